@@ -1,0 +1,30 @@
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static void print(const struct vks_log *log, enum vks_log_level level, const char *format, va_list args)
+{
+    if (!log || !log->print || level > log->level)
+        return;
+    char message[1024];
+    vsnprintf(message, sizeof(message), format, args);
+    log->print(log->priv, level, message);
+}
+
+void vks_log(const struct vks_log *log, enum vks_log_level level, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    print(log, level, format, args);
+    va_end(args);
+}
+
+bool vks_fail(const struct vks_log *log, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    print(log, VKS_LOG_ERROR, format, args);
+    va_end(args);
+    return false;
+}

@@ -1,0 +1,778 @@
+#ifndef _WIN32
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE  // O_TMPFILE, sched_getaffinity
+#endif
+
+#include "base/os.h"
+
+#include "base/arena.h"
+#include "base/text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
+#ifdef __APPLE__
+#include <mach-o/dyld.h>
+#include <sys/sysctl.h>
+#endif
+
+// What to do about a failed call, for the end of a message.
+static const char *advice(int error)
+{
+    switch (error) {
+    case ENOSPC:
+#ifdef EDQUOT
+    case EDQUOT:
+#endif
+        return "; free some space or write elsewhere";
+    case ENOENT:
+        return "; check the path";
+    case EACCES:
+    case EPERM:
+        return "; check the permissions";
+    case EROFS:
+        return "; write to another folder";
+    default:
+        return "";
+    }
+}
+
+static bool fail(const struct vks_log *log, const char *path, const char *what)
+{
+    const int error = errno;
+    return vks_fail(log, "%s: %s: %s%s", path, what, strerror(error), advice(error));
+}
+
+// ---- reading
+
+// Opens for reading and looks at what it is; -1 after a message.
+static int open_readable(const struct vks_log *log, const char *path, struct stat *info)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        fail(log, path, "cannot open");
+        return -1;
+    }
+    if (fstat(fd, info) != 0) {
+        fail(log, path, "cannot open");
+    } else if (S_ISDIR(info->st_mode)) {
+        vks_fail(log, "%s: is a folder; give a file", path);
+    } else {
+        return fd;
+    }
+    close(fd);
+    return -1;
+}
+
+bool vks_os_map_open(const struct vks_log *log, const char *path, struct vks_os_map *map)
+{
+    *map = (struct vks_os_map){.data = (const unsigned char *)""};
+    struct stat info;
+    const int fd = open_readable(log, path, &info);
+    if (fd < 0)
+        return false;
+    bool done = false;
+    if (!S_ISREG(info.st_mode)) {
+        vks_fail(log, "%s: is not a regular file; give a file that can be mapped", path);
+    } else if ((uintmax_t)info.st_size > SIZE_MAX) {
+        vks_fail(log, "%s: is too large for this machine", path);
+    } else if (info.st_size == 0) {
+        done = true;
+    } else {
+        void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            fail(log, path, "cannot map");
+        } else {
+            *map = (struct vks_os_map){.data = data, .size = (size_t)info.st_size, .handle = data};
+            done = true;
+        }
+    }
+    close(fd);
+    return done;
+}
+
+void vks_os_map_close(struct vks_os_map *map)
+{
+    if (map->handle)
+        munmap(map->handle, map->size);
+    *map = (struct vks_os_map){0};
+}
+
+// Reads until the end of the file or just past `limit`; false with errno set.
+static bool read_all(int fd, size_t limit, size_t guess, struct vks_text *text)
+{
+    size_t piece = guess < 65536 ? 65536 : guess;
+    while (text->length <= limit) {
+        if (text->capacity - text->length < 2) {
+            const size_t at = text->length;
+            char *data = realloc(text->data, at + piece + 1);
+            if (!data)
+                return false;
+            text->data = data;
+            text->capacity = at + piece + 1;
+            if (piece < (size_t)1 << 28)
+                piece *= 2;
+        }
+        const ssize_t got = read(fd, text->data + text->length, text->capacity - text->length - 1);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return false;
+        if (got == 0)
+            break;
+        text->length += (size_t)got;
+    }
+    text->data[text->length] = 0;
+    return true;
+}
+
+char *vks_os_read_file(const struct vks_log *log, const char *path, size_t limit, size_t *size)
+{
+    struct stat info;
+    const int fd = open_readable(log, path, &info);
+    if (fd < 0)
+        return NULL;
+    struct vks_text text = {0};
+    if (S_ISREG(info.st_mode) && (uintmax_t)info.st_size > limit) {
+        vks_fail(log, "%s: is larger than the limit of %zu bytes; give a smaller file", path, limit);
+    } else if (!read_all(fd, limit, S_ISREG(info.st_mode) ? (size_t)info.st_size + 1 : 0, &text)) {
+        fail(log, path, "cannot read");
+        vks_text_finish(&text);
+    } else if (text.length > limit) {
+        vks_fail(log, "%s: is larger than the limit of %zu bytes; give a smaller file", path, limit);
+        vks_text_finish(&text);
+    }
+    close(fd);
+    *size = text.length;
+    return text.data;
+}
+
+// ---- writing
+
+struct vks_os_writer {
+    const struct vks_log *log;
+    char *path;       // the target, links resolved
+    char *folder;     // of the target
+    char *temporary;  // its name once it has one, or NULL
+    int fd;
+    bool direct;  // a device or pipe: nothing to rename
+    bool failed;
+    size_t used;
+    char buffer[1 << 16];
+};
+
+static void writer_free(struct vks_os_writer *writer)
+{
+    if (writer->fd >= 0)
+        close(writer->fd);
+    if (writer->temporary)
+        unlink(writer->temporary);
+    free(writer->temporary);
+    free(writer->folder);
+    free(writer->path);
+    free(writer);
+}
+
+// A name for the temporary that no other process uses: FOLDER/.NAME.PID.COUNT.tmp.
+static bool name_temporary(struct vks_os_writer *writer, unsigned count)
+{
+    struct vks_text text = {0};
+    vks_text_printf(&text, "%s/.%.200s.%ld.%u.tmp", writer->folder, vks_path_name(writer->path), (long)getpid(), count);
+    if (text.failed)
+        vks_text_finish(&text);
+    free(writer->temporary);
+    writer->temporary = text.data;
+    return text.data != NULL;
+}
+
+// Without a name where the system can (then even SIGKILL leaves nothing behind), else under a name of its own.
+static bool open_temporary(struct vks_os_writer *writer)
+{
+#if defined(O_TMPFILE) && !defined(__ANDROID__)  // Android's policy forbids linkat()
+    if (access("/proc/self/fd", X_OK) == 0) {
+        writer->fd = open(writer->folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+        if (writer->fd >= 0)
+            return true;
+        if (errno == ENOENT || errno == EACCES || errno == EROFS || errno == ENOSPC)
+            return fail(writer->log, writer->path, "cannot write");
+    }
+#endif
+    for (unsigned i = 0; i < 100; i++) {
+        if (!name_temporary(writer, i))
+            return vks_fail(writer->log, "%s: out of memory", writer->path);
+        writer->fd = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (writer->fd >= 0)
+            return true;
+        if (errno != EEXIST)
+            break;
+    }
+    const int error = errno;
+    free(writer->temporary);  // not ours: do not remove it
+    writer->temporary = NULL;
+    errno = error;
+    return fail(writer->log, writer->path, "cannot write");
+}
+
+// Where a chain of links ends, so that a link stays a link; what does not exist yet is itself.
+static char *resolve(const char *path)
+{
+    char *resolved = realpath(path, NULL);
+    return resolved ? resolved : strdup(path);
+}
+
+struct vks_os_writer *vks_os_writer_open(const struct vks_log *log, const char *path)
+{
+    struct vks_os_writer *writer = calloc(1, sizeof(*writer));
+    if (!writer)
+        return vks_fail_null(log, "%s: out of memory", path);
+    writer->log = log;
+    writer->fd = -1;
+    writer->path = resolve(path);
+    writer->folder = writer->path ? vks_path_folder(writer->path) : NULL;
+    struct stat info;
+    bool done = false;
+    if (!writer->folder) {
+        vks_fail(log, "%s: out of memory", path);
+    } else if (stat(writer->path, &info) == 0 && S_ISDIR(info.st_mode)) {
+        vks_fail(log, "%s: is a folder; give the name of a file", path);
+    } else if (stat(writer->path, &info) == 0 && !S_ISREG(info.st_mode)) {
+        writer->direct = true;
+        writer->fd = open(writer->path, O_WRONLY | O_CLOEXEC);
+        done = writer->fd >= 0 || fail(log, path, "cannot write");
+    } else if (!*vks_path_name(path)) {
+        vks_fail(log, "\"%s\" is not the name of a file; give one", path);
+    } else {
+        done = open_temporary(writer);
+    }
+    if (!done) {
+        writer_free(writer);
+        return NULL;
+    }
+    return writer;
+}
+
+// Writes all bytes; false with errno set.
+static bool write_all(int fd, const char *data, size_t size)
+{
+    while (size) {
+        const ssize_t written = write(fd, data, size < (size_t)1 << 30 ? size : (size_t)1 << 30);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0) {
+            if (!written)
+                errno = ENOSPC;
+            return false;
+        }
+        data += written;
+        size -= (size_t)written;
+    }
+    return true;
+}
+
+static bool writer_flush(struct vks_os_writer *writer)
+{
+    if (!writer->failed && !write_all(writer->fd, writer->buffer, writer->used)) {
+        fail(writer->log, writer->path, "cannot write");
+        writer->failed = true;
+    }
+    writer->used = 0;
+    return !writer->failed;
+}
+
+bool vks_os_writer_write(struct vks_os_writer *writer, const void *data, size_t size)
+{
+    if (!writer || writer->failed)
+        return false;
+    if (size > sizeof(writer->buffer) - writer->used && !writer_flush(writer))
+        return false;
+    if (size <= sizeof(writer->buffer)) {
+        if (size)
+            memcpy(writer->buffer + writer->used, data, size);
+        writer->used += size;
+        return true;
+    }
+    if (!write_all(writer->fd, data, size)) {
+        fail(writer->log, writer->path, "cannot write");
+        writer->failed = true;
+    }
+    return !writer->failed;
+}
+
+// Gives a nameless temporary a name: link() cannot replace, so it needs one before the rename.
+static bool link_temporary(struct vks_os_writer *writer)
+{
+    char source[64];
+    snprintf(source, sizeof(source), "/proc/self/fd/%d", writer->fd);
+    for (unsigned i = 0; i < 100; i++) {
+        if (!name_temporary(writer, i)) {
+            errno = ENOMEM;
+            return false;
+        }
+        if (linkat(AT_FDCWD, source, AT_FDCWD, writer->temporary, AT_SYMLINK_FOLLOW) == 0)
+            return true;
+        if (errno != EEXIST)
+            break;
+    }
+    const int error = errno;
+    free(writer->temporary);
+    writer->temporary = NULL;
+    errno = error;
+    return false;
+}
+
+static bool sync_folder(const char *folder)
+{
+    const int fd = open(folder, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    // Some file systems cannot sync a folder and say so; their renames are as safe as they get.
+    const bool done = fsync(fd) == 0 || errno == EINVAL || errno == ENOTSUP || errno == EROFS;
+    close(fd);
+    return done;
+}
+
+static bool commit_file(struct vks_os_writer *writer)
+{
+    struct stat info;
+    if (stat(writer->path, &info) == 0)
+        (void)!fchmod(writer->fd, info.st_mode & 07777);  // keep the permissions of the file replaced
+    if (fsync(writer->fd) != 0)
+        return false;
+    if (!writer->temporary && !link_temporary(writer))
+        return false;
+    if (rename(writer->temporary, writer->path) != 0)
+        return false;
+    free(writer->temporary);
+    writer->temporary = NULL;
+    return sync_folder(writer->folder);
+}
+
+bool vks_os_writer_commit(struct vks_os_writer **handle)
+{
+    struct vks_os_writer *writer = *handle;
+    *handle = NULL;
+    if (!writer)
+        return false;
+    bool done = writer_flush(writer);
+    if (done && !writer->direct && !commit_file(writer)) {
+        fail(writer->log, writer->path, "cannot write");
+        done = false;
+    }
+    writer_free(writer);
+    return done;
+}
+
+void vks_os_writer_abandon(struct vks_os_writer **writer)
+{
+    if (*writer)
+        writer_free(*writer);
+    *writer = NULL;
+}
+
+bool vks_os_write_file(const struct vks_log *log, const char *path, const void *data, size_t size)
+{
+    struct vks_os_writer *writer = vks_os_writer_open(log, path);
+    vks_os_writer_write(writer, data, size);
+    return vks_os_writer_commit(&writer);
+}
+
+// ---- appending
+
+struct vks_os_appender {
+    const struct vks_log *log;
+    char *path;
+    int fd;
+    uint64_t size;
+};
+
+struct vks_os_appender *vks_os_appender_open(const struct vks_log *log, const char *path, uint64_t keep)
+{
+    struct vks_os_appender *appender = calloc(1, sizeof(*appender));
+    if (!appender || !(appender->path = strdup(path))) {
+        free(appender);
+        return vks_fail_null(log, "%s: out of memory", path);
+    }
+    appender->log = log;
+    appender->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    struct stat info;
+    bool done = false;
+    if (appender->fd < 0 || fstat(appender->fd, &info) != 0) {
+        fail(log, path, "cannot append");
+    } else if (!S_ISREG(info.st_mode)) {
+        done = true;  // a device or pipe takes what comes and has no past
+    } else if (keep != UINT64_MAX && (uint64_t)info.st_size < keep) {
+        vks_fail(log, "%s: has %llu bytes where %llu were expected; it was changed since, start it anew", path,
+                 (unsigned long long)info.st_size, (unsigned long long)keep);
+    } else if (keep != UINT64_MAX && ftruncate(appender->fd, (off_t)keep) != 0) {
+        fail(log, path, "cannot truncate");
+    } else {
+        appender->size = keep != UINT64_MAX ? keep : (uint64_t)info.st_size;
+        done = true;
+    }
+    if (!done)
+        vks_os_appender_close(&appender);
+    return appender;
+}
+
+bool vks_os_appender_write(struct vks_os_appender *appender, const void *data, size_t size)
+{
+    if (!write_all(appender->fd, data, size))
+        return fail(appender->log, appender->path, "cannot append");
+    appender->size += size;
+    return true;
+}
+
+bool vks_os_appender_sync(struct vks_os_appender *appender)
+{
+    if (fsync(appender->fd) != 0 && errno != EINVAL && errno != EROFS)
+        return fail(appender->log, appender->path, "cannot sync");
+    return true;
+}
+
+uint64_t vks_os_appender_size(const struct vks_os_appender *appender)
+{
+    return appender->size;
+}
+
+void vks_os_appender_close(struct vks_os_appender **appender)
+{
+    if (*appender) {
+        if ((*appender)->fd >= 0)
+            close((*appender)->fd);
+        free((*appender)->path);
+        free(*appender);
+    }
+    *appender = NULL;
+}
+
+// ---- files and folders
+
+bool vks_os_truncate(const struct vks_log *log, const char *path, uint64_t size)
+{
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return fail(log, path, "cannot truncate");
+    if (!S_ISREG(info.st_mode))
+        return vks_fail(log, "%s: is not a regular file; it cannot be truncated", path);
+    if ((uint64_t)info.st_size > size && truncate(path, (off_t)size) != 0)
+        return fail(log, path, "cannot truncate");
+    return true;
+}
+
+bool vks_os_remove(const struct vks_log *log, const char *path)
+{
+    return unlink(path) == 0 || errno == ENOENT || fail(log, path, "cannot remove");
+}
+
+bool vks_os_make_dirs(const struct vks_log *log, const char *path)
+{
+    char *copy = strdup(path);
+    if (!copy)
+        return vks_fail(log, "%s: out of memory", path);
+    bool done = true;
+    for (char *at = copy + 1; done && *copy; at++) {
+        const char kept = *at;
+        if (kept && kept != '/')
+            continue;
+        *at = 0;
+        done = mkdir(copy, 0777) == 0 || vks_os_is_dir(copy) || fail(log, copy, "cannot create the folder");
+        *at = kept;
+        if (!kept)
+            break;
+    }
+    free(copy);
+    return done;
+}
+
+bool vks_os_exists(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
+bool vks_os_is_file(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+bool vks_os_is_dir(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+uint64_t vks_os_file_size(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode) ? (uint64_t)info.st_size : UINT64_MAX;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+bool vks_os_list(const struct vks_log *log, const char *path, struct vks_os_names *names)
+{
+    *names = (struct vks_os_names){0};
+    DIR *dir = opendir(path);
+    if (!dir)
+        return fail(log, path, "cannot list the folder");
+    size_t capacity = 0;
+    bool done = true;
+    for (struct dirent *entry; done && (entry = readdir(dir));) {
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+            continue;
+        done = vks_grow(&names->items, &capacity, names->count, sizeof(*names->items)) &&
+               (names->items[names->count] = strdup(entry->d_name));
+        names->count += done;
+    }
+    closedir(dir);
+    if (!done) {
+        vks_os_names_finish(names);
+        return vks_fail(log, "%s: out of memory", path);
+    }
+    if (names->count)
+        qsort(names->items, names->count, sizeof(*names->items), compare_names);
+    return true;
+}
+
+void vks_os_names_finish(struct vks_os_names *names)
+{
+    for (size_t i = 0; i < names->count; i++)
+        free(names->items[i]);
+    free(names->items);
+    *names = (struct vks_os_names){0};
+}
+
+// ---- time, signals, terminal
+
+double vks_os_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void vks_os_sleep(double seconds)
+{
+    if (!(seconds > 0))
+        return;
+    struct timespec left = {.tv_sec = (time_t)seconds};
+    left.tv_nsec = (long)((seconds - (double)left.tv_sec) * 1e9);
+    nanosleep(&left, NULL);  // a signal may end it early: the caller looks at the flag
+}
+
+// A signal handler can reach nothing but such a flag.
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+    interrupted = 1;
+    signal(number, SIG_DFL);
+}
+
+void vks_os_catch_interrupt(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool vks_os_interrupted(void)
+{
+    return interrupted != 0;
+}
+
+bool vks_os_is_terminal(int stream)
+{
+    return isatty(stream) == 1;
+}
+
+int vks_os_terminal_width(void)
+{
+    struct winsize size;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        return size.ws_col;
+    return 80;
+}
+
+void vks_os_setup_streams(void)
+{
+    signal(SIGPIPE, SIG_IGN);  // `vksteer info | head` ends with a failed write, not a kill
+}
+
+// ---- memory and processors
+
+#ifdef __linux__
+// The number in a small file, UINT64_MAX when there is none ("max").
+static uint64_t read_number(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    unsigned long long value = UINT64_MAX;
+    if (file) {
+        if (fscanf(file, "%llu", &value) != 1)
+            value = UINT64_MAX;
+        fclose(file);
+    }
+    return value;
+}
+
+// The number of a "name value" line in a file; UINT64_MAX when absent.
+static uint64_t read_field(const char *path, const char *name)
+{
+    FILE *file = fopen(path, "re");
+    uint64_t value = UINT64_MAX;
+    char line[256];
+    const size_t length = strlen(name);
+    while (file && fgets(line, sizeof(line), file)) {
+        unsigned long long number;
+        if (!strncmp(line, name, length) && sscanf(line + length, "%*[ :\t]%llu", &number) == 1) {
+            value = number;
+            break;
+        }
+    }
+    if (file)
+        fclose(file);
+    return value;
+}
+
+// What one control group leaves: limit - (usage - cache that can be dropped).
+static uint64_t group_free(const char *folder, const char *limit_name, const char *usage_name)
+{
+    char path[PATH_MAX + 64];
+    snprintf(path, sizeof(path), "%s/%s", folder, limit_name);
+    const uint64_t limit = read_number(path);
+    snprintf(path, sizeof(path), "%s/%s", folder, usage_name);
+    uint64_t usage = read_number(path);
+    if (limit == UINT64_MAX || usage == UINT64_MAX)
+        return UINT64_MAX;
+    snprintf(path, sizeof(path), "%s/memory.stat", folder);
+    const uint64_t cache = read_field(path, "inactive_file");
+    if (cache != UINT64_MAX)
+        usage -= cache < usage ? cache : usage;
+    return limit > usage ? limit - usage : 0;
+}
+
+// The tightest limit from this process's control group (version 2) up to the root, and version 1's.
+static uint64_t groups_free(void)
+{
+    uint64_t least = group_free("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes");
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    char line[PATH_MAX], folder[PATH_MAX + 32];
+    folder[0] = 0;
+    while (file && fgets(line, sizeof(line), file)) {
+        line[strcspn(line, "\n")] = 0;
+        if (!strncmp(line, "0::", 3))
+            snprintf(folder, sizeof(folder), "/sys/fs/cgroup%s", line + 3);
+    }
+    if (file)
+        fclose(file);
+    const size_t root = strlen("/sys/fs/cgroup");
+    if (!folder[0])
+        snprintf(folder, sizeof(folder), "/sys/fs/cgroup");
+    while (strlen(folder) >= root) {
+        const uint64_t left = group_free(folder, "memory.max", "memory.current");
+        least = left < least ? left : least;
+        char *slash = strrchr(folder, '/');
+        if (!slash)
+            break;
+        *slash = 0;
+    }
+    return least;
+}
+#endif
+
+uint64_t vks_os_available_memory(void)
+{
+#ifdef __linux__
+    const uint64_t kib = read_field("/proc/meminfo", "MemAvailable");
+    const uint64_t system = kib == UINT64_MAX ? UINT64_MAX : kib * 1024, group = groups_free();
+    const uint64_t least = system < group ? system : group;
+    return least == UINT64_MAX ? 0 : least;
+#elif defined(__APPLE__)
+    uint64_t total = 0;
+    size_t size = sizeof(total);
+    return sysctlbyname("hw.memsize", &total, &size, NULL, 0) == 0 ? total / 2 : 0;
+#else
+    return 0;
+#endif
+}
+
+int vks_os_processors(void)
+{
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0)
+        return CPU_COUNT(&set);
+#endif
+    const long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count > 0 && count < 65536 ? (int)count : 1;
+}
+
+// ---- the user's places
+
+const char *vks_os_env(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+char *vks_os_cache_dir(const struct vks_log *log, const char *name, bool create)
+{
+    const char *cache = vks_os_env("XDG_CACHE_HOME"), *home = vks_os_env("HOME");
+    char *base = NULL;
+    if (!home) {
+        const struct passwd *user = getpwuid(getuid());
+        home = user ? user->pw_dir : NULL;
+    }
+    if (cache && *cache == '/')  // the XDG specification says to ignore relative ones
+        base = strdup(cache);
+    else if (home)
+        base = vks_path_join(home, ".cache");
+    else
+        return vks_fail_null(log, "no home folder for the cache; set HOME or XDG_CACHE_HOME");
+    char *path = base ? vks_path_join(base, name) : NULL;
+    free(base);
+    if (!path)
+        return vks_fail_null(log, "out of memory");
+    if (create && !vks_os_make_dirs(log, path)) {
+        free(path);
+        return NULL;
+    }
+    return path;
+}
+
+char *vks_os_program_path(void)
+{
+#ifdef __linux__
+    return realpath("/proc/self/exe", NULL);
+#elif defined(__APPLE__)
+    char path[PATH_MAX];
+    uint32_t size = sizeof(path);
+    return _NSGetExecutablePath(path, &size) == 0 ? realpath(path, NULL) : NULL;
+#else
+    return NULL;
+#endif
+}
+
+#else
+typedef int vks_os_posix_is_empty;  // ISO C wants a declaration
+#endif

@@ -1,0 +1,259 @@
+#include "exec/exec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "exec/record.h"
+#include "graph/op.h"
+
+#define POISON 0x7fc0dead  // a NaN that no kernel makes
+
+struct vks_exec {
+    struct vks_graph *graph;
+    struct vks_exec_params params;
+    struct vks_emitter emitter;
+    struct vks_memory_plan memory;
+    struct vks_exec_plan plan;
+    struct vks_storage **blocks, *step, *indirect;
+    struct vks_stream *stream;
+    struct vks_groups *dynamic;
+    size_t dynamic_count;
+};
+
+static bool emit_all(struct vks_exec *exec)
+{
+    struct vks_graph *graph = exec->graph;
+    struct vks_emitter *emitter = &exec->emitter;
+    const uint32_t words[] = {VKS_STEP_WORDS};
+    emitter->graph = graph;
+    emitter->limits = *vks_gpu_limits(exec->params.gpu);
+    if (exec->params.max_range && exec->params.max_range < emitter->limits.max_range)
+        emitter->limits.max_range = exec->params.max_range;
+    if (exec->params.dispatch_seconds > 0)
+        emitter->limits.dispatch_seconds = exec->params.dispatch_seconds;
+    emitter->step = vks_graph_state(graph, "step", VKS_F32, 1, words, exec->step, 0);
+    for (size_t n = 0; n < graph->node_count && !graph->failed; n++) {
+        emitter->node = graph->nodes[n];
+        if (!emitter->node->op->emit(emitter, emitter->node) && !graph->failed)
+            vks_graph_fail(graph, "the operator %s could not be planned", emitter->node->op->name);
+    }
+    return !graph->failed && vks_plan_prune(emitter) && vks_plan_memory(emitter, &exec->params, &exec->memory);
+}
+
+static bool counted_before(const struct vks_graph *graph, size_t t)
+{
+    for (size_t i = 0; i < t; i++)
+        if (graph->tensors[i]->storage == graph->tensors[t]->storage)
+            return true;
+    return false;
+}
+
+static void sum_bytes(struct vks_exec *exec)
+{
+    for (size_t b = 0; b < exec->memory.block_count; b++)
+        exec->plan.bytes += exec->memory.blocks[b];
+    const struct vks_graph *graph = exec->graph;
+    for (size_t t = 0; t < graph->tensor_count; t++)
+        if (graph->tensors[t]->storage && !counted_before(graph, t))
+            exec->plan.state_bytes += vks_storage_size(graph->tensors[t]->storage);
+}
+
+// `run`: allocate and record too; otherwise only measure.
+static struct vks_exec *build(struct vks_graph *graph, const struct vks_exec_params *params, bool run)
+{
+    if (graph->failed)
+        return NULL;
+    struct vks_exec *exec = calloc(1, sizeof(*exec));
+    if (!exec)
+        return vks_fail_null(graph->log, "out of memory: close other programs and try again");
+    exec->graph = graph;
+    exec->params = *params;
+    if (run && !(exec->step = vks_storage_create(params->gpu, VKS_STEP_WORDS * 4)))
+        goto fail;
+    if (!emit_all(exec))
+        goto fail;
+    struct vks_recorder recorder = {
+        .gpu = params->gpu,
+        .emitter = &exec->emitter,
+        .plan = &exec->memory,
+        .rate = vks_gpu_rate(params->gpu),
+    };
+    if (run) {
+        exec->blocks = calloc(exec->memory.block_count + 1, sizeof(*exec->blocks));
+        exec->stream = vks_stream_create(params->gpu);
+        // Sixteen bytes for each dispatch that might be dynamic.
+        exec->indirect = vks_storage_create(params->gpu, 16 * (exec->emitter.dispatch_count + 1));
+        if (!exec->blocks || !exec->stream || !exec->indirect)
+            goto fail;
+        for (size_t b = 0; b < exec->memory.block_count; b++)
+            if (!(exec->blocks[b] = vks_storage_create(params->gpu, exec->memory.blocks[b])) ||
+                !vks_storage_fill(exec->blocks[b], 0, exec->memory.blocks[b], 0))
+                goto fail;
+        recorder.blocks = exec->blocks;
+        recorder.indirect = exec->indirect;
+        recorder.stream = exec->stream;
+    }
+    const bool recorded = vks_record(&recorder);
+    exec->dynamic = recorder.dynamic;
+    exec->dynamic_count = recorder.dynamic_count;
+    exec->plan = recorder.totals;
+    if (!recorded)
+        goto fail;
+    sum_bytes(exec);
+    return exec;
+fail:
+    graph->failed = true;
+    vks_exec_destroy(&exec);
+    return NULL;
+}
+
+struct vks_exec *vks_exec_create(struct vks_graph *graph, const struct vks_exec_params *params)
+{
+    return build(graph, params, true);
+}
+
+bool vks_exec_measure(struct vks_graph *graph, const struct vks_exec_params *params, struct vks_exec_plan *plan)
+{
+    struct vks_exec *exec = build(graph, params, false);
+    if (exec)
+        *plan = exec->plan;
+    const bool ok = exec != NULL;
+    vks_exec_destroy(&exec);
+    return ok;
+}
+
+void vks_exec_destroy(struct vks_exec **exec_address)
+{
+    struct vks_exec *exec = *exec_address;
+    if (!exec)
+        return;
+    *exec_address = NULL;
+    vks_stream_destroy(&exec->stream);
+    for (size_t b = 0; exec->blocks && b < exec->memory.block_count; b++)
+        vks_storage_destroy(&exec->blocks[b]);
+    free(exec->blocks);
+    vks_storage_destroy(&exec->step);
+    vks_storage_destroy(&exec->indirect);
+    vks_memory_plan_finish(&exec->memory);
+    free(exec->emitter.dispatches);
+    free(exec->dynamic);
+    free(exec);
+}
+
+const struct vks_exec_plan *vks_exec_plan(const struct vks_exec *exec)
+{
+    return &exec->plan;
+}
+
+// Where the tensor's bytes begin.
+static struct vks_storage *locate(const struct vks_exec *exec, const struct vks_tensor *tensor, uint64_t *offset)
+{
+    const struct vks_place *place = &exec->memory.places[tensor->id];
+    const struct vks_tensor *root = exec->graph->tensors[place->root];
+    if (root->kind == VKS_TENSOR_STATE) {
+        *offset = root->offset * vks_dtype_size(root->dtype);
+        return root->storage;
+    }
+    if (place->block == VKS_NO_BLOCK)
+        return vks_fail_null(exec->graph->log, "internal: %s has no bytes: mark it `keep`",
+                             tensor->name ? tensor->name : "a tensor");
+    *offset = place->offset;
+    return exec->blocks[place->block];
+}
+
+static bool copy(struct vks_exec *exec, const struct vks_tensor *tensor, const char *in, char *out, uint64_t size)
+{
+    uint64_t offset, rows = 1, stride = 0;
+    struct vks_storage *storage = locate(exec, tensor, &offset);
+    const uint64_t whole = vks_tensor_elements(tensor) * vks_dtype_size(tensor->dtype);
+    if (!storage || size != whole)
+        return vks_fail(exec->graph->log, "internal: a copy of %llu bytes to or from %s, which has %llu",
+                        (unsigned long long)size, tensor->name ? tensor->name : "a tensor", (unsigned long long)whole);
+    if (tensor->row_stride) {
+        rows = tensor->shape[0];
+        stride = (uint64_t)tensor->row_stride * vks_dtype_size(tensor->dtype);
+    }
+    const uint64_t part = whole / rows;
+    for (uint64_t row = 0; row < rows; row++) {
+        const uint64_t at = offset + row * stride;
+        const bool ok = in ? vks_storage_write(storage, at, in + row * part, part)
+                           : vks_storage_read(storage, at, out + row * part, part);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+bool vks_exec_write(struct vks_exec *exec, const struct vks_tensor *tensor, const void *data, uint64_t size)
+{
+    return copy(exec, tensor, data, NULL, size);
+}
+
+bool vks_exec_read(struct vks_exec *exec, const struct vks_tensor *tensor, void *data, uint64_t size)
+{
+    return copy(exec, tensor, NULL, data, size);
+}
+
+// Fills what holds no input with NaN, so that a value read before it is written shows.
+static bool poison(struct vks_exec *exec)
+{
+    for (size_t b = 0; b < exec->memory.block_count; b++) {
+        uint64_t at = 0;
+        while (at < exec->memory.blocks[b]) {
+            uint64_t next = exec->memory.blocks[b], after = next;
+            for (size_t t = 0; t < exec->memory.tensor_count; t++) {
+                const struct vks_place *place = &exec->memory.places[t];
+                if (place->block == b && place->root == t && exec->graph->tensors[t]->kind == VKS_TENSOR_INPUT &&
+                    place->offset >= at && place->offset < next) {
+                    next = place->offset;
+                    after = place->offset + place->size;
+                }
+            }
+            if (next > at && !vks_storage_fill(exec->blocks[b], at, next - at, POISON))
+                return false;
+            at = after;
+        }
+    }
+    return true;
+}
+
+// The bands that the planner left behind tensors must still hold the poison.
+static bool bands_hold(struct vks_exec *exec)
+{
+    for (size_t t = 0; t < exec->memory.tensor_count; t++) {
+        const struct vks_place *place = &exec->memory.places[t];
+        uint32_t band[VKS_BAND / 4];
+        if (place->block == VKS_NO_BLOCK || place->root != t)
+            continue;
+        const struct vks_tensor *tensor = exec->graph->tensors[t];
+        if (!vks_storage_read(exec->blocks[place->block], place->offset + place->size - VKS_BAND, band, VKS_BAND))
+            return false;
+        for (size_t i = 0; i < VKS_BAND / 4; i++)
+            if (band[i] != POISON && tensor->kind != VKS_TENSOR_INPUT)
+                return vks_fail(exec->graph->log, "internal: something wrote behind %s",
+                                vks_tensor_text(exec->graph, tensor));
+    }
+    return true;
+}
+
+bool vks_exec_run(struct vks_exec *exec, const uint32_t step[VKS_STEP_WORDS])
+{
+    static const uint32_t zeros[VKS_STEP_WORDS];
+    const uint32_t *words = step ? step : zeros;
+    if (exec->params.poison && !poison(exec))
+        return false;
+    if (!vks_storage_write(exec->step, 0, words, VKS_STEP_WORDS * sizeof(*words)))
+        return false;
+    for (size_t i = 0; i < exec->dynamic_count; i++) {
+        uint32_t xyz[4] = {0};
+        vks_dynamic_groups(&exec->dynamic[i], words[VKS_STEP_ROWS], xyz);
+        if (!vks_storage_write(exec->indirect, i * 16, xyz, sizeof(xyz)))
+            return false;
+    }
+    const double start = vks_os_seconds();
+    if (!vks_stream_run(exec->stream))
+        return false;
+    vks_gpu_learn_rate(exec->params.gpu, exec->plan.flop, vks_os_seconds() - start);
+    return !exec->params.poison || !exec->params.no_alias || bands_hold(exec);
+}

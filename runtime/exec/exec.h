@@ -1,0 +1,49 @@
+// Runs a graph: plans its memory, records its dispatches once, submits them as often as wanted.
+#ifndef VKS_EXEC_EXEC_H
+#define VKS_EXEC_EXEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gpu/gpu.h"
+#include "graph/graph.h"
+#include "shaders/push.h"
+
+struct vks_exec;
+
+struct vks_exec_params {
+    struct vks_gpu *gpu;
+    // For tests: results must not depend on any of these.
+    bool no_alias;             // no two tensors share bytes
+    bool no_in_place;          // an output never takes the bytes of its input
+    bool poison;               // planned memory holds NaN before every run; with no_alias, a band of it behind every
+                               // tensor must still be there afterwards
+    uint64_t max_range;        // pretend this binding limit, in bytes; 0: the device's
+    double dispatch_seconds;   // pretend this submission budget; 0: the device's
+};
+
+// What a graph needs, known before anything is allocated.
+struct vks_exec_plan {
+    uint64_t bytes;        // planned memory: values, inputs, scratch
+    uint64_t state_bytes;  // storages of states that the graph touches
+    double flop;           // of one run
+    uint32_t dispatches, barriers, submissions;
+};
+
+// Emits, plans, allocates and records. `graph` must outlive the exec and may not be changed any more. NULL when the
+// graph has failed, does not fit the device, or memory is short.
+struct vks_exec *vks_exec_create(struct vks_graph *graph, const struct vks_exec_params *params);
+void vks_exec_destroy(struct vks_exec **exec);
+// Plans only.
+bool vks_exec_measure(struct vks_graph *graph, const struct vks_exec_params *params, struct vks_exec_plan *plan);
+const struct vks_exec_plan *vks_exec_plan(const struct vks_exec *exec);
+
+// Copies a whole tensor, in its own dtype: an INPUT before a run; one marked `keep`, or a STATE, after it. `size` is
+// in bytes and must be the tensor's. Column views of states are copied densely.
+bool vks_exec_write(struct vks_exec *exec, const struct vks_tensor *tensor, const void *data, uint64_t size);
+bool vks_exec_read(struct vks_exec *exec, const struct vks_tensor *tensor, void *data, uint64_t size);
+
+// Submits the recorded work with these step words (NULL: all zero) and waits for it.
+bool vks_exec_run(struct vks_exec *exec, const uint32_t step[VKS_STEP_WORDS]);
+
+#endif

@@ -1,0 +1,197 @@
+#include "exec/record.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/op.h"
+
+// Bytes that a dispatch touches; `memory` identifies the block or storage.
+struct span {
+    const void *memory;
+    uint64_t begin, end;
+    bool write;
+};
+
+struct hazards {
+    struct span *spans;       // since the last barrier
+    size_t count, capacity;
+};
+
+static bool conflicts(const struct hazards *hazards, const struct span *span)
+{
+    for (size_t i = 0; i < hazards->count; i++) {
+        const struct span *other = &hazards->spans[i];
+        if (other->memory == span->memory && other->begin < span->end && span->begin < other->end &&
+            (other->write || span->write))
+            return true;
+    }
+    return false;
+}
+
+static bool resolve(const struct vks_recorder *recorder, const struct vks_operand *operand,
+                    struct vks_binding *binding, uint32_t *residual, struct span *span)
+{
+    const struct vks_graph *graph = recorder->emitter->graph;
+    const struct vks_place *place = &recorder->plan->places[operand->tensor->id];
+    const struct vks_tensor *root = graph->tensors[place->root];
+    const uint64_t size = vks_dtype_size(operand->tensor->dtype), align = recorder->emitter->limits.offset_align;
+    uint64_t begin = operand->first * size;
+    const void *memory;
+    if (root->kind == VKS_TENSOR_STATE) {
+        begin += root->offset * size;
+        binding->storage = root->storage;
+        memory = root->storage;
+    } else if (place->block != VKS_NO_BLOCK) {
+        begin += place->offset;
+        binding->storage = recorder->blocks ? recorder->blocks[place->block] : NULL;
+        memory = (const char *)recorder->plan->blocks + place->block;
+    } else {
+        return vks_fail(graph->log, "internal: %s is read by %s but nothing ever wrote it",
+                        operand->tensor->name ? operand->tensor->name : "a tensor",
+                        vks_kernels[recorder->emitter->dispatches->kernel].name);
+    }
+    uint64_t end = begin + operand->count * size;
+    end = (end + 3) / 4 * 4;
+    binding->offset = begin / align * align;
+    binding->size = end - binding->offset;
+    *residual = (uint32_t)((begin - binding->offset) / size);
+    *span = (struct span){memory, begin, end, (operand->access & VKS_WRITE) != 0};
+    return true;
+}
+
+// Work of a dispatch in units of the recorder's rate: its share of the node's operations, or its bytes.
+static double work_of(const struct vks_recorder *recorder, const struct vks_dispatch *dispatch)
+{
+    double bytes = 0, node_flop = 0;
+    for (uint32_t i = 0; i < dispatch->operand_count; i++)
+        if (dispatch->operands[i].tensor)
+            bytes += (double)dispatch->operands[i].count * (double)vks_dtype_size(dispatch->operands[i].tensor->dtype);
+    if (dispatch->node->op->flop) {
+        const struct vks_emitter *emitter = recorder->emitter;
+        const size_t d = (size_t)(dispatch - emitter->dispatches);
+        size_t first = d, last = d;
+        while (first > 0 && emitter->dispatches[first - 1].node == dispatch->node)
+            first--;
+        while (last + 1 < emitter->dispatch_count && emitter->dispatches[last + 1].node == dispatch->node)
+            last++;
+        node_flop = dispatch->node->op->flop(dispatch->node) / (double)(last - first + 1);
+    }
+    return bytes > node_flop ? bytes : node_flop;
+}
+
+void vks_dynamic_groups(const struct vks_groups *groups, uint32_t rows, uint32_t xyz[3])
+{
+    uint64_t valid = rows > groups->row_first ? rows - groups->row_first : 0;
+    if (valid > groups->row_count)
+        valid = groups->row_count;
+    const struct vks_groups now = vks_groups_1d(valid * groups->per_row, groups->per_group);
+    xyz[0] = now.x;
+    xyz[1] = now.y;
+    xyz[2] = 1;
+}
+
+static bool add_dynamic(struct vks_recorder *recorder, const struct vks_dispatch *dispatch,
+                        struct vks_command *command)
+{
+    if (!vks_grow(&recorder->dynamic, &recorder->dynamic_capacity, recorder->dynamic_count,
+                  sizeof(*recorder->dynamic)))
+        return vks_fail(recorder->emitter->graph->log, "out of memory while recording: close other programs");
+    command->indirect = recorder->indirect;
+    command->indirect_offset = recorder->dynamic_count * 16;
+    recorder->dynamic[recorder->dynamic_count++] = dispatch->groups;
+    return !recorder->stream || vks_stream_add(recorder->stream, command);
+}
+
+// Adds a command in as many pieces as the budget asks: ranges of workgroups along the longest axis, one submission
+// each. Reductions run inside a workgroup, so no piece changes a bit.
+static bool add_pieces(struct vks_recorder *recorder, const struct vks_dispatch *dispatch, struct vks_command *command,
+                       double work, double budget)
+{
+    const uint32_t groups[3] = {dispatch->groups.x, dispatch->groups.y, dispatch->groups.z};
+    const int axis = groups[2] >= groups[1] && groups[2] >= groups[0] ? 2 : groups[1] >= groups[0] ? 1 : 0;
+    uint32_t pieces = work > budget ? (uint32_t)ceil(work / budget) : 1;
+    if (pieces > groups[axis])
+        pieces = groups[axis];
+    for (uint32_t piece = 0; piece < pieces; piece++) {
+        const uint32_t begin = (uint32_t)((uint64_t)groups[axis] * piece / pieces);
+        const uint32_t end = (uint32_t)((uint64_t)groups[axis] * (piece + 1) / pieces);
+        memcpy(command->groups, groups, sizeof(groups));
+        command->groups[axis] = end - begin;
+        command->base[axis] = begin;
+        if (piece > 0) {
+            recorder->totals.submissions++;
+            if (recorder->stream && !vks_stream_cut(recorder->stream))
+                return false;
+        }
+        if (recorder->stream && !vks_stream_add(recorder->stream, command))
+            return false;
+        command->barrier = false;  // pieces of one dispatch do not depend on each other
+    }
+    return true;
+}
+
+static bool record_one(struct vks_recorder *recorder, const struct vks_dispatch *dispatch, struct hazards *hazards,
+                       double *pending)
+{
+    struct vks_binding bindings[VKS_MAX_OPERANDS] = {{0}};
+    struct span spans[VKS_MAX_OPERANDS];
+    uint32_t span_count = 0, words[VKS_MAX_PUSH / 4] = {0};
+    struct vks_command command = {
+        .kernel = dispatch->kernel,
+        .spec = dispatch->spec,
+        .spec_count = dispatch->spec_count,
+        .bindings = bindings,
+        .binding_count = dispatch->operand_count,
+        .push = words,
+        .push_size = 4 * dispatch->operand_count + dispatch->push_size,
+    };
+    for (uint32_t i = 0; i < dispatch->operand_count; i++) {
+        if (!dispatch->operands[i].tensor)
+            continue;
+        if (!resolve(recorder, &dispatch->operands[i], &bindings[i], &words[i], &spans[span_count]))
+            return false;
+        command.barrier |= conflicts(hazards, &spans[span_count++]);
+    }
+    memcpy(words + dispatch->operand_count, dispatch->push, dispatch->push_size);
+    const double work = work_of(recorder, dispatch), budget = recorder->rate * recorder->emitter->limits.dispatch_seconds;
+    if (*pending > 0 && *pending + work > budget) {
+        recorder->totals.submissions++;
+        *pending = 0;
+        command.barrier = true;
+        if (recorder->stream && !vks_stream_cut(recorder->stream))
+            return false;
+    }
+    *pending = work > budget ? budget : *pending + work;
+    if (command.barrier) {
+        hazards->count = 0;
+        recorder->totals.barriers++;
+    }
+    for (uint32_t i = 0; i < span_count; i++) {
+        if (!vks_grow(&hazards->spans, &hazards->capacity, hazards->count, sizeof(*hazards->spans)))
+            return vks_fail(recorder->emitter->graph->log, "out of memory while recording: close other programs");
+        hazards->spans[hazards->count++] = spans[i];
+    }
+    recorder->totals.dispatches++;
+    return dispatch->groups.per_row ? add_dynamic(recorder, dispatch, &command)
+                                    : add_pieces(recorder, dispatch, &command, work, budget);
+}
+
+bool vks_record(struct vks_recorder *recorder)
+{
+    struct hazards hazards = {0};
+    double pending = 0;
+    bool ok = true;
+    recorder->totals.submissions = 1;
+    for (size_t d = 0; d < recorder->emitter->dispatch_count && ok; d++)
+        ok = record_one(recorder, &recorder->emitter->dispatches[d], &hazards, &pending);
+    const struct vks_node *counted = NULL;
+    for (size_t d = 0; d < recorder->emitter->dispatch_count && ok; d++) {
+        const struct vks_node *node = recorder->emitter->dispatches[d].node;
+        if (node != counted && node->op->flop)
+            recorder->totals.flop += node->op->flop(node);
+        counted = node;
+    }
+    free(hazards.spans);
+    return ok;
+}

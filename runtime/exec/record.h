@@ -1,0 +1,26 @@
+// Private to runtime/exec: from planned dispatches to recorded commands.
+#ifndef VKS_EXEC_RECORD_H
+#define VKS_EXEC_RECORD_H
+
+#include "exec/plan.h"
+
+
+struct vks_recorder {
+    struct vks_gpu *gpu;
+    const struct vks_emitter *emitter;
+    const struct vks_memory_plan *plan;
+    struct vks_storage *const *blocks;   // by plan block; NULL when only measuring
+    struct vks_storage *indirect;        // NULL when only measuring
+    struct vks_stream *stream;           // NULL when only measuring
+    struct vks_groups *dynamic;          // out: heap, one a dynamic dispatch
+    size_t dynamic_count, dynamic_capacity;
+    double rate;                         // floating-point operations a second that the device is taken to do
+    struct vks_exec_plan totals;         // out: flop, dispatches, barriers, submissions
+};
+
+// Records all dispatches: derives barriers from the bytes each one touches, cuts long ones by workgroups.
+bool vks_record(struct vks_recorder *recorder);
+// Workgroups of a dynamic dispatch when `rows` leading rows are valid.
+void vks_dynamic_groups(const struct vks_groups *groups, uint32_t rows, uint32_t xyz[3]);
+
+#endif

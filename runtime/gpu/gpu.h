@@ -1,0 +1,105 @@
+// A Vulkan device without Vulkan's types: choice, limits, storage, pipelines, command streams.
+#ifndef VKS_GPU_GPU_H
+#define VKS_GPU_GPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "gpu/kernels.h"
+
+struct vks_gpu;
+struct vks_storage;
+
+// What kernels and planner may count on. `--limits phone` and tests (vks_exec_params) lower them; nothing raises them.
+struct vks_gpu_limits {
+    uint64_t max_range;         // bytes of one storage-buffer binding
+    uint64_t max_alloc;         // bytes of one device allocation
+    uint32_t offset_align;      // bytes, a power of two
+    uint32_t max_invocations;   // of one workgroup
+    uint32_t max_shared;        // bytes of shared memory of one workgroup
+    uint32_t subgroup_size;     // 0: not usable by kernels that count on it
+    uint32_t max_groups;        // workgroups an axis
+    bool is_cpu;                // barriers and per-lane loads are dear, uniform loads cheap
+    double dispatch_seconds;    // longest single submission the driver should see
+};
+
+struct vks_gpu_info {
+    char name[256];
+    char driver[256];
+    uint32_t index, vendor, api_version, driver_version;
+    const char *type;           // "discrete", "integrated", "virtual", "cpu", "other"
+    bool is_cpu;
+    uint64_t memory;            // bytes that may be allocated now
+    bool fp16, int8, storage16, storage8, cooperative_matrix, subgroup_ballot, unified;
+};
+
+struct vks_gpu_params {
+    const struct vks_log *log;
+    const char *device;         // number or part of a name; NULL: a discrete card, then integrated, then any
+    bool phone_limits;          // the floor of the design whatever the device offers
+    uint64_t memory;            // bytes to use at most; 0: what the driver reports, or 80 % of free memory on a CPU
+    bool validate;              // validation and synchronization layers; their messages are counted
+};
+
+// Lists the devices into `infos` (at most `capacity`); returns their number, or -1 when Vulkan cannot be loaded.
+int vks_gpu_list(const struct vks_log *log, struct vks_gpu_info infos[], int capacity);
+
+struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params);
+void vks_gpu_destroy(struct vks_gpu **gpu);
+const struct vks_gpu_limits *vks_gpu_limits(const struct vks_gpu *gpu);
+const struct vks_gpu_info *vks_gpu_info(const struct vks_gpu *gpu);
+const struct vks_log *vks_gpu_log(const struct vks_gpu *gpu);
+// Messages of the validation layers so far.
+unsigned vks_gpu_validation_messages(const struct vks_gpu *gpu);
+// Bytes of device memory allocated now, and at most so far.
+uint64_t vks_gpu_allocated(const struct vks_gpu *gpu, uint64_t *peak);
+
+// Floating-point operations a second that the device is taken to do when work is cut into submissions: pessimistic at
+// first, then the best of the runs that took long enough to tell.
+double vks_gpu_rate(const struct vks_gpu *gpu);
+void vks_gpu_learn_rate(struct vks_gpu *gpu, double flop, double seconds);
+
+// Device memory of one buffer; `size` is rounded up to the offset alignment. Storage may be larger than max_range:
+// operators bind stretches of it.
+struct vks_storage *vks_storage_create(struct vks_gpu *gpu, uint64_t size);
+void vks_storage_destroy(struct vks_storage **storage);
+uint64_t vks_storage_size(const struct vks_storage *storage);
+// Synchronous copies between host and storage; false after device loss or out of range.
+bool vks_storage_write(struct vks_storage *storage, uint64_t offset, const void *data, uint64_t size);
+bool vks_storage_read(struct vks_storage *storage, uint64_t offset, void *data, uint64_t size);
+bool vks_storage_fill(struct vks_storage *storage, uint64_t offset, uint64_t size, uint32_t word);
+
+// A recorded list of dispatches, submitted as often as wanted.
+struct vks_stream;
+
+struct vks_binding {
+    struct vks_storage *storage;
+    uint64_t offset, size;      // bytes; offset is a multiple of offset_align, size at most max_range
+};
+
+struct vks_command {
+    enum vks_kernel kernel;
+    const uint32_t *spec;       // specialisation constants 1, 2, ...
+    uint32_t spec_count;
+    const struct vks_binding *bindings;
+    uint32_t binding_count;
+    const void *push;
+    uint32_t push_size;
+    uint32_t groups[3];
+    uint32_t base[3];           // first workgroup: a cut by time is a range of workgroups
+    struct vks_storage *indirect;  // not NULL: three words at indirect_offset replace groups
+    uint64_t indirect_offset;
+    bool barrier;               // everything recorded before must be done, and visible, before this one starts
+};
+
+struct vks_stream *vks_stream_create(struct vks_gpu *gpu);
+void vks_stream_destroy(struct vks_stream **stream);
+bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command);
+// Ends the current submission: what follows is a submission of its own.
+bool vks_stream_cut(struct vks_stream *stream);
+// Submits all parts in order and waits. False: device lost, or a pipeline could not be built.
+bool vks_stream_run(struct vks_stream *stream);
+
+#endif

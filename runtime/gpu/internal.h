@@ -1,0 +1,91 @@
+// Shared by the files of runtime/gpu only: the sole place of the project that sees Vulkan.
+#ifndef VKS_GPU_INTERNAL_H
+#define VKS_GPU_INTERNAL_H
+
+#include <volk.h>
+
+#include "gpu/gpu.h"
+
+struct vks_pipeline {
+    enum vks_kernel kernel;
+    uint32_t spec[4], spec_count;
+    VkPipeline handle;
+};
+
+struct vks_kernel_layout {
+    VkDescriptorSetLayout set;
+    VkPipelineLayout pipeline;
+    VkShaderModule module;
+};
+
+struct vks_memory_block;
+
+struct vks_gpu {
+    const struct vks_log *log;
+    struct vks_gpu_info info;
+    struct vks_gpu_limits limits;
+    VkInstance instance;
+    VkPhysicalDevice physical;
+    VkDevice device;
+    struct VolkDeviceTable vk;
+    VkDebugUtilsMessengerEXT messenger;
+    unsigned validation_messages;
+    uint32_t family;
+    VkQueue queue;
+    VkCommandPool pool;
+    VkFence fence;
+    VkCommandBuffer copy;             // for staged copies
+    VkBuffer staging;
+    VkDeviceMemory staging_memory;
+    void *staging_data;
+    uint32_t device_type, host_type;  // memory types
+    bool map;                         // device memory is host-visible and used so
+    bool size_control;                // the subgroup size of a pipeline may be pinned
+    bool lost;                        // sticky
+    double rate;                      // see vks_gpu_rate; 0: not known yet
+    uint64_t budget, allocated, peak, max_buffer;
+    struct vks_memory_block *blocks;
+    struct vks_storage *dummy;        // bound to operands that a kernel leaves unused
+    VkPipelineCache cache;
+    char *cache_path;
+    size_t cache_size;                // bytes of it that came from disk
+    struct vks_kernel_layout layouts[VKS_KERNEL_COUNT];
+    struct vks_pipeline *pipelines;
+    size_t pipeline_count, pipeline_capacity;
+};
+
+struct vks_memory_block {
+    struct vks_memory_block *next;
+    struct vks_gpu *gpu;
+    VkBuffer buffer;
+    VkDeviceMemory memory;
+    unsigned char *data;              // mapped, or NULL
+    uint64_t size;
+    struct vks_storage *first;        // by offset
+};
+
+struct vks_storage {
+    struct vks_memory_block *block;
+    struct vks_storage *next;         // in the block
+    uint64_t offset, size;
+};
+
+// "device lost" and such; the device is then refused to all later calls if it is gone.
+bool vks_vk_fail(struct vks_gpu *gpu, VkResult result, const char *what);
+// The result as a word.
+const char *vks_vk_result(VkResult result);
+
+// Submits one command buffer and waits for it.
+bool vks_gpu_submit(struct vks_gpu *gpu, const VkCommandBuffer buffers[], uint32_t count);
+
+bool vks_memory_init(struct vks_gpu *gpu);
+void vks_memory_finish(struct vks_gpu *gpu);
+bool vks_pipelines_init(struct vks_gpu *gpu);
+void vks_pipelines_finish(struct vks_gpu *gpu);
+// The pipeline of a kernel with specialisation constants 1, 2, ...; built at the first call, owned by the device.
+VkPipeline vks_pipeline(struct vks_gpu *gpu, enum vks_kernel kernel, const uint32_t spec[], uint32_t spec_count);
+
+// True when VKSTEER_DISABLE (words separated by commas) names the fast path.
+bool vks_gpu_disabled(const char *fast_path);
+
+#endif

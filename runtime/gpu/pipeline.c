@@ -1,0 +1,169 @@
+// Compute pipelines, built at first use and cached: in the process by kernel and constants, on disk by the driver.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/os.h"
+#include "gpu/internal.h"
+
+static char *cache_file(const struct vks_gpu *gpu)
+{
+    char *folder = vks_os_cache_dir(NULL, "vksteer", true);
+    if (!folder)
+        return NULL;
+    const size_t size = strlen(folder) + 64;
+    char *path = malloc(size);
+    if (path)
+        snprintf(path, size, "%s/pipelines-%08x-%08x.bin", folder, gpu->info.vendor, gpu->info.driver_version);
+    free(folder);
+    return path;
+}
+
+bool vks_pipelines_init(struct vks_gpu *gpu)
+{
+    // A cache of another driver is refused by its header, and a damaged one by its driver; both mean an empty cache.
+    struct vks_os_map file = {0};
+    gpu->cache_path = cache_file(gpu);
+    if (gpu->cache_path && vks_os_is_file(gpu->cache_path) && vks_os_map_open(NULL, gpu->cache_path, &file))
+        gpu->cache_size = file.size;
+    VkPipelineCacheCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
+        .initialDataSize = file.size,
+        .pInitialData = file.data,
+    };
+    VkResult result = gpu->vk.vkCreatePipelineCache(gpu->device, &info, NULL, &gpu->cache);
+    if (result != VK_SUCCESS && file.size) {
+        info.initialDataSize = 0;
+        result = gpu->vk.vkCreatePipelineCache(gpu->device, &info, NULL, &gpu->cache);
+    }
+    vks_os_map_close(&file);
+    return result == VK_SUCCESS || vks_vk_fail(gpu, result, "creating the pipeline cache");
+}
+
+static void save_cache(struct vks_gpu *gpu)
+{
+    size_t size = 0;
+    const size_t header = 32;  // CPU drivers return a bare header: not worth a file
+    if (!gpu->cache_path || gpu->lost ||
+        gpu->vk.vkGetPipelineCacheData(gpu->device, gpu->cache, &size, NULL) != VK_SUCCESS || size <= header ||
+        size == gpu->cache_size)
+        return;
+    void *data = malloc(size);
+    if (data && gpu->vk.vkGetPipelineCacheData(gpu->device, gpu->cache, &size, data) == VK_SUCCESS)
+        vks_os_write_file(NULL, gpu->cache_path, data, size);
+    free(data);
+}
+
+void vks_pipelines_finish(struct vks_gpu *gpu)
+{
+    if (gpu->cache)
+        save_cache(gpu);
+    free(gpu->cache_path);
+    for (size_t i = 0; i < gpu->pipeline_count; i++)
+        gpu->vk.vkDestroyPipeline(gpu->device, gpu->pipelines[i].handle, NULL);
+    free(gpu->pipelines);
+    for (size_t i = 0; i < VKS_KERNEL_COUNT; i++) {
+        gpu->vk.vkDestroyShaderModule(gpu->device, gpu->layouts[i].module, NULL);
+        gpu->vk.vkDestroyPipelineLayout(gpu->device, gpu->layouts[i].pipeline, NULL);
+        gpu->vk.vkDestroyDescriptorSetLayout(gpu->device, gpu->layouts[i].set, NULL);
+    }
+    gpu->vk.vkDestroyPipelineCache(gpu->device, gpu->cache, NULL);
+}
+
+static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info *info,
+                              struct vks_kernel_layout *layout)
+{
+    VkDescriptorSetLayoutBinding bindings[8];
+    for (uint32_t i = 0; i < info->bindings; i++)
+        bindings[i] = (VkDescriptorSetLayoutBinding){
+            .binding = i,
+            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorCount = 1,
+            .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
+        };
+    VkResult result = gpu->vk.vkCreateDescriptorSetLayout(gpu->device, &(VkDescriptorSetLayoutCreateInfo){
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+        .bindingCount = info->bindings,
+        .pBindings = bindings,
+    }, NULL, &layout->set);
+    if (result == VK_SUCCESS)
+        result = gpu->vk.vkCreatePipelineLayout(gpu->device, &(VkPipelineLayoutCreateInfo){
+            .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+            .setLayoutCount = 1,
+            .pSetLayouts = &layout->set,
+            .pushConstantRangeCount = 1,
+            .pPushConstantRanges = &(VkPushConstantRange){
+                .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
+                .size = 4 * info->bindings + info->push_size,
+            },
+        }, NULL, &layout->pipeline);
+    if (result == VK_SUCCESS)
+        result = gpu->vk.vkCreateShaderModule(gpu->device, &(VkShaderModuleCreateInfo){
+            .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+            .codeSize = info->spirv_size,
+            .pCode = info->spirv,
+        }, NULL, &layout->module);
+    return result;
+}
+
+static VkResult create_pipeline(struct vks_gpu *gpu, struct vks_pipeline *pipeline)
+{
+    struct vks_kernel_layout *layout = &gpu->layouts[pipeline->kernel];
+    VkSpecializationMapEntry entries[4];
+    for (uint32_t i = 0; i < pipeline->spec_count; i++)
+        entries[i] = (VkSpecializationMapEntry){
+            .constantID = i + 1, .offset = i * (uint32_t)sizeof(uint32_t), .size = sizeof(uint32_t)};
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
+        .requiredSubgroupSize = gpu->limits.subgroup_size,
+    };
+    const bool pin = gpu->size_control && gpu->limits.subgroup_size;
+    return gpu->vk.vkCreateComputePipelines(gpu->device, gpu->cache, 1, &(VkComputePipelineCreateInfo){
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = VK_PIPELINE_CREATE_DISPATCH_BASE_BIT,
+        .stage = {
+            .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+            .pNext = pin ? &size : NULL,
+            .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+            .module = layout->module,
+            .pName = "main",
+            .pSpecializationInfo = &(VkSpecializationInfo){
+                .mapEntryCount = pipeline->spec_count,
+                .pMapEntries = entries,
+                .dataSize = pipeline->spec_count * sizeof(uint32_t),
+                .pData = pipeline->spec,
+            },
+        },
+        .layout = layout->pipeline,
+    }, NULL, &pipeline->handle);
+}
+
+VkPipeline vks_pipeline(struct vks_gpu *gpu, enum vks_kernel kernel, const uint32_t spec[], uint32_t spec_count)
+{
+    struct vks_pipeline wanted = {.kernel = kernel, .spec_count = spec_count};
+    if (spec_count)
+        memcpy(wanted.spec, spec, spec_count * sizeof(*spec));
+    for (size_t i = 0; i < gpu->pipeline_count; i++) {
+        const struct vks_pipeline *p = &gpu->pipelines[i];
+        if (p->kernel == kernel && p->spec_count == spec_count &&
+            memcmp(p->spec, wanted.spec, sizeof(wanted.spec)) == 0)
+            return p->handle;
+    }
+    VkResult result = VK_SUCCESS;
+    if (!gpu->layouts[kernel].module)
+        result = create_layout(gpu, &vks_kernels[kernel], &gpu->layouts[kernel]);
+    if (result == VK_SUCCESS)
+        result = create_pipeline(gpu, &wanted);
+    if (result != VK_SUCCESS) {
+        vks_vk_fail(gpu, result, vks_kernels[kernel].name);
+        return VK_NULL_HANDLE;
+    }
+    if (!vks_grow(&gpu->pipelines, &gpu->pipeline_capacity, gpu->pipeline_count, sizeof(*gpu->pipelines))) {
+        gpu->vk.vkDestroyPipeline(gpu->device, wanted.handle, NULL);
+        vks_fail(gpu->log, "out of memory: close other programs and try again");
+        return VK_NULL_HANDLE;
+    }
+    gpu->pipelines[gpu->pipeline_count++] = wanted;
+    return wanted.handle;
+}

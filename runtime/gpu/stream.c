@@ -1,0 +1,173 @@
+// Command streams: recorded once, submitted often; one command buffer between two cuts.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "gpu/internal.h"
+
+#define SETS_PER_POOL 256
+
+struct vks_stream {
+    struct vks_gpu *gpu;
+    VkCommandBuffer *parts;
+    size_t part_count, part_capacity;
+    bool open, empty;          // the last part is being recorded; nothing is in it yet
+    VkDescriptorPool *pools;
+    size_t pool_count, pool_capacity;
+    uint32_t pool_used;        // sets taken from the last pool
+};
+
+struct vks_stream *vks_stream_create(struct vks_gpu *gpu)
+{
+    struct vks_stream *stream = calloc(1, sizeof(*stream));
+    if (!stream)
+        return vks_fail_null(gpu->log, "out of memory: close other programs and try again");
+    stream->gpu = gpu;
+    return stream;
+}
+
+void vks_stream_destroy(struct vks_stream **stream_address)
+{
+    struct vks_stream *stream = *stream_address;
+    if (!stream)
+        return;
+    *stream_address = NULL;
+    struct vks_gpu *gpu = stream->gpu;
+    if (stream->part_count)
+        gpu->vk.vkFreeCommandBuffers(gpu->device, gpu->pool, (uint32_t)stream->part_count, stream->parts);
+    for (size_t i = 0; i < stream->pool_count; i++)
+        gpu->vk.vkDestroyDescriptorPool(gpu->device, stream->pools[i], NULL);
+    free(stream->parts);
+    free(stream->pools);
+    free(stream);
+}
+
+static bool begin_part(struct vks_stream *stream)
+{
+    struct vks_gpu *gpu = stream->gpu;
+    if (stream->open)
+        return true;
+    if (!vks_grow(&stream->parts, &stream->part_capacity, stream->part_count, sizeof(*stream->parts)))
+        return vks_fail(gpu->log, "out of memory: close other programs and try again");
+    VkResult result = gpu->vk.vkAllocateCommandBuffers(gpu->device, &(VkCommandBufferAllocateInfo){
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .commandPool = gpu->pool,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = 1,
+    }, &stream->parts[stream->part_count]);
+    if (result != VK_SUCCESS)
+        return vks_vk_fail(gpu, result, "recording");
+    VkCommandBuffer buffer = stream->parts[stream->part_count++];
+    result = gpu->vk.vkBeginCommandBuffer(buffer, &(VkCommandBufferBeginInfo){
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO});
+    stream->open = stream->empty = true;
+    return result == VK_SUCCESS || vks_vk_fail(gpu, result, "recording");
+}
+
+bool vks_stream_cut(struct vks_stream *stream)
+{
+    if (!stream->open || stream->empty)
+        return true;
+    stream->open = false;
+    const VkResult result = stream->gpu->vk.vkEndCommandBuffer(stream->parts[stream->part_count - 1]);
+    return result == VK_SUCCESS || vks_vk_fail(stream->gpu, result, "recording");
+}
+
+static bool new_pool(struct vks_stream *stream)
+{
+    struct vks_gpu *gpu = stream->gpu;
+    if (!vks_grow(&stream->pools, &stream->pool_capacity, stream->pool_count, sizeof(*stream->pools)))
+        return vks_fail(gpu->log, "out of memory: close other programs and try again");
+    const VkResult result = gpu->vk.vkCreateDescriptorPool(gpu->device, &(VkDescriptorPoolCreateInfo){
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+        .maxSets = SETS_PER_POOL,
+        .poolSizeCount = 1,
+        .pPoolSizes = &(VkDescriptorPoolSize){VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 8 * SETS_PER_POOL},
+    }, NULL, &stream->pools[stream->pool_count]);
+    if (result != VK_SUCCESS)
+        return vks_vk_fail(gpu, result, "recording");
+    stream->pool_count++;
+    stream->pool_used = 0;
+    return true;
+}
+
+static bool make_set(struct vks_stream *stream, const struct vks_command *command, VkDescriptorSet *set)
+{
+    struct vks_gpu *gpu = stream->gpu;
+    if ((stream->pool_count == 0 || stream->pool_used == SETS_PER_POOL) && !new_pool(stream))
+        return false;
+    const VkResult result = gpu->vk.vkAllocateDescriptorSets(gpu->device, &(VkDescriptorSetAllocateInfo){
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+        .descriptorPool = stream->pools[stream->pool_count - 1],
+        .descriptorSetCount = 1,
+        .pSetLayouts = &gpu->layouts[command->kernel].set,
+    }, set);
+    if (result != VK_SUCCESS)
+        return vks_vk_fail(gpu, result, "recording");
+    stream->pool_used++;
+    VkDescriptorBufferInfo buffers[8];
+    VkWriteDescriptorSet writes[8];
+    for (uint32_t i = 0; i < command->binding_count; i++) {
+        const struct vks_binding *binding = &command->bindings[i];
+        const struct vks_storage *storage = binding->storage ? binding->storage : gpu->dummy;
+        buffers[i] = (VkDescriptorBufferInfo){
+            .buffer = storage->block->buffer,
+            .offset = storage->offset + (binding->storage ? binding->offset : 0),
+            .range = binding->storage ? binding->size : storage->size,
+        };
+        writes[i] = (VkWriteDescriptorSet){
+            .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+            .dstSet = *set,
+            .dstBinding = i,
+            .descriptorCount = 1,
+            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .pBufferInfo = &buffers[i],
+        };
+    }
+    gpu->vk.vkUpdateDescriptorSets(gpu->device, command->binding_count, writes, 0, NULL);
+    return true;
+}
+
+static void barrier(struct vks_gpu *gpu, VkCommandBuffer buffer)
+{
+    gpu->vk.vkCmdPipelineBarrier(buffer, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1,
+        &(VkMemoryBarrier){
+            .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+            .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+            .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
+        }, 0, NULL, 0, NULL);
+}
+
+bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command)
+{
+    struct vks_gpu *gpu = stream->gpu;
+    const VkPipeline pipeline = vks_pipeline(gpu, command->kernel, command->spec, command->spec_count);
+    VkDescriptorSet set;
+    if (!pipeline || !begin_part(stream) || !make_set(stream, command, &set))
+        return false;
+    VkCommandBuffer buffer = stream->parts[stream->part_count - 1];
+    const struct vks_kernel_layout *layout = &gpu->layouts[command->kernel];
+    // The order of submissions alone makes nothing visible: every part begins with a barrier.
+    if (command->barrier || stream->empty)
+        barrier(gpu, buffer);
+    stream->empty = false;
+    gpu->vk.vkCmdBindPipeline(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
+    gpu->vk.vkCmdBindDescriptorSets(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, layout->pipeline, 0, 1, &set, 0, NULL);
+    gpu->vk.vkCmdPushConstants(buffer, layout->pipeline, VK_SHADER_STAGE_COMPUTE_BIT, 0, command->push_size,
+                               command->push);
+    if (command->indirect)
+        gpu->vk.vkCmdDispatchIndirect(buffer, command->indirect->block->buffer,
+                                      command->indirect->offset + command->indirect_offset);
+    else
+        gpu->vk.vkCmdDispatchBase(buffer, command->base[0], command->base[1], command->base[2], command->groups[0],
+                                  command->groups[1], command->groups[2]);
+    return true;
+}
+
+bool vks_stream_run(struct vks_stream *stream)
+{
+    if (!vks_stream_cut(stream))
+        return false;
+    return stream->part_count == 0 || vks_gpu_submit(stream->gpu, stream->parts, (uint32_t)stream->part_count);
+}

@@ -1,0 +1,139 @@
+// The operators: builders that add a node each, and the table of their rows.
+//
+// x is an input, y an output, dy and dx their gradients. Activations are channels-last, fp32. Every builder returns
+// NULL when the graph has failed or the shapes do not fit (the message names the shapes). Optional tensors may be NULL.
+#ifndef VKS_OPS_OPS_H
+#define VKS_OPS_OPS_H
+
+#include "graph/graph.h"
+#include "graph/op.h"
+
+typedef struct vks_tensor vks_tensor;
+
+// ---- linear.c ---------------------------------------------------------------------------------------------------
+// y = x Wᵀ + bias; x (..., K), W (N, K) fp32/fp16/bf16, bias (N) or NULL -> y (..., N)
+vks_tensor *vks_linear(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, vks_tensor *bias);
+// y = x W; x (..., N), W (N, K) -> y (..., K): the input gradient of vks_linear, and a layer in its own right
+vks_tensor *vks_linear_transposed(struct vks_graph *g, vks_tensor *x, vks_tensor *weight);
+
+// ---- conv2d.c ---------------------------------------------------------------------------------------------------
+struct vks_conv2d {
+    uint32_t stride;                // both axes; 1 or 2
+    uint32_t pad_before, pad_after; // rows above and columns to the left; rows below and columns to the right
+};
+// x (B, H, W, Cin), weight (Cout, KH, KW, Cin), bias (Cout) or NULL -> y (B, H', W', Cout)
+vks_tensor *vks_conv2d(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, vks_tensor *bias,
+                       const struct vks_conv2d *attrs);
+
+// ---- norm.c -----------------------------------------------------------------------------------------------------
+// x (B, ..., C); mean and variance over a sample's rows and the C / groups channels of a group; weight, bias (C) or NULL
+vks_tensor *vks_group_norm(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, vks_tensor *bias, uint32_t groups,
+                           float eps);
+// x (..., C); mean and variance over the channels of a row
+vks_tensor *vks_layer_norm(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, vks_tensor *bias, float eps);
+
+// ---- attention.c ------------------------------------------------------------------------------------------------
+struct vks_attention {
+    uint32_t heads;
+    float scale;                    // of the scores; 0: 1 / sqrt(C / heads)
+    bool causal;                    // query t sees keys 0..t
+};
+// q (B, Tq, C), k and v (B, Tk, C), mask (B, Tk) float (1 = key, 0 = padding) or NULL -> (B, Tq, C)
+vks_tensor *vks_attention(struct vks_graph *g, vks_tensor *q, vks_tensor *k, vks_tensor *v, vks_tensor *mask,
+                          const struct vks_attention *attrs);
+// softmax over the channels of a row
+vks_tensor *vks_softmax(struct vks_graph *g, vks_tensor *x);
+
+// ---- pointwise.c ------------------------------------------------------------------------------------------------
+enum vks_unary {
+    VKS_SILU,        // x sigmoid(x)
+    VKS_GELU,        // x Φ(x), exact (erf)
+    VKS_GELU_TANH,   // the tanh form
+    VKS_QUICK_GELU,  // x sigmoid(1.702 x)
+    VKS_RELU,
+    VKS_TANH,
+    VKS_SIGMOID,
+};
+vks_tensor *vks_unary(struct vks_graph *g, vks_tensor *x, enum vks_unary kind);
+// x (..., 2 C) = (a, gate) -> a gelu(gate) (..., C)
+vks_tensor *vks_geglu(struct vks_graph *g, vks_tensor *x);
+// y = x + z; z has x's shape, or (C), or (B, C) added to every row of its sample, or (T, C) added to every sample.
+// Where B = T, a z (T, C) that is a STATE counts as positions, any other as samples; (1, T, C) is always positions.
+vks_tensor *vks_add(struct vks_graph *g, vks_tensor *x, vks_tensor *z);
+// y = x z, the same shape
+vks_tensor *vks_multiply(struct vks_graph *g, vks_tensor *x, vks_tensor *z);
+// y = gain x + offset
+vks_tensor *vks_scale(struct vks_graph *g, vks_tensor *x, float gain, float offset);
+// The same bytes under another shape (elements must agree); costs nothing.
+vks_tensor *vks_reshape(struct vks_graph *g, vks_tensor *x, uint32_t rank, const uint32_t shape[]);
+
+// ---- shape.c ----------------------------------------------------------------------------------------------------
+// (..., C1), (..., C2) -> (..., C1 + C2)
+vks_tensor *vks_concat(struct vks_graph *g, vks_tensor *a, vks_tensor *b);
+// channels [first, first + count) of x
+vks_tensor *vks_slice(struct vks_graph *g, vks_tensor *x, uint32_t first, uint32_t count);
+// x (B, H, W, C) -> (B, height, width, C), nearest: source = floor(i * H / height)
+vks_tensor *vks_upsample_nearest(struct vks_graph *g, vks_tensor *x, uint32_t height, uint32_t width);
+// ids (...) int32, table (V, C) fp32/fp16/bf16 -> (..., C)
+vks_tensor *vks_embedding(struct vks_graph *g, vks_tensor *ids, vks_tensor *table);
+// x (B, T, C), index (B) int32 -> (B, C): row index[b] of sample b (a text encoder's pooled token)
+vks_tensor *vks_gather_row(struct vks_graph *g, vks_tensor *x, vks_tensor *index);
+
+// ---- steering.c -------------------------------------------------------------------------------------------------
+enum vks_position {
+    VKS_POSITION_ALL,   // every row
+    VKS_POSITION_LAST,  // the last unmasked row of each sample
+    VKS_POSITION_AVG,   // z + T(m) - m, m = mean over the unmasked rows
+};
+struct vks_affine {
+    enum vks_position position;
+    uint32_t strength;              // which strength of the step buffer: 0 .. VKS_STEP_STRENGTHS - 1
+};
+// z' = (1 + λ(w - 1)) z + λ b per channel; z (B, ..., C), w and b (C) columns of flat states. λ = 0 gives z's bits.
+// grad_w, grad_b (rows, C): columns of states that receive each sample's dw, db in backward; NULL: maps are frozen.
+vks_tensor *vks_affine_map(struct vks_graph *g, vks_tensor *z, vks_tensor *w, vks_tensor *b, vks_tensor *mask,
+                           vks_tensor *grad_w, vks_tensor *grad_b, const struct vks_affine *attrs);
+enum vks_pool {
+    VKS_POOL_MEAN,
+    VKS_POOL_LAST,
+    VKS_POOL_MAX,
+};
+// Pools z (b, ..., C) over its unmasked rows into rows [slice, slice + b) of `pooled` (B, C), columns of a flat state;
+// slice = step[VKS_STEP_SLICE]. Backward reads the same rows of `grad_pooled` (B, C), columns of a flat state.
+// Returns z: the pooled rows are a side effect, and the loss lives in a graph of its own (exact micro-batching).
+vks_tensor *vks_pool_rows(struct vks_graph *g, vks_tensor *z, vks_tensor *mask, vks_tensor *pooled,
+                          vks_tensor *grad_pooled, enum vks_pool kind);
+
+// ---- wasserstein.c ----------------------------------------------------------------------------------------------
+// Sorts every column of x (rows, columns), stable and ascending, in place of nothing: sorted (rows, columns) and
+// permutation (rows, columns) int32 with sorted[i] = x[permutation[i]]. A NaN sets *flag (1) int32 STATE to non-zero.
+bool vks_sort_columns(struct vks_graph *g, vks_tensor *x, vks_tensor *flag, vks_tensor **sorted, vks_tensor **permutation);
+// One-dimensional Wasserstein distance W_p^p per column between `sorted` (B, D) and `target` (N, D), both sorted, by
+// the quantile coupling (pairs (P, 2) int32 of row numbers, weights (P)), scaled by column_weight (D): writes the
+// terms (D) and the gradient with respect to the unsorted rows, grad (B, D).
+vks_tensor *vks_wasserstein(struct vks_graph *g, vks_tensor *sorted, vks_tensor *permutation, vks_tensor *target,
+                            vks_tensor *pairs, vks_tensor *weights, vks_tensor *column_weight, vks_tensor *grad,
+                            uint32_t p);
+// The pairs of the coupling of B against N rows, built with integers: returns their number P <= B + N - 1 and writes
+// pairs[2 P], weights[P] (either may be NULL).
+uint32_t vks_quantile_coupling(uint32_t b, uint32_t n, int32_t *pairs, float *weights);
+
+// ---- optimiser.c ------------------------------------------------------------------------------------------------
+// Parameters and moments are flat STATEs (D), updated in place; the step buffer gives rate, bias corrections and τ.
+// grad (D) = sum over rows, in order, of rows (B, D)
+bool vks_sum_rows(struct vks_graph *g, vks_tensor *rows, vks_tensor *grad);
+bool vks_sgd(struct vks_graph *g, vks_tensor *param, vks_tensor *grad);
+struct vks_adam {
+    float beta1, beta2, eps;
+};
+bool vks_adam(struct vks_graph *g, vks_tensor *param, vks_tensor *grad, vks_tensor *m, vks_tensor *v,
+              const struct vks_adam *attrs);
+// Proximal step of the sparse group lasso on param - center: soft threshold τ λ1, then a group shrink τ λG sqrt(D) for
+// each group [groups[g], groups[g + 1]) of groups (G + 1) int32.
+struct vks_prox {
+    float center;           // 1 for w, 0 for b
+    float lambda1, lambda_group;
+};
+bool vks_prox(struct vks_graph *g, vks_tensor *param, vks_tensor *groups, const struct vks_prox *attrs);
+
+#endif

@@ -1,0 +1,164 @@
+// Push constants and step-buffer words, one named struct per kernel family, read by C and by GLSL.
+//
+// On the device every push block begins with `uint off[bindings]` (see include/vks.glsl), so a struct may hold at
+// most 128 - 4 * bindings bytes. Members are uint or float only: both languages then agree on the layout.
+#ifndef VKS_PUSH_H
+#define VKS_PUSH_H
+
+#ifdef __STDC__
+#include <stdint.h>
+typedef uint32_t vks_uint;
+#define uint vks_uint
+#endif
+
+#define VKS_GROUPS_X 32768u  // workgroups along x before y counts on
+#define VKS_ELEMENTS 4u      // elements that an invocation of an elementwise kernel visits, a workgroup apart
+
+// Words of the step buffer: all that changes from one submission of a recorded graph to the next.
+#define VKS_STEP_ROWS 0u          // valid leading rows of tensors with a dynamic length
+#define VKS_STEP_SLICE 1u         // first sample of this micro-batch in the rows of the pooled activations
+#define VKS_STEP_LR 2u            // learning rate (float)
+#define VKS_STEP_BIAS1 3u         // 1 - beta1^step (float)
+#define VKS_STEP_BIAS2 4u         // 1 - beta2^step (float)
+#define VKS_STEP_TAU 5u           // proximal threshold: learning rate times gamma (float)
+#define VKS_STEP_STRENGTH 16u     // strength of each attached steering, one word each (float)
+#define VKS_STEP_STRENGTHS 16u
+#define VKS_STEP_WORDS 64u
+
+struct vks_push_affine {  // z' = (1 + s (w - 1)) z + s b
+    uint rows, cols;
+    uint strength;        // step word, see VKS_STEP_STRENGTH
+    uint per_item;        // rows an invocation
+    uint first;           // number of row 0 of the binding in the whole tensor
+    uint sample_rows;     // rows a sample
+    uint bias;            // 1: add s b (forward); 0: the gradient of z
+    uint spans;           // 1: last unmasked row from `span`; 0: the last row
+};
+
+struct vks_push_affine_gradient {
+    uint samples, blocks, cols;  // of the partial sums
+    uint first_sample;
+    uint first_row, rows;        // rows of the gradients that are bound
+    uint row_stride_w, row_stride_b;
+    uint strength;
+};
+
+struct vks_push_pool_span {
+    uint samples, rows;
+};
+
+#define VKS_POOL_BLOCK 16u  // rows that one invocation sums: the order of every sum over rows follows from it
+
+struct vks_push_pool_sums {
+    uint samples, blocks, cols;  // of this slice
+    uint first_block;
+    uint sample_rows;
+    uint spans, mask;            // 1: bound
+};
+
+struct vks_push_pool_finish {
+    uint samples, blocks, cols, sample_rows;
+    uint first_sample;
+    uint first_row, rows, row_stride;  // rows of the output that are bound
+    uint sliced;                 // 1: sample s goes to row step[VKS_STEP_SLICE] + s; 0: to row s
+    uint spans;
+    uint divide;                 // 1: a mean; 0: a sum
+    uint index;                  // 1: write the row of the maximum in place of its value
+};
+
+struct vks_push_pool_backward {
+    uint samples, blocks, cols;
+    uint first_sample, first_block;
+    uint sample_rows;
+    uint first_row, rows, row_stride;  // rows of the gradient that are bound
+    uint gradient, spans, mask;  // 1: bound
+};
+
+struct vks_push_sort {     // rows are `stride` elements apart
+    uint rows, cols;
+    uint x_stride, stride;
+    uint first;            // number of row 0 of the binding
+};
+
+struct vks_push_sort_step {
+    uint pairs, cols, stride;
+    uint distance;         // j: rows i and i + j of each block of 2 j are compared
+    uint flip;             // 1: rows i and 2 j - 1 - i
+    uint rows;             // of the whole column
+    uint first, lo, hi;    // first pair of this dispatch; rows at which the two bindings begin
+};
+
+struct vks_push_copy {     // a block of 32-bit words
+    uint rows, cols;
+    uint from_stride, to_stride;
+};
+
+struct vks_push_wasserstein {
+    uint rows, cols, pairs;
+    uint stride, target_stride, grad_stride;
+};
+
+struct vks_push_sum_rows {
+    uint rows, cols, stride;
+    uint accumulate;
+};
+
+struct vks_push_sgd {
+    uint count;
+};
+
+struct vks_push_adam {
+    uint count;
+    float beta1, beta2, eps;
+};
+
+#define VKS_PROX_PARTS 64u  // partial sums a group
+
+struct vks_push_prox {
+    uint count;
+    float center, lambda1;
+};
+
+struct vks_push_prox_group {
+    uint groups;
+    uint first, count;     // columns that are bound
+    float center, lambda1, lambda_group;
+};
+
+struct vks_push_matmul {  // C[i, j] += A[i, k] (alpha B[k, j]); strides in elements, see ops/matmul.h
+    uint m, n, k;
+    uint lda, ldb, ldc;
+    uint inner;           // matrices of the inner batch level: z = outer * inner + inner index
+    uint a0, a1, b0, b1, c0, c1;  // elements from matrix to matrix, outer and inner level
+    float alpha;
+    uint flags;           // 1: start from C, 2: start from bias
+};
+
+struct vks_push_flat {    // elementwise kernels
+    uint count;
+};
+
+struct vks_push_rows {    // one invocation an element, or a row
+    uint rows, cols;
+};
+
+struct vks_push_scale {   // y = gain x + bias
+    uint count;
+    float gain, bias;
+};
+
+struct vks_push_add {     // see add.comp
+    uint count, cols;
+    uint first_row, first_z_row, row_divide, row_modulo;
+};
+
+struct vks_push_reduce_rows {  // see reduce_rows.comp; strides in rows
+    uint outputs, cols, count;
+    uint out_stride, row_stride;
+    uint accumulate;
+};
+
+#ifdef __STDC__
+#undef uint
+#endif
+#endif
