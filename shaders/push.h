@@ -12,6 +12,7 @@ typedef uint32_t vks_uint;
 #endif
 
 #define VKS_GROUPS_X 32768u  // workgroups along x before y counts on
+#define VKS_NORM_ROWS 8u     // rows that an invocation of group_norm.comp visits
 #define VKS_ELEMENTS 4u      // elements that an invocation of an elementwise kernel visits, a workgroup apart
 
 // Words of the step buffer: all that changes from one submission of a recorded graph to the next.
@@ -51,8 +52,8 @@ struct vks_push_pool_span {
 
 struct vks_push_pool_sums {
     uint samples, blocks, cols;  // of this slice
-    uint first_block;
     uint sample_rows;
+    uint first, end;             // rows of the sample, where there is only one: [first, end)
     uint spans, mask;            // 1: bound
 };
 
@@ -68,8 +69,9 @@ struct vks_push_pool_finish {
 
 struct vks_push_pool_backward {
     uint samples, blocks, cols;
-    uint first_sample, first_block;
+    uint first_sample;
     uint sample_rows;
+    uint first, end;             // rows of the sample, where there is only one: [first, end)
     uint first_row, rows, row_stride;  // rows of the gradient that are bound
     uint gradient, spans, mask;  // 1: bound
 };
@@ -152,10 +154,64 @@ struct vks_push_add {     // see add.comp
     uint first_row, first_z_row, row_divide, row_modulo;
 };
 
+struct vks_push_columns {  // see columns.comp
+    uint rows, cols;
+    uint first, a_cols, a_first, a_stride;
+    uint with_b;
+};
+
+struct vks_push_upsample {  // see upsample.comp
+    uint lines, line, other_line;  // lines of this dispatch, the first, and the first line of the operand read
+    uint h, w, height, width, cols;
+};
+
+struct vks_push_embedding {
+    uint count, cols, rows;
+    uint row_first, row_count;  // rows of the table in this dispatch
+};
+
+struct vks_push_gather_row {
+    uint samples, rows, cols;
+    uint row_first, row_end;
+};
+
+struct vks_push_layer_norm {
+    uint rows, cols;
+    float inverse, eps;   // inverse: 1 / cols
+    uint flags;           // 1: there is a weight, 2: there is a bias
+};
+
+struct vks_push_group_norm {  // rows count within a sample
+    uint samples, rows, groups, width;  // width: channels of a group
+    uint row_first, row_end;            // the rows of this dispatch; 0, rows when it covers whole samples
+    uint chunk_rows, chunk_first, chunk_count;
+    float eps;
+    uint finish;          // one chunk a sample: leave rstd instead of M2
+    uint flags;           // 1: there is a weight, 2: there is a bias
+};
+
 struct vks_push_reduce_rows {  // see reduce_rows.comp; strides in rows
     uint outputs, cols, count;
     uint out_stride, row_stride;
     uint accumulate;
+};
+
+struct vks_push_conv2d {  // see include/matmul.glsl; rows are the pixels of a grid (samples, gh, gw)
+    uint m, n, k;          // rows, columns, channels of a tap
+    uint lda, ldb;         // elements from source pixel to pixel; from B's row to row
+    uint row0, gh, gw;     // grid row of the first row
+    uint sh, sw;           // source pixels of a sample
+    uint step, add_y, add_x, tap;  // source pixel = step * grid pixel + add + tap * tap number (modulo 2^32)
+    uint ty, tx;           // taps
+    uint wy, wx;           // elements of B from tap to tap
+    uint a0;               // first element of the source that is bound
+    uint c_b, c_y, c_x, c0;  // elements of C from sample to sample, grid row, grid column; first one bound
+    uint flags;            // as in vks_push_matmul
+};
+
+struct vks_push_unpack {   // dst[i, j, l] = src[i, j, l] as fp32
+    uint ni, nj, nl;
+    uint si, sj, sl, di, dj, dl;  // elements
 };
 
 #ifdef __STDC__

@@ -6,7 +6,7 @@
 
 #include "graph/op.h"
 
-// Bytes that a dispatch touches; `memory` identifies the block or storage.
+// Bytes that a dispatch binds; `memory` identifies the block or storage.
 struct span {
     const void *memory;
     uint64_t begin, end;
@@ -56,7 +56,8 @@ static bool resolve(const struct vks_recorder *recorder, const struct vks_operan
     binding->offset = begin / align * align;
     binding->size = end - binding->offset;
     *residual = (uint32_t)((begin - binding->offset) / size);
-    *span = (struct span){memory, begin, end, (operand->access & VKS_WRITE) != 0};
+    // The bound bytes, not only the touched ones: synchronization validation knows no finer, and must stay silent.
+    *span = (struct span){memory, binding->offset, end, (operand->access & VKS_WRITE) != 0};
     return true;
 }
 
@@ -134,7 +135,7 @@ static bool add_pieces(struct vks_recorder *recorder, const struct vks_dispatch 
 static bool record_one(struct vks_recorder *recorder, const struct vks_dispatch *dispatch, struct hazards *hazards,
                        double *pending)
 {
-    struct vks_binding bindings[VKS_MAX_OPERANDS] = {{0}};
+    struct vks_binding bindings[VKS_MAX_OPERANDS] = {{0}}, written = {0};
     struct span spans[VKS_MAX_OPERANDS];
     uint32_t span_count = 0, words[VKS_MAX_PUSH / 4] = {0};
     struct vks_command command = {
@@ -151,8 +152,14 @@ static bool record_one(struct vks_recorder *recorder, const struct vks_dispatch 
             continue;
         if (!resolve(recorder, &dispatch->operands[i], &bindings[i], &words[i], &spans[span_count]))
             return false;
+        if (spans[span_count].write)
+            written = bindings[i];
         command.barrier |= conflicts(hazards, &spans[span_count++]);
     }
+    // Slots that the kernel leaves alone get bytes that this dispatch owns anyway.
+    for (uint32_t i = 0; i < dispatch->operand_count; i++)
+        if (!dispatch->operands[i].tensor)
+            bindings[i] = written;
     memcpy(words + dispatch->operand_count, dispatch->push, dispatch->push_size);
     const double work = work_of(recorder, dispatch), budget = recorder->rate * recorder->emitter->limits.dispatch_seconds;
     if (*pending > 0 && *pending + work > budget) {

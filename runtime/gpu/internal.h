@@ -45,7 +45,6 @@ struct vks_gpu {
     double rate;                      // see vks_gpu_rate; 0: not known yet
     uint64_t budget, allocated, peak, max_buffer;
     struct vks_memory_block *blocks;
-    struct vks_storage *dummy;        // bound to operands that a kernel leaves unused
     VkPipelineCache cache;
     char *cache_path;
     size_t cache_size;                // bytes of it that came from disk

@@ -56,11 +56,8 @@ bool vks_memory_init(struct vks_gpu *gpu)
         gpu->map = find_type(gpu, host | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0, &gpu->device_type);
     if (!gpu->map && !find_type(gpu, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0, &gpu->device_type))
         gpu->device_type = gpu->host_type;
-    if (!create_buffer(gpu, STAGING_SIZE, gpu->host_type, true, &gpu->staging, &gpu->staging_memory,
-                       &gpu->staging_data))
-        return false;
-    gpu->dummy = vks_storage_create(gpu, 256);
-    return gpu->dummy && vks_storage_fill(gpu->dummy, 0, 256, 0);
+    return create_buffer(gpu, STAGING_SIZE, gpu->host_type, true, &gpu->staging, &gpu->staging_memory,
+                         &gpu->staging_data);
 }
 
 static void destroy_block(struct vks_memory_block *block)
@@ -74,7 +71,6 @@ static void destroy_block(struct vks_memory_block *block)
 
 void vks_memory_finish(struct vks_gpu *gpu)
 {
-    vks_storage_destroy(&gpu->dummy);
     while (gpu->blocks) {
         struct vks_memory_block *next = gpu->blocks->next;
         destroy_block(gpu->blocks);

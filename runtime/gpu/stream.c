@@ -109,11 +109,10 @@ static bool make_set(struct vks_stream *stream, const struct vks_command *comman
     VkWriteDescriptorSet writes[8];
     for (uint32_t i = 0; i < command->binding_count; i++) {
         const struct vks_binding *binding = &command->bindings[i];
-        const struct vks_storage *storage = binding->storage ? binding->storage : gpu->dummy;
         buffers[i] = (VkDescriptorBufferInfo){
-            .buffer = storage->block->buffer,
-            .offset = storage->offset + (binding->storage ? binding->offset : 0),
-            .range = binding->storage ? binding->size : storage->size,
+            .buffer = binding->storage->block->buffer,
+            .offset = binding->storage->offset + binding->offset,
+            .range = binding->size,
         };
         writes[i] = (VkWriteDescriptorSet){
             .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
@@ -159,6 +158,8 @@ bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command
     if (command->indirect)
         gpu->vk.vkCmdDispatchIndirect(buffer, command->indirect->block->buffer,
                                       command->indirect->offset + command->indirect_offset);
+    else if (command->base[0] + command->base[1] + command->base[2] == 0)  // synchronization validation sees only this one
+        gpu->vk.vkCmdDispatch(buffer, command->groups[0], command->groups[1], command->groups[2]);
     else
         gpu->vk.vkCmdDispatchBase(buffer, command->base[0], command->base[1], command->base[2], command->groups[0],
                                   command->groups[1], command->groups[2]);

@@ -129,11 +129,13 @@ struct vks_adam {
 bool vks_adam(struct vks_graph *g, vks_tensor *param, vks_tensor *grad, vks_tensor *m, vks_tensor *v,
               const struct vks_adam *attrs);
 // Proximal step of the sparse group lasso on param - center: soft threshold τ λ1, then a group shrink τ λG sqrt(D) for
-// each group [groups[g], groups[g + 1]) of groups (G + 1) int32.
+// each group [groups[g], groups[g + 1]) of groups (G + 1) int32 (NULL only where λG = 0: elementwise).
 struct vks_prox {
     float center;           // 1 for w, 0 for b
     float lambda1, lambda_group;
 };
 bool vks_prox(struct vks_graph *g, vks_tensor *param, vks_tensor *groups, const struct vks_prox *attrs);
+// Learning rate of step 0 .. steps - 1: lr (1e-3 + (1 - 1e-3) (1 + cos(pi step / steps)) / 2).
+double vks_cosine_rate(double lr, uint32_t step, uint32_t steps);
 
 #endif

@@ -1,0 +1,119 @@
+#include "models/build.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+const char *vks_path(struct vks_build *build, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    const char *copy = vks_arena_strdup(&build->graph->arena, text);
+    if (!copy)
+        vks_graph_fail(build->graph, "out of memory: close other programs");
+    return copy ? copy : "";
+}
+
+vks_tensor *vks_build_site(struct vks_build *build, const char *path, vks_tensor *x)
+{
+    static const enum vks_site_kind kinds[] = {VKS_SITE_VECTOR, VKS_SITE_VECTOR, VKS_SITE_VECTOR, VKS_SITE_TOKENS,
+                                               VKS_SITE_PIXELS};
+    if (build->graph->failed || !x)
+        return NULL;
+    return vks_graph_site(build->graph, vks_path(build, "%s%s", build->site_prefix, path), kinds[x->rank], x, NULL);
+}
+
+static vks_tensor *parameter(struct vks_build *build, const char *path, const char *name,
+                             enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[])
+{
+    return vks_weights_get(build->weights, build->graph,
+                           vks_path(build, "%s%s.%s", build->weight_prefix, path, name), layout, rank, shape);
+}
+
+static vks_tensor *vector(struct vks_build *build, const char *path, const char *name, uint32_t size)
+{
+    return parameter(build, path, name, VKS_WEIGHT_VECTOR, 1, &size);
+}
+
+vks_tensor *vks_build_linear(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, bool bias)
+{
+    if (build->graph->failed || !x)
+        return NULL;
+    vks_tensor *weight =
+        parameter(build, path, "weight", VKS_WEIGHT_MATRIX, 2, (uint32_t[]){out, vks_tensor_channels(x)});
+    vks_tensor *b = bias ? vector(build, path, "bias", out) : NULL;
+    return vks_build_site(build, path, vks_linear(build->graph, x, weight, b));
+}
+
+vks_tensor *vks_build_conv(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, uint32_t kernel,
+                           const struct vks_conv2d *attrs, bool bias)
+{
+    if (build->graph->failed || !x)
+        return NULL;
+    const uint32_t in = vks_tensor_channels(x);
+    // A pointwise convolution is a linear layer over the pixels.
+    const bool point = kernel == 1 && attrs->stride == 1 && !attrs->pad_before && !attrs->pad_after;
+    const uint32_t matrix[] = {out, in}, cube[] = {out, kernel, kernel, in};
+    vks_tensor *weight =
+        parameter(build, path, "weight", VKS_WEIGHT_CONV, point ? 2 : 4, point ? matrix : cube);
+    vks_tensor *b = bias ? vector(build, path, "bias", out) : NULL;
+    vks_tensor *y = point ? vks_linear(build->graph, x, weight, b) : vks_conv2d(build->graph, x, weight, b, attrs);
+    return vks_build_site(build, path, y);
+}
+
+vks_tensor *vks_build_conv_same(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out,
+                                uint32_t kernel, bool bias)
+{
+    const struct vks_conv2d attrs = {.stride = 1, .pad_before = (kernel - 1) / 2, .pad_after = (kernel - 1) / 2};
+    return vks_build_conv(build, path, x, out, kernel, &attrs, bias);
+}
+
+vks_tensor *vks_build_group_norm(struct vks_build *build, const char *path, vks_tensor *x, uint32_t groups, float eps)
+{
+    if (build->graph->failed || !x)
+        return NULL;
+    const uint32_t channels = vks_tensor_channels(x);
+    vks_tensor *weight = vector(build, path, "weight", channels), *bias = vector(build, path, "bias", channels);
+    return vks_build_site(build, path, vks_group_norm(build->graph, x, weight, bias, groups, eps));
+}
+
+vks_tensor *vks_build_layer_norm(struct vks_build *build, const char *path, vks_tensor *x, float eps)
+{
+    if (build->graph->failed || !x)
+        return NULL;
+    const uint32_t channels = vks_tensor_channels(x);
+    vks_tensor *weight = vector(build, path, "weight", channels), *bias = vector(build, path, "bias", channels);
+    return vks_build_site(build, path, vks_layer_norm(build->graph, x, weight, bias, eps));
+}
+
+vks_tensor *vks_build_embedding(struct vks_build *build, const char *path, vks_tensor *ids, uint32_t rows,
+                                uint32_t out)
+{
+    if (build->graph->failed || !ids)
+        return NULL;
+    vks_tensor *table = parameter(build, path, "weight", VKS_WEIGHT_MATRIX, 2, (uint32_t[]){rows, out});
+    return vks_build_site(build, path, vks_embedding(build->graph, ids, table));
+}
+
+vks_tensor *vks_build_unary(struct vks_build *build, const char *path, vks_tensor *x, enum vks_unary kind)
+{
+    return vks_build_site(build, path, vks_unary(build->graph, x, kind));
+}
+
+uint32_t vks_build_segment(struct vks_build *build)
+{
+    struct vks_graph *graph = build->graph;
+    const uint32_t outer = graph->segment;
+    uint32_t last = outer;
+    for (size_t i = 0; i < graph->node_count; i++)
+        last = graph->nodes[i]->segment > last ? graph->nodes[i]->segment : last;
+    graph->segment = last + 1;
+    return outer;
+}
+
+void vks_build_segment_end(struct vks_build *build, uint32_t outer)
+{
+    build->graph->segment = outer;
+}

@@ -1,0 +1,334 @@
+#include "models/pipeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "models/config.h"
+
+static const char *const types[] = {"StableDiffusionPipeline", "LatentConsistencyModelPipeline",
+                                    "StableDiffusionXLPipeline", NULL};
+static const char *const text_names[] = {"text_encoder", "text_encoder_2"};
+static const char *const tokenizer_names[] = {"tokenizer", "tokenizer_2"};
+
+// The folder of a part; NULL (said) when memory is short.
+static const char *part_folder(struct vks_pipeline *p, const char *name)
+{
+    const char *folder = vks_arena_printf(&p->arena, "%s/%s", p->folder, name);
+    return folder ? folder : vks_fail_null(p->log, "out of memory: close other programs");
+}
+
+// The class of a part by model_index.json: ["library", "class"]. NULL when the part is absent or null.
+static const char *part_type(struct vks_pipeline *p, const struct vks_json *index, const char *name)
+{
+    const struct cJSON *pair = vks_json_get(index->root, name);
+    const struct cJSON *type = cJSON_IsArray(pair) ? cJSON_GetArrayItem(pair, 1) : NULL;
+    return cJSON_IsString(type) ? vks_arena_strdup(&p->arena, type->valuestring) : NULL;
+}
+
+// Whether model_index.json names one of the `supported` classes for a part (and says so if not).
+static bool need_type(struct vks_pipeline *p, const struct vks_json *index, const char *name,
+                      const char *const supported[], const char **type)
+{
+    *type = part_type(p, index, name);
+    if (!*type)
+        return vks_fail(p->log, "%s: the part %s is missing: download the folder again", index->path, name);
+    for (size_t i = 0; supported[i]; i++)
+        if (!strcmp(*type, supported[i]))
+            return true;
+    return vks_fail(p->log, "%s: the class %.60s of %s is not supported: use a model with %s", index->path, *type, name,
+                    supported[0]);
+}
+
+static struct vks_pipeline_part *add_part(struct vks_pipeline *p, struct vks_gpu *gpu, const char *name,
+                                          const char *type, const char *folder, const char *file)
+{
+    struct vks_weights *weights = vks_weights_open(p->log, gpu, folder, file);
+    if (!weights)
+        return NULL;
+    struct vks_pipeline_part *part = &p->parts[p->part_count++];
+    *part = (struct vks_pipeline_part){
+        .name = name, .type = type, .parameters = vks_weights_parameters(weights), .weights = weights};
+    const struct vks_safetensors *st = vks_weights_file(weights);
+    for (size_t i = 0; i < st->tensor_count; i++)
+        part->bytes += st->tensors[i].size;
+    return part;
+}
+
+static bool open_text(struct vks_pipeline *p, struct vks_gpu *gpu, const struct vks_json *index, uint32_t i)
+{
+    static const char *const supported[] = {"CLIPTextModel", "CLIPTextModelWithProjection", NULL};
+    static const char *const tokenizers[] = {"CLIPTokenizer", "CLIPTokenizerFast", NULL};
+    const char *type, *tokenizer;
+    if (!need_type(p, index, text_names[i], supported, &type) ||
+        !need_type(p, index, tokenizer_names[i], tokenizers, &tokenizer))
+        return false;
+    const char *folder = part_folder(p, text_names[i]), *tokens = part_folder(p, tokenizer_names[i]);
+    if (!folder || !tokens || !vks_clip_text_config_read(p->log, folder, &p->text[i]))
+        return false;
+    p->text[i].projected = !strcmp(type, supported[1]);  // the index decides, as in diffusers
+    if (!add_part(p, gpu, text_names[i], type, folder, "model"))
+        return false;
+    p->tokenizer[i] = vks_clip_tokenizer_open(p->log, tokens);
+    if (!p->tokenizer[i])
+        return false;
+    if ((uint32_t)vks_clip_tokenizer_size(p->tokenizer[i]) > p->text[i].vocabulary)
+        return vks_fail(p->log, "%s: the tokenizer has %d tokens, %s only %u: the two are of different models", tokens,
+                        (int)vks_clip_tokenizer_size(p->tokenizer[i]), text_names[i], p->text[i].vocabulary);
+    const size_t most = vks_clip_tokenizer_max_length(p->tokenizer[i]);
+    const uint32_t length = most < p->text[i].length ? (uint32_t)most : p->text[i].length;
+    p->text_length = i && p->text_length < length ? p->text_length : length;
+    p->text_count = i + 1;
+    return true;
+}
+
+// Pixels a latent stands for in an autoencoder of a class that only diffusers runs.
+static bool read_foreign_factor(struct vks_pipeline *p, const char *folder)
+{
+    int64_t channels[VKS_MAX_LEVELS];
+    size_t count = 0;
+    struct vks_json *json = vks_config_open(p->log, folder, "config.json");
+    const bool done = json && vks_json_ints(p->log, json, NULL, "block_out_channels", 1, VKS_MAX_WIDTH, channels,
+                                            VKS_MAX_LEVELS, &count, NULL);
+    vks_json_close(&json);
+    p->factor = count ? 1u << (count - 1) : 8;
+    return done;
+}
+
+static bool open_decoder(struct vks_pipeline *p, struct vks_gpu *gpu, const struct vks_json *index)
+{
+    const char *type = part_type(p, index, "vae"), *folder = part_folder(p, "vae");
+    if (!folder)
+        return false;
+    if (!type)
+        return vks_fail(p->log, "%s: the part vae is missing: download the folder again", index->path);
+    if (strcmp(type, "AutoencoderTiny")) {
+        vks_warn(p->log, "%s: %.60s is not supported, so pictures cannot be decoded: put an AutoencoderTiny (TAESD) for "
+                 "this model in vae and in model_index.json", folder, type);
+        return read_foreign_factor(p, folder);
+    }
+    if (!vks_autoencoder_tiny_config_read(p->log, folder, &p->vae) ||
+        !add_part(p, gpu, "vae", type, folder, "diffusion_pytorch_model"))
+        return false;
+    if (p->vae.latents != p->unet.out)
+        return vks_fail(p->log, "%s: latent_channels %u and the UNet's out_channels %u differ: the two are of different "
+                        "models", folder, p->vae.latents, p->unet.out);
+    p->factor = vks_autoencoder_tiny_factor(&p->vae);
+    p->has_decoder = true;
+    return true;
+}
+
+static bool open_unet(struct vks_pipeline *p, struct vks_gpu *gpu, const struct vks_json *index)
+{
+    static const char *const supported[] = {"UNet2DConditionModel", NULL};
+    const char *type, *folder = part_folder(p, "unet");
+    if (!folder || !need_type(p, index, "unet", supported, &type) ||
+        !vks_unet_config_read(p->log, folder, &p->unet) ||
+        !add_part(p, gpu, "unet", type, folder, "diffusion_pytorch_model"))
+        return false;
+    if (p->unet.in != p->unet.out)
+        return vks_fail(p->log, "%s: in_channels %u and out_channels %u differ (an inpainting or editing model): use a "
+                        "text-to-image model", folder, p->unet.in, p->unet.out);
+    const uint32_t width = p->xl ? p->text[0].width + p->text[1].width : p->text[0].width;
+    if (p->unet.context[0] != width)
+        return vks_fail(p->log, "%s: cross_attention_dim %u does not fit the text's %u channels: the two are of "
+                        "different models", folder, p->unet.context[0], width);
+    if (p->xl != (p->unet.added != 0))
+        return vks_fail(p->log, "%s: addition_embed_type does not fit a %s: UNet and folder are of different models",
+                        folder, p->type);
+    return true;
+}
+
+static bool open_parts(struct vks_pipeline *p, struct vks_gpu *gpu, const struct vks_json *index)
+{
+    int type;
+    if (!vks_json_choice(p->log, index, NULL, "_class_name", types, -1, &type))
+        return false;
+    p->type = types[type];
+    p->xl = type == 2;
+    const char *scheduler = part_folder(p, "scheduler");
+    if (!scheduler || !vks_scheduler_config_read(p->log, scheduler, &p->scheduler))
+        return false;
+    for (uint32_t i = 0; i < (p->xl ? 2u : 1u); i++)
+        if (!open_text(p, gpu, index, i))
+            return false;
+    if (!open_unet(p, gpu, index) || !open_decoder(p, gpu, index))
+        return false;
+    const uint32_t latents = p->unet.sample_size ? p->unet.sample_size : 64;
+    p->width = p->height = latents * p->factor;
+    return true;
+}
+
+struct vks_pipeline *vks_pipeline_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder)
+{
+    struct vks_pipeline *p = calloc(1, sizeof(*p));
+    if (!p)
+        return vks_fail_null(log, "out of memory: close other programs");
+    p->log = log;
+    p->folder = vks_arena_strdup(&p->arena, folder);
+    struct vks_json *index = p->folder ? vks_config_open(log, folder, "model_index.json") : NULL;
+    const bool done = index && open_parts(p, gpu, index);
+    vks_json_close(&index);
+    if (!done)
+        vks_pipeline_close(&p);
+    return p;
+}
+
+void vks_pipeline_close(struct vks_pipeline **at)
+{
+    struct vks_pipeline *p = *at;
+    if (!p)
+        return;
+    for (uint32_t i = 0; i < p->part_count; i++)
+        vks_weights_close(&p->parts[i].weights);
+    for (uint32_t i = 0; i < VKS_PIPELINE_TEXTS; i++)
+        vks_clip_tokenizer_close(&p->tokenizer[i]);
+    vks_arena_finish(&p->arena);
+    free(p);
+    *at = NULL;
+}
+
+bool vks_pipeline_text_build(struct vks_pipeline *p, struct vks_graph *graph, uint32_t batch,
+                             struct vks_pipeline_text *text)
+{
+    *text = (struct vks_pipeline_text){0};
+    struct vks_clip_text_outputs out[VKS_PIPELINE_TEXTS];
+    const uint32_t shape[] = {batch, p->text_length};
+    for (uint32_t i = 0; i < p->text_count; i++) {
+        text->ids[i] = vks_graph_input(graph, "ids", VKS_I32, 2, shape, false);
+        if (p->xl && i == 1)
+            text->end[i] = vks_graph_input(graph, "end", VKS_I32, 1, shape, false);
+        const struct vks_clip_text_inputs inputs = {
+            .component = text_names[i], .ids = text->ids[i], .end = text->end[i]};
+        if (!vks_clip_text_build(graph, p->parts[i].weights, &p->text[i], &inputs, &out[i]))
+            return false;
+    }
+    text->context = out[0].last;
+    if (p->xl) {
+        text->context = vks_concat(graph, out[0].penultimate, out[1].penultimate);
+        text->pooled = out[1].embeds ? out[1].embeds : out[1].pooled;
+    }
+    return !graph->failed;
+}
+
+bool vks_pipeline_text_feed(const struct vks_pipeline *p, struct vks_exec *exec, const struct vks_pipeline_text *text,
+                            const char *const prompts[], uint32_t count)
+{
+    const uint32_t length = p->text_length;
+    int32_t *ids = malloc(((size_t)count * length + count + 1) * sizeof(*ids));
+    if (!ids)
+        return vks_fail(p->log, "out of memory: close other programs");
+    int32_t *end = ids + (size_t)count * length;
+    bool done = true;
+    for (uint32_t i = 0; done && i < p->text_count; i++) {
+        for (uint32_t b = 0; done && b < count; b++)
+            done = vks_clip_tokenizer_encode(p->log, p->tokenizer[i], prompts[b], strlen(prompts[b]),
+                                             ids + (size_t)b * length, length, NULL, NULL);
+        done = done && vks_exec_write(exec, text->ids[i], ids, (uint64_t)count * length * sizeof(*ids));
+        if (done && text->end[i]) {
+            vks_clip_text_end_rows(&p->text[i], ids, count, length, end);
+            done = vks_exec_write(exec, text->end[i], end, count * sizeof(*end));
+        }
+    }
+    free(ids);
+    return done;
+}
+
+bool vks_pipeline_unet_build(struct vks_pipeline *p, struct vks_graph *graph, const struct vks_scheduler_step *step,
+                             struct vks_tensor *sample, const struct vks_pipeline_text *text,
+                             struct vks_pipeline_unet *unet)
+{
+    *unet = (struct vks_pipeline_unet){0};
+    if (graph->failed || !sample)
+        return false;
+    const uint32_t batch = sample->shape[0];
+    unet->batch = batch;
+    unet->height = sample->shape[1] * p->factor;
+    unet->width = sample->shape[2] * p->factor;
+    unet->time = vks_graph_input(graph, "time", VKS_F32, 2, (uint32_t[]){batch, p->unet.channels[0]}, false);
+    if (p->unet.condition)
+        unet->condition = vks_graph_input(graph, "guidance", VKS_F32, 2, (uint32_t[]){batch, p->unet.condition}, false);
+    if (p->unet.added)
+        unet->time_ids = vks_graph_input(graph, "sizes", VKS_F32, 3, (uint32_t[]){batch, 6, p->unet.added_time}, false);
+    const struct vks_unet_inputs inputs = {
+        .component = "unet",
+        .sample = step->input_scale == 1 ? sample : vks_scale(graph, sample, (float)step->input_scale, 0),
+        .time = unet->time,
+        .context = text->context,
+        .condition = unet->condition,
+        .text_embeds = text->pooled,
+        .time_ids = unet->time_ids,
+    };
+    unet->output = vks_unet_build(graph, p->parts[p->text_count].weights, &p->unet, &inputs);
+    return unet->output != NULL;
+}
+
+bool vks_pipeline_unet_feed(const struct vks_pipeline *p, struct vks_exec *exec, const struct vks_pipeline_unet *unet,
+                            const struct vks_scheduler_step *step, double guidance_scale)
+{
+    const struct vks_unet_config *config = &p->unet;
+    const uint32_t row = config->channels[0], guide = config->condition, sizes = 6 * config->added_time;
+    const uint32_t batch = unet->batch;
+    float *time = calloc((size_t)batch * ((size_t)row + guide + sizes) + 1, sizeof(*time));
+    if (!time)
+        return vks_fail(p->log, "out of memory: close other programs");
+    float *condition = time + (size_t)batch * row, *ids = condition + (size_t)batch * guide;
+    // SDXL: original size, top left corner of the crop, target size
+    const double size[6] = {unet->height, unet->width, 0, 0, unet->height, unet->width};
+    for (uint32_t b = 0; b < batch; b++) {
+        vks_unet_time_table(config, step->timestep, time + (size_t)b * row);
+        if (guide)
+            vks_unet_guidance_table(config, guidance_scale, condition + (size_t)b * guide);
+        for (uint32_t i = 0; sizes && i < 6; i++)
+            vks_unet_time_id_table(config, size[i], ids + (size_t)b * sizes + (size_t)i * config->added_time);
+    }
+    bool done = vks_exec_write(exec, unet->time, time, (uint64_t)batch * row * sizeof(*time));
+    if (done && unet->condition)
+        done = vks_exec_write(exec, unet->condition, condition, (uint64_t)batch * guide * sizeof(*time));
+    if (done && unet->time_ids)
+        done = vks_exec_write(exec, unet->time_ids, ids, (uint64_t)batch * sizes * sizeof(*time));
+    free(time);
+    return done;
+}
+
+struct vks_tensor *vks_pipeline_step_build(struct vks_graph *graph, const struct vks_scheduler_step *step,
+                                           struct vks_tensor *sample, struct vks_tensor *output,
+                                           struct vks_tensor *noise)
+{
+    vks_tensor *next = vks_scale(graph, output, (float)step->next_output, 0);
+    if (step->next_sample != 0)
+        next = vks_add(graph, next, vks_scale(graph, sample, (float)step->next_sample, 0));
+    if (step->next_noise == 0)
+        return next;
+    if (!noise)
+        return vks_graph_fail(graph, "this step of the scheduler needs fresh noise: report this");
+    return vks_add(graph, next, vks_scale(graph, noise, (float)step->next_noise, 0));
+}
+
+struct vks_tensor *vks_pipeline_decode_build(struct vks_pipeline *p, struct vks_graph *graph,
+                                             struct vks_tensor *latents)
+{
+    if (!p->has_decoder)
+        return vks_graph_fail(graph, "%s/vae: pictures cannot be decoded by this autoencoder: put an AutoencoderTiny "
+                              "(TAESD) for this model in its place", p->folder);
+    if (p->vae.scaling != 1)
+        latents = vks_scale(graph, latents, 1 / p->vae.scaling, 0);
+    return vks_autoencoder_tiny_decode(graph, p->parts[p->text_count + 1].weights, &p->vae, "vae", latents);
+}
+
+bool vks_pipeline_describe(struct vks_pipeline *p, struct vks_graph *graph)
+{
+    struct vks_pipeline_text text;
+    struct vks_pipeline_unet unet;
+    const struct vks_scheduler_step step = {.input_scale = 1};
+    const uint32_t shape[] = {1, p->height / p->factor, p->width / p->factor, p->unet.in};
+    if (!vks_pipeline_text_build(p, graph, 1, &text))
+        return false;
+    vks_tensor *sample = vks_graph_input(graph, "sample", VKS_F32, 4, shape, false);
+    if (!vks_pipeline_unet_build(p, graph, &step, sample, &text, &unet))
+        return false;
+    if (p->has_decoder)
+        vks_pipeline_decode_build(p, graph, unet.output);
+    return !graph->failed;
+}

@@ -1,0 +1,248 @@
+#include "models/scheduler.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/config.h"
+
+static const char *const class_names[] = {"EulerDiscreteScheduler", "LCMScheduler", NULL};
+static const char *const prediction_names[] = {"epsilon", "v_prediction", "sample", NULL};
+static const char *const spacing_names[] = {"linspace", "leading", "trailing", NULL};
+static const char *const beta_names[] = {"linear", "scaled_linear", NULL};
+static const char *const last_names[] = {"zero", "sigma_min", NULL};
+
+static const struct vks_config_only only[] = {
+    {"trained_betas", ""},
+    {"use_karras_sigmas", "false"},
+    {"use_exponential_sigmas", "false"},
+    {"use_beta_sigmas", "false"},
+    {"interpolation_type", "\"linear\""},
+    {"timestep_type", "\"discrete\""},
+    {"clip_sample", "false"},
+    {"thresholding", "false"},
+    {NULL, NULL},
+};
+
+static bool read_config(const struct vks_log *log, const struct vks_json *json, struct vks_scheduler_config *config)
+{
+    int kind, prediction, spacing, beta, last;
+    int64_t train, offset, original;
+    if (!vks_config_check(log, json, only) ||
+        !vks_json_choice(log, json, NULL, "_class_name", class_names, -1, &kind))
+        return false;
+    // The two classes differ in their defaults.
+    const bool lcm = kind == VKS_SCHEDULER_LCM;
+    if (!vks_json_choice(log, json, NULL, "prediction_type", prediction_names, 0, &prediction) ||
+        !vks_json_choice(log, json, NULL, "timestep_spacing", spacing_names, lcm ? 1 : 0, &spacing) ||
+        !vks_json_choice(log, json, NULL, "beta_schedule", beta_names, lcm ? 1 : 0, &beta) ||
+        !vks_json_choice(log, json, NULL, "final_sigmas_type", last_names, 0, &last) ||
+        !vks_json_int(log, json, NULL, "num_train_timesteps", 1000, 1, 100000, &train) ||
+        !vks_json_int(log, json, NULL, "steps_offset", 0, 0, 1000, &offset) ||
+        !vks_json_int(log, json, NULL, "original_inference_steps", 50, 1, 100000, &original) ||
+        !vks_json_number(log, json, NULL, "beta_start", lcm ? 0.00085 : 0.0001, 1e-9, 0.999, &config->beta_start) ||
+        !vks_json_number(log, json, NULL, "beta_end", lcm ? 0.012 : 0.02, 1e-9, 0.999, &config->beta_end) ||
+        !vks_json_number(log, json, NULL, "timestep_scaling", 10, 1e-6, 1e6, &config->timestep_scaling) ||
+        !vks_json_bool(log, json, NULL, "rescale_betas_zero_snr", false, &config->zero_snr))
+        return false;
+    config->kind = (enum vks_scheduler_class)kind;
+    config->prediction = (enum vks_prediction)prediction;
+    config->spacing = (enum vks_spacing)spacing;
+    config->scaled_linear = beta == 1;
+    config->last_sigma_min = last == 1;
+    config->train_steps = (uint32_t)train;
+    config->steps_offset = (uint32_t)offset;
+    config->original_steps = (uint32_t)original;
+    if (lcm && original > train)
+        return vks_fail(log, "%s: original_inference_steps is above num_train_timesteps: correct the file", json->path);
+    return true;
+}
+
+bool vks_scheduler_config_read(const struct vks_log *log, const char *folder, struct vks_scheduler_config *config)
+{
+    *config = (struct vks_scheduler_config){0};
+    struct vks_json *json = vks_config_open(log, folder, "scheduler_config.json");
+    if (!json)
+        return false;
+    const bool done = read_config(log, json, config);
+    vks_json_close(&json);
+    return done;
+}
+
+// alpha-bar of every training step: the product of 1 - beta.
+static void alphas(const struct vks_scheduler_config *config, double bar[])
+{
+    const uint32_t n = config->train_steps;
+    const double a = config->scaled_linear ? sqrt(config->beta_start) : config->beta_start;
+    const double z = config->scaled_linear ? sqrt(config->beta_end) : config->beta_end;
+    double product = 1;
+    for (uint32_t i = 0; i < n; i++) {
+        const double at = n > 1 ? a + (z - a) * i / (n - 1) : a;
+        product *= 1 - (config->scaled_linear ? at * at : at);
+        bar[i] = product;
+    }
+    if (!config->zero_snr)
+        return;
+    // Lin et al. 2023, algorithm 1: sqrt(alpha-bar) shifted and scaled so that it ends at 0.
+    const double first = sqrt(bar[0]), last = sqrt(bar[n - 1]);
+    for (uint32_t i = 0; i < n; i++) {
+        const double root = (sqrt(bar[i]) - last) * first / (first - last);
+        bar[i] = root * root;
+    }
+    if (config->kind == VKS_SCHEDULER_EULER)
+        bar[n - 1] = 0x1p-24;  // diffusers: close to 0, so that the first sigma is finite
+}
+
+// Half to even, as numpy rounds.
+static double round_even(double x)
+{
+    const double down = floor(x), rest = x - down;
+    if (rest != 0.5)
+        return floor(x + 0.5);
+    return fmod(down, 2) == 0 ? down : down + 1;
+}
+
+static double euler_timestep(const struct vks_scheduler_config *config, uint32_t count, uint32_t i)
+{
+    const double n = config->train_steps;
+    switch (config->spacing) {
+    case VKS_SPACING_LINSPACE:
+        return count > 1 ? (n - 1) * (count - 1 - i) / (count - 1) : 0;
+    case VKS_SPACING_LEADING:
+        return (double)(config->train_steps / count) * (count - 1 - i) + config->steps_offset;
+    default:
+        return round_even(n - i * (n / count)) - 1;
+    }
+}
+
+// Sigma at a timestep that may lie between two training steps.
+static double sigma_at(const struct vks_scheduler_config *config, const double bar[], double t)
+{
+    const uint32_t last = config->train_steps - 1;
+    t = t < 0 ? 0 : t > last ? last : t;
+    const uint32_t low = (uint32_t)t, high = low < last ? low + 1 : low;
+    const double a = sqrt((1 - bar[low]) / bar[low]), b = sqrt((1 - bar[high]) / bar[high]);
+    return a + (b - a) * (t - low);
+}
+
+static void euler(const struct vks_scheduler_config *config, const double bar[], const uint32_t timesteps[],
+                  struct vks_schedule *schedule)
+{
+    double largest = 0;
+    for (uint32_t i = 0; i < schedule->count; i++) {
+        struct vks_scheduler_step *step = &schedule->steps[i];
+        step->timestep = timesteps ? timesteps[i] : euler_timestep(config, schedule->count, i);
+        const double sigma = sigma_at(config, bar, step->timestep), square = sigma * sigma + 1;
+        double next = config->last_sigma_min ? sqrt((1 - bar[0]) / bar[0]) : 0;
+        if (i + 1 < schedule->count)
+            next = sigma_at(config, bar, timesteps ? timesteps[i + 1] : euler_timestep(config, schedule->count, i + 1));
+        largest = sigma > largest ? sigma : largest;
+        step->input_scale = 1 / sqrt(square);
+        step->x0_sample = config->prediction == VKS_PREDICT_EPSILON ? 1
+                          : config->prediction == VKS_PREDICT_V     ? 1 / square
+                                                                    : 0;
+        step->x0_output = config->prediction == VKS_PREDICT_EPSILON ? -sigma
+                          : config->prediction == VKS_PREDICT_V     ? -sigma / sqrt(square)
+                                                                    : 1;
+        // next = sample + (sample - x0) / sigma * (next sigma - sigma)
+        const double rate = (next - sigma) / sigma;
+        step->next_sample = 1 + rate * (1 - step->x0_sample);
+        step->next_output = -rate * step->x0_output;
+    }
+    if (config->last_sigma_min) {
+        const double end = sqrt((1 - bar[0]) / bar[0]);
+        largest = end > largest ? end : largest;
+    }
+    schedule->init_noise_sigma =
+        config->spacing == VKS_SPACING_LEADING ? sqrt(largest * largest + 1) : largest;
+}
+
+static uint32_t lcm_timestep(const struct vks_scheduler_config *config, uint32_t count, uint32_t i)
+{
+    const uint32_t k = config->train_steps / config->original_steps;
+    const uint32_t at = (uint32_t)floor((double)config->original_steps * i / count);
+    return (config->original_steps - at) * k - 1;
+}
+
+static void lcm(const struct vks_scheduler_config *config, const double bar[], const uint32_t timesteps[],
+                struct vks_schedule *schedule)
+{
+    const double data = 0.5;  // sigma_data
+    schedule->init_noise_sigma = 1;
+    for (uint32_t i = 0; i < schedule->count; i++) {
+        struct vks_scheduler_step *step = &schedule->steps[i];
+        const uint32_t t = timesteps ? timesteps[i] : lcm_timestep(config, schedule->count, i);
+        const double alpha = sqrt(bar[t]), sigma = sqrt(1 - bar[t]), scaled = t * config->timestep_scaling;
+        const double skip = data * data / (scaled * scaled + data * data);
+        const double out = scaled / sqrt(scaled * scaled + data * data);
+        double a = 0, c = 1;
+        if (config->prediction == VKS_PREDICT_EPSILON) {
+            a = 1 / alpha;
+            c = -sigma / alpha;
+        } else if (config->prediction == VKS_PREDICT_V) {
+            a = alpha;
+            c = -sigma;
+        }
+        step->timestep = t;
+        step->input_scale = 1;
+        step->x0_sample = out * a + skip;  // the boundary condition is part of what the model predicts
+        step->x0_output = out * c;
+        const bool last = i + 1 == schedule->count;
+        const uint32_t then = last ? t : timesteps ? timesteps[i + 1] : lcm_timestep(config, schedule->count, i + 1);
+        const double keep = last ? 1 : sqrt(bar[then]);
+        step->next_sample = keep * step->x0_sample;
+        step->next_output = keep * step->x0_output;
+        step->next_noise = last ? 0 : sqrt(1 - bar[then]);
+    }
+}
+
+static bool check(const struct vks_log *log, const struct vks_scheduler_config *config, uint32_t count,
+                  const uint32_t timesteps[])
+{
+    const uint32_t most = config->kind == VKS_SCHEDULER_LCM && !timesteps ? config->original_steps
+                                                                          : config->train_steps;
+    if (count < 1 || count > most || count > VKS_SCHEDULER_MAX_STEPS)
+        return vks_fail(log, "%u steps are not possible with this scheduler: choose 1 to %u", count,
+                        most < VKS_SCHEDULER_MAX_STEPS ? most : VKS_SCHEDULER_MAX_STEPS);
+    for (uint32_t i = 0; timesteps && i < count; i++)
+        if (timesteps[i] >= config->train_steps || (i && timesteps[i] >= timesteps[i - 1]))
+            return vks_fail(log, "timestep %u is out of order: give falling numbers below %u", timesteps[i],
+                            config->train_steps);
+    return true;
+}
+
+bool vks_schedule_init(const struct vks_log *log, const struct vks_scheduler_config *config, uint32_t count,
+                       const uint32_t timesteps[], struct vks_schedule *schedule)
+{
+    *schedule = (struct vks_schedule){0};
+    if (!check(log, config, count, timesteps))
+        return false;
+    double *bar = malloc(config->train_steps * sizeof(*bar));
+    schedule->steps = calloc(count, sizeof(*schedule->steps));
+    schedule->count = count;
+    if (!bar || !schedule->steps) {
+        free(bar);
+        vks_schedule_finish(schedule);
+        return vks_fail(log, "out of memory: close other programs");
+    }
+    alphas(config, bar);
+    if (config->kind == VKS_SCHEDULER_EULER)
+        euler(config, bar, timesteps, schedule);
+    else
+        lcm(config, bar, timesteps, schedule);
+    free(bar);
+    bool finite = isfinite(schedule->init_noise_sigma);
+    for (uint32_t i = 0; i < count; i++)
+        finite = finite && isfinite(schedule->steps[i].next_sample) && isfinite(schedule->steps[i].next_output);
+    if (!finite) {
+        vks_schedule_finish(schedule);
+        return vks_fail(log, "the noise schedule is not finite at these steps: choose another number of steps");
+    }
+    return true;
+}
+
+void vks_schedule_finish(struct vks_schedule *schedule)
+{
+    free(schedule->steps);
+    *schedule = (struct vks_schedule){0};
+}

@@ -1,0 +1,72 @@
+// Noise schedules and the steps over them: EulerDiscreteScheduler and LCMScheduler of diffusers, in double.
+//
+// Every step is linear in what the model reads and writes, so a step is a handful of coefficients.
+// Karras et al. 2022 (Euler), Luo et al. 2023 (LCM), Lin et al. 2023 (spacing, zero terminal SNR).
+#ifndef VKS_MODELS_SCHEDULER_H
+#define VKS_MODELS_SCHEDULER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/log.h"
+
+#define VKS_SCHEDULER_MAX_STEPS 1000
+
+enum vks_scheduler_class {
+    VKS_SCHEDULER_EULER,
+    VKS_SCHEDULER_LCM,
+};
+
+enum vks_prediction {
+    VKS_PREDICT_EPSILON,
+    VKS_PREDICT_V,
+    VKS_PREDICT_SAMPLE,
+};
+
+enum vks_spacing {
+    VKS_SPACING_LINSPACE,
+    VKS_SPACING_LEADING,
+    VKS_SPACING_TRAILING,
+};
+
+struct vks_scheduler_config {
+    enum vks_scheduler_class kind;
+    enum vks_prediction prediction;
+    enum vks_spacing spacing;           // Euler
+    uint32_t train_steps;
+    double beta_start, beta_end;
+    bool scaled_linear, zero_snr;
+    bool last_sigma_min;                // Euler: the last step ends at the smallest sigma and not at 0
+    uint32_t steps_offset;              // Euler, leading
+    uint32_t original_steps;            // LCM
+    double timestep_scaling;            // LCM
+};
+
+// Reads FOLDER/scheduler_config.json.
+bool vks_scheduler_config_read(const struct vks_log *log, const char *folder, struct vks_scheduler_config *config);
+
+// One step from `sample` with the model's `output`, where
+//     input of the model = input_scale * sample
+//     x0   = x0_sample * sample + x0_output * output            (the picture as the model sees it now)
+//     next = next_sample * sample + next_output * output + next_noise * noise, noise ~ N(0, 1)
+// After the last step `next` goes to the decoder. One step of LCM reads no noise.
+struct vks_scheduler_step {
+    double timestep;
+    double input_scale;
+    double x0_sample, x0_output;
+    double next_sample, next_output, next_noise;
+};
+
+struct vks_schedule {
+    uint32_t count;
+    double init_noise_sigma;            // first sample = init_noise_sigma * noise
+    struct vks_scheduler_step *steps;
+};
+
+// The schedule of `count` steps; with `timesteps` (falling integers) those in place of the spacing's own (DMD2 starts at
+// 399). False after one message. Free with vks_schedule_finish.
+bool vks_schedule_init(const struct vks_log *log, const struct vks_scheduler_config *config, uint32_t count,
+                       const uint32_t timesteps[], struct vks_schedule *schedule);
+void vks_schedule_finish(struct vks_schedule *schedule);
+
+#endif

@@ -1,0 +1,105 @@
+// Private to runtime/api: what its files share.
+#ifndef VKS_API_INTERNAL_H
+#define VKS_API_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "api/vksteer.h"
+#include "base/log.h"
+#include "base/philox.h"
+#include "exec/exec.h"
+#include "gpu/gpu.h"
+#include "models/pipeline.h"
+#include "steer/steering.h"
+#include "steer/subject.h"
+
+#define VKS_NO_MEMORY "out of memory: close other programs and try again"
+
+// The user's log behind the library's. Points into itself: it may not be moved.
+struct vks_api_log {
+    struct vks_log log;
+    struct vksteer_log user;
+};
+const struct vks_log *vks_api_log_init(struct vks_api_log *bridge, const struct vksteer_log *user);
+
+struct vksteer_session {
+    struct vks_api_log bridge;
+    struct vks_gpu *gpu;
+    struct vksteer_device_info device;
+    char *model_path;
+};
+
+struct vksteer_model {
+    vksteer_session *session;         // NULL: described only
+    struct vks_api_log bridge;        // used without a session
+    const struct vks_log *log;
+    struct vks_pipeline *pipeline;
+    struct vksteer_model_info info;
+    uint32_t apply_steps;             // defaults of pictures
+    double apply_cfg;
+    char fingerprint[128];            // see vks_api_fingerprint
+    uint64_t hash;                    // of the parameters
+    struct vks_arena arena;           // strings of info
+    struct vks_arena site_arena;      // what vksteer_model_sites gave last
+};
+
+// Whether there is a device to run on; says so if not.
+bool vks_api_can_run(const vksteer_model *model);
+// Where `name` ("emoji", "prompts/...") lies, heap; NULL when it is nowhere.
+char *vks_api_find(const vksteer_session *session, const char *name);
+// The snapshot of a repository id ("org/name") in the local Hugging Face cache, heap; NULL when there is none.
+char *vks_api_find_repository(const char *id);
+// Count, mean and root mean square of the UNet's norm weights: the same for every storage type of one model.
+void vks_api_fingerprint(vksteer_model *model);
+
+// Picture size, in pixels, with the model's defaults filled in; refused unless both divide into latents.
+bool vks_api_size(const vksteer_model *model, uint32_t *width, uint32_t *height);
+// Noise of a picture, (h, w, C) channels-last, drawn in PyTorch's order (C, h, w).
+bool vks_api_noise(const vksteer_model *model, const struct vks_noise *noise, uint32_t height, uint32_t width,
+                   float *values);
+// (C, h, w) to (h, w, C).
+void vks_api_channels_last(const float *in, uint32_t channels, uint64_t pixels, float *out);
+
+// ---- text.c: prompts to embeddings --------------------------------------------------------------------------------
+
+struct vks_api_text;
+// `attachment` may be NULL. The batch is how many prompts one run takes.
+struct vks_api_text *vks_api_text_create(vksteer_model *model, uint32_t batch, struct vks_attachment *attachment);
+void vks_api_text_destroy(struct vks_api_text **text);
+// Floats of one prompt's context (T, C) and pooled vector (0 without).
+uint64_t vks_api_text_context(const struct vks_api_text *text, uint64_t *pooled);
+// Any number of prompts; context (count, T, C), pooled (count, P) or NULL. `step` may be NULL.
+bool vks_api_text_run(struct vks_api_text *text, const char *const prompts[], size_t count,
+                      const uint32_t step[VKS_STEP_WORDS], float *context, float *pooled);
+
+// ---- subject.c: the model as training sees it ---------------------------------------------------------------------
+
+struct vks_api_subject_params {
+    const char *const *prompts[2];    // by enum vks_prompt_set; must outlive the subject
+    size_t counts[2];
+    const char *sites, *loss_sites;   // either may be NULL; they decide whether the text encoder is in the graph
+    uint32_t width, height;           // pixels; 0: the model's
+    uint64_t seed;
+};
+struct vks_api_subject;
+struct vks_api_subject *vks_api_subject_create(vksteer_model *model, const struct vks_api_subject_params *params);
+void vks_api_subject_destroy(struct vks_api_subject **subject);
+const struct vks_subject *vks_api_subject(const struct vks_api_subject *subject);
+
+// ---- uses.c: steering files on a model ----------------------------------------------------------------------------
+
+struct vks_api_uses {
+    struct vks_attachment *attachment;     // NULL without steerings
+    float strengths[VKS_STEP_STRENGTHS];
+    size_t count;
+    bool text;                             // some site lies in a text encoder
+};
+// Loads the files, checks them against the model, uploads them.
+bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings, size_t count, bool strict,
+                       struct vks_api_uses *uses);
+void vks_api_uses_close(struct vks_api_uses *uses);
+// Step words with these strengths (NULL: those of the files' uses).
+void vks_api_uses_step(const struct vks_api_uses *uses, const float *strengths, uint32_t step[VKS_STEP_WORDS]);
+
+#endif

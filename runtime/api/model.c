@@ -1,0 +1,268 @@
+// Models: where they are found, what they say about themselves, their defaults for steering and painting.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/internal.h"
+#include "base/hash.h"
+#include "base/os.h"
+#include "base/text.h"
+#include "io/json.h"
+
+#define BUILT_IN "emoji"
+
+static bool is_model(const char *path)
+{
+    char *index = vks_path_join(path, "model_index.json");
+    const bool is = index && vks_os_is_file(index);
+    free(index);
+    return is;
+}
+
+// The folder of a model by its name; heap.
+static char *locate(const vksteer_session *session, const struct vks_log *log, const char *name)
+{
+    if (!*name)
+        return vks_fail_null(log, "the model's name is empty: give a folder, or `" BUILT_IN "`");
+    if (vks_os_is_dir(name) && (is_model(name) || strpbrk(name, "/\\")))
+        return vks_path_join(name, "");
+    if (vks_os_is_file(name))
+        return vks_fail_null(log, "%s is a file: this version runs diffusers folders (model_index.json)", name);
+    char *found = strpbrk(name, "/\\:") ? vks_api_find_repository(name) : vks_api_find(session, name);
+    if (found && is_model(found))
+        return found;
+    free(found);
+    if (vks_os_is_dir(name))
+        return vks_path_join(name, "");
+    return vks_fail_null(log, "there is no model %s: give a diffusers folder (model_index.json), a repository id from "
+                         "the local Hugging Face cache, or the built-in `" BUILT_IN "`", name);
+}
+
+static bool out_of_memory(const struct vks_log *log)
+{
+    return vks_fail(log, VKS_NO_MEMORY);
+}
+
+// What the class of a model suggests when its folder has no vksteer.json.
+static void class_defaults(vksteer_model *model)
+{
+    const struct vks_scheduler_config *scheduler = &model->pipeline->scheduler;
+    struct vksteer_model_info *info = &model->info;
+    info->train_sites = "unet.*norm.*";
+    info->train_optimizer = "adam";
+    info->train_lr = 1e-3;
+    info->train_steps = 1000;
+    info->train_batch = 4;
+    if (scheduler->kind == VKS_SCHEDULER_LCM) {
+        model->apply_steps = 4;
+        model->apply_cfg = model->pipeline->unet.condition ? 8.5 : 1;
+    } else if (scheduler->spacing == VKS_SPACING_TRAILING) {  // the turbo models
+        model->apply_steps = 1;
+        model->apply_cfg = 1;
+    } else {
+        model->apply_steps = 20;
+        model->apply_cfg = 7;
+    }
+}
+
+static bool read_train(vksteer_model *model, const struct vks_json *json, const struct cJSON *train)
+{
+    static const char *const optimizers[] = {"adam", "sgd", NULL};
+    struct vksteer_model_info *info = &model->info;
+    const struct vks_log *log = model->log;
+    const char *sites = NULL;
+    int64_t steps = 0, batch = 0;
+    int optimizer = 0;
+    if (!vks_json_string(log, json, train, "sites", info->train_sites, &sites) ||
+        !vks_json_choice(log, json, train, "optimizer", optimizers, 0, &optimizer) ||
+        !vks_json_number(log, json, train, "lr", info->train_lr, 0, 1e3, &info->train_lr) ||
+        !vks_json_int(log, json, train, "steps", info->train_steps, 1, 1000000, &steps) ||
+        !vks_json_int(log, json, train, "batch", info->train_batch, 1, 65536, &batch))
+        return false;
+    info->train_sites = vks_arena_strdup(&model->arena, sites);
+    info->train_optimizer = optimizers[optimizer];
+    info->train_steps = (uint32_t)steps;
+    info->train_batch = (uint32_t)batch;
+    return info->train_sites || out_of_memory(log);
+}
+
+// vksteer.json beside model_index.json: {"train": {...}, "apply": {"steps", "cfg_scale"}}.
+static bool read_defaults(vksteer_model *model)
+{
+    class_defaults(model);
+    char *path = vks_path_join(model->info.path, "vksteer.json");
+    struct vks_json *json = NULL;
+    const struct cJSON *train = NULL, *apply = NULL;
+    int64_t steps = 0;
+    bool ok = path != NULL || out_of_memory(model->log);
+    if (ok && vks_os_is_file(path)) {
+        ok = (json = vks_json_open(model->log, path)) != NULL &&
+             vks_json_object(model->log, json, NULL, "train", &train) &&
+             vks_json_object(model->log, json, NULL, "apply", &apply) && (!train || read_train(model, json, train));
+        if (ok && apply)
+            ok = vks_json_int(model->log, json, apply, "steps", model->apply_steps, 1, 1000, &steps) &&
+                 vks_json_number(model->log, json, apply, "cfg_scale", model->apply_cfg, 0, 100, &model->apply_cfg);
+        if (ok && steps)
+            model->apply_steps = (uint32_t)steps;
+    }
+    vks_json_close(&json);
+    free(path);
+    return ok;
+}
+
+static bool describe(vksteer_model *model)
+{
+    const struct vks_pipeline *pipeline = model->pipeline;
+    struct vksteer_model_info *info = &model->info;
+    const char *unet = "";
+    info->pipeline = pipeline->type;
+    info->width = pipeline->width;
+    info->height = pipeline->height;
+    for (uint32_t i = 0; i < pipeline->part_count; i++) {
+        const struct vks_pipeline_part *part = &pipeline->parts[i];
+        info->part_names[i] = part->name;
+        info->part_classes[i] = part->type;
+        info->part_parameters[i] = part->parameters;
+        info->parameters += part->parameters;
+        info->bytes += part->bytes;
+        info->parts++;
+        if (strcmp(part->name, "unet") == 0)
+            unet = part->type;
+    }
+    info->architecture = vks_arena_printf(&model->arena, "%s/%s", info->pipeline, unet);
+    return info->architecture || out_of_memory(model->log);
+}
+
+// Names, shapes and a sample of the bytes of every parameter: enough to tell one model from another when a training
+// is resumed, and quick on large ones.
+static uint64_t hash_parameters(const struct vks_pipeline *pipeline)
+{
+    struct vks_hash hash;
+    vks_hash_init(&hash, 1);
+    for (uint32_t p = 0; p < pipeline->part_count; p++) {
+        const struct vks_safetensors *file = vks_weights_file(pipeline->parts[p].weights);
+        for (size_t i = 0; i < file->tensor_count; i++) {
+            const struct vks_st_tensor *tensor = &file->tensors[i];
+            const size_t most = tensor->size < 4096 ? tensor->size : 4096;
+            vks_hash_add_text(&hash, tensor->name);
+            vks_hash_add_u64(&hash, (uint64_t)tensor->dtype);
+            vks_hash_add_u64(&hash, tensor->count);
+            vks_hash_add(&hash, tensor->data, most);
+            vks_hash_add(&hash, tensor->data + tensor->size - most, most);
+        }
+    }
+    return vks_hash_value(&hash);
+}
+
+void vks_api_fingerprint(vksteer_model *model)
+{
+    const struct vks_pipeline *pipeline = model->pipeline;
+    double sum = 0, squares = 0;
+    uint64_t count = 0;
+    for (uint32_t p = 0; p < pipeline->part_count; p++) {
+        const struct vks_safetensors *file = vks_weights_file(pipeline->parts[p].weights);
+        if (strcmp(pipeline->parts[p].name, "unet") != 0)
+            continue;
+        for (size_t i = 0; i < file->tensor_count; i++) {
+            const struct vks_st_tensor *tensor = &file->tensors[i];
+            if (tensor->rank != 1 || !strstr(tensor->name, "norm") || !vks_ends_with(tensor->name, ".weight"))
+                continue;
+            float *values = malloc((size_t)tensor->count * sizeof(*values) + 1);
+            if (values && vks_st_to_f32(NULL, file, tensor, values))
+                for (uint64_t k = 0; k < tensor->count; k++, count++) {
+                    sum += values[k];
+                    squares += (double)values[k] * values[k];
+                }
+            free(values);
+        }
+    }
+    const double n = count ? (double)count : 1;
+    snprintf(model->fingerprint, sizeof(model->fingerprint), "norms %llu mean %.5f rms %.5f",
+             (unsigned long long)count, sum / n, sqrt(squares / n));
+}
+
+vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer_log *log, const char *name)
+{
+    vksteer_model *model = calloc(1, sizeof(*model));
+    if (!model)
+        return NULL;
+    const struct vks_log *own = vks_api_log_init(&model->bridge, log);
+    model->session = session;
+    model->log = session ? &session->bridge.log : own;
+    char *path = locate(session, model->log, name ? name : BUILT_IN);
+    // locate leaves a separator at the end of folders that were given; the pipeline adds its own.
+    for (size_t length = path ? strlen(path) : 0; length > 1 && path[length - 1] == '/'; length--)
+        path[length - 1] = 0;
+    model->info.path = path ? vks_arena_strdup(&model->arena, path) : NULL;
+    const bool found = path != NULL;
+    free(path);
+    bool ok = found && (model->info.path || out_of_memory(model->log));
+    ok = ok && (model->pipeline = vks_pipeline_open(model->log, session ? session->gpu : NULL, model->info.path)) &&
+         describe(model) && read_defaults(model);
+    if (!ok) {
+        vksteer_model_close(&model);
+        return NULL;
+    }
+    model->hash = hash_parameters(model->pipeline);
+    vks_api_fingerprint(model);
+    return model;
+}
+
+void vksteer_model_close(vksteer_model **address)
+{
+    vksteer_model *model = *address;
+    if (!model)
+        return;
+    *address = NULL;
+    vks_pipeline_close(&model->pipeline);
+    vks_arena_finish(&model->arena);
+    vks_arena_finish(&model->site_arena);
+    free(model);
+}
+
+const struct vksteer_model_info *vksteer_model_info(const vksteer_model *model)
+{
+    return &model->info;
+}
+
+bool vks_api_can_run(const vksteer_model *model)
+{
+    return model->session || vks_fail(model->log, "the model was opened without a session, so it cannot run: open one");
+}
+
+bool vks_api_size(const vksteer_model *model, uint32_t *width, uint32_t *height)
+{
+    const uint32_t factor = model->pipeline->factor, levels = model->pipeline->unet.levels;
+    // Every level of the UNet halves; the way up needs the same sizes again.
+    const uint32_t unit = factor << (levels ? levels - 1 : 0);
+    *width = *width ? *width : model->info.width;
+    *height = *height ? *height : model->info.height;
+    if (*width > 8192 || *height > 8192)
+        return vks_fail(model->log, "%u x %u pixels are too many: 8192 along a side is the most", *width, *height);
+    if (*width % unit || *height % unit || !*width || !*height)
+        return vks_fail(model->log, "%u x %u pixels do not fit this model: width and height must be multiples of %u",
+                        *width, *height, unit);
+    return true;
+}
+
+void vks_api_channels_last(const float *in, uint32_t channels, uint64_t pixels, float *out)
+{
+    for (uint32_t c = 0; c < channels; c++)
+        for (uint64_t i = 0; i < pixels; i++)
+            out[i * channels + c] = in[c * pixels + i];
+}
+
+bool vks_api_noise(const vksteer_model *model, const struct vks_noise *noise, uint32_t height, uint32_t width,
+                   float *values)
+{
+    const uint32_t channels = model->pipeline->unet.in;
+    const uint64_t pixels = (uint64_t)height * width;
+    float *drawn = malloc((size_t)pixels * channels * sizeof(*drawn));
+    if (!drawn)
+        return out_of_memory(model->log);
+    vks_noise_normal(noise, drawn, (size_t)pixels * channels);
+    vks_api_channels_last(drawn, channels, pixels, values);
+    free(drawn);
+    return true;
+}

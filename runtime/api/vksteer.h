@@ -1,0 +1,294 @@
+// vksteer: activation steering on any Vulkan device. The C library (libvksteer).
+//
+// A session is a device and a log. A model is opened in a session; steerings are files. Errors: a call that fails
+// returns false, NULL or VKSTEER_FAILED after it has sent one line to the log that says what to do. Nothing here exits,
+// aborts or prints. Objects are freed by their own close function, which takes the address, accepts NULL and nulls it.
+// A session and what belongs to it are used by one thread at a time.
+#ifndef VKSTEER_H
+#define VKSTEER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VKSTEER_VERSION "0.1.0"
+#define VKSTEER_MAX_STEERINGS 16
+
+typedef struct vksteer_session vksteer_session;
+typedef struct vksteer_model vksteer_model;
+
+// ---- log and session ----------------------------------------------------------------------------------------------
+
+enum vksteer_log_level {
+    VKSTEER_LOG_ERROR,
+    VKSTEER_LOG_WARN,
+    VKSTEER_LOG_INFO,
+    VKSTEER_LOG_DEBUG,
+};
+
+struct vksteer_log {
+    void (*print)(void *priv, enum vksteer_log_level level, const char *message);
+    void *priv;
+    enum vksteer_log_level level;
+};
+
+struct vksteer_device_info {
+    uint32_t index;
+    char name[256], driver[256];
+    const char *type;                   // "discrete", "integrated", "virtual", "cpu", "other"
+    uint64_t memory;                    // bytes that may be used
+    uint64_t max_range, max_alloc;      // bytes
+    uint32_t api_version, subgroup_size, max_invocations, max_shared;
+    bool fp16, int8, storage16, storage8, cooperative_matrix;
+    bool chosen;                        // the one that a session without `device` takes
+};
+
+// Fills at most `capacity` rows (the names stay valid for good); returns the number of devices, or -1 without a Vulkan loader.
+int vksteer_devices(const struct vksteer_log *log, struct vksteer_device_info *devices, int capacity);
+
+struct vksteer_session_params {
+    struct vksteer_log log;
+    const char *device;                 // number or part of a name; NULL: the best there is
+    uint64_t memory_mib;                // 0: what the driver reports
+    bool phone_limits, validate;
+    // Folder in which built-in models are looked for first. NULL: $VKSTEER_MODELS, ../assets and ../share/vksteer as
+    // seen from the program, the folder that was given when the library was built, its source tree.
+    const char *model_path;
+};
+
+// NULL without a usable device.
+vksteer_session *vksteer_session_open(const struct vksteer_session_params *params);
+void vksteer_session_close(vksteer_session **session);
+const struct vksteer_device_info *vksteer_session_device(const vksteer_session *session);
+// Bytes of device memory in use now; *peak (may be NULL): at most so far.
+uint64_t vksteer_session_memory(const vksteer_session *session, uint64_t *peak);
+unsigned vksteer_session_validation_messages(const vksteer_session *session);
+
+// ---- models -------------------------------------------------------------------------------------------------------
+
+// `model`: a diffusers folder, or the name of a built-in model ("emoji"; NULL is the same). `session` may be NULL: the
+// model can then be described but not run, and messages go to `log` (which a session brings along itself).
+vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer_log *log, const char *model);
+void vksteer_model_close(vksteer_model **model);
+
+struct vksteer_model_info {
+    const char *path, *pipeline;        // folder; "StableDiffusionPipeline"
+    const char *architecture;           // what a steering file records
+    uint32_t width, height;             // default picture, in pixels
+    uint64_t parameters, bytes;
+    uint32_t parts;                     // rows of part_names and so on
+    const char *part_names[8], *part_classes[8];
+    uint64_t part_parameters[8];
+    // Steering defaults of the model (vksteer.json in its folder; otherwise those of its class).
+    const char *train_sites, *train_optimizer;
+    double train_lr;
+    uint32_t train_steps, train_batch;
+};
+const struct vksteer_model_info *vksteer_model_info(const vksteer_model *model);
+
+struct vksteer_site {
+    const char *name;                   // the PyTorch module's
+    const char *kind;                   // "tokens", "pixels", "vector"
+    uint32_t channels, rows;            // D; tokens or pixels of one sample
+};
+// Sites that the regular expression matches (NULL: all) of a forward pass at the default size. *sites belongs to the
+// model and lives until the next call.
+bool vksteer_model_sites(vksteer_model *model, const char *expression, const struct vksteer_site **sites,
+                         size_t *count);
+
+// Memory and work, without running anything. Needs a session: the plan depends on the device's limits.
+struct vksteer_plan {
+    uint64_t weight_bytes, apply_bytes, train_bytes;   // of one picture; of a training step at the given batches
+    double apply_flop, train_flop;
+    uint32_t apply_dispatches, train_dispatches;
+};
+bool vksteer_model_plan(vksteer_model *model, const char *sites, uint32_t batch, uint32_t micro_batch,
+                        struct vksteer_plan *plan);
+
+// The path of a file that comes with the program ("prompts/style.source.txt"), looked for where built-in models are.
+// free() it; NULL when it is not there (no message).
+char *vksteer_asset(const vksteer_session *session, const char *name);
+
+// ---- steerings ----------------------------------------------------------------------------------------------------
+
+struct vksteer_use {
+    const char *path;                   // steering file
+    float strength;                     // 1 = as trained, 0 = off (the unsteered bits exactly)
+    bool inverse;                       // apply the inverse maps
+};
+
+struct vksteer_map_info {
+    const char *site;
+    uint32_t channels, support;         // channels that the map changes
+    double max_w, max_b;                // max |w - 1|, max |b|
+};
+struct vksteer_inspection {
+    size_t metadata_count;
+    const char *const *keys, *const *values;
+    size_t map_count;
+    const struct vksteer_map_info *maps;
+    uint64_t channels, support;
+    double max_w, max_b;
+    // The strongest channels, by |w - 1| + |b|.
+    struct { const char *site; uint32_t channel; float w, b; } strongest[16];
+    size_t strongest_count;
+    void *priv;
+};
+bool vksteer_inspect(const struct vksteer_log *log, const char *path, struct vksteer_inspection *inspection);
+void vksteer_inspection_finish(struct vksteer_inspection *inspection);
+
+// ---- train --------------------------------------------------------------------------------------------------------
+
+struct vksteer_progress {
+    const char *stage;                  // "prompts", "training"
+    uint32_t step, steps;
+    double loss, floor, max_w, max_b, path_share, seconds;
+};
+
+enum vksteer_result {
+    VKSTEER_DONE,
+    VKSTEER_FAILED,
+    VKSTEER_STOPPED,
+};
+
+// Zero members take the model's defaults.
+struct vksteer_train_params {
+    const char *const *source, *const *target;   // prompts
+    size_t source_count, target_count;
+    const char *output;
+    const char *method;                 // "lineas", "linear-act", "linear-act-at-once", "mean-act", "gaussian-act"
+    const char *sites, *loss_sites;
+    const char *optimizer;              // "adam", "sgd"
+    const char *position;               // "all", "last", "avg"
+    const char *pool;                   // "mean", "last", "max"
+    const char *loss_scale;             // "sum", "mean"
+    const char *prox;                   // "l1", "sparse-group"
+    uint32_t steps, batch, micro_batch, p;
+    double lr, gamma, support;          // support > 0: the share of channels wanted; gamma is found
+    uint32_t width, height;             // pixels; 0: the model's
+    uint64_t seed;
+    const char *log_path;               // one JSON object a step
+    bool resume, force, recompute;
+    bool (*progress)(void *priv, const struct vksteer_progress *progress);  // false: stop and keep OUT.state
+    void *priv;
+};
+enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_train_params *params,
+                                  struct vksteer_progress *last);
+
+// ---- apply --------------------------------------------------------------------------------------------------------
+
+struct vksteer_image {
+    uint32_t width, height;
+    uint8_t *rgb;                       // (height, width, 3), heap: free()
+};
+
+// A pipeline made ready: graphs for one size and one list of steerings, whose strengths may change from picture to
+// picture.
+typedef struct vksteer_painter vksteer_painter;
+struct vksteer_paint_params {
+    uint32_t width, height;             // 0: the model's
+    uint32_t steps;                     // 0: the model's
+    double cfg_scale;                   // 0: the model's; <= 1: one pass
+    const struct vksteer_use *steerings;
+    size_t steering_count;
+    bool strict;                        // refuse a steering whose fingerprint does not fit
+};
+vksteer_painter *vksteer_painter_open(vksteer_model *model, const struct vksteer_paint_params *params);
+void vksteer_painter_close(vksteer_painter **painter);
+// `strengths`: one a steering, or NULL for those of the params. `latents`: initial noise (4 or so, H/8, W/8) in
+// PyTorch's order, or NULL for Philox noise of `seed`.
+// `negative_prompt` may be NULL and is read only with a guidance scale above 1.
+bool vksteer_paint(vksteer_painter *painter, const char *prompt, const char *negative_prompt, uint64_t seed,
+                   const float *strengths, const float *latents, size_t latent_count, struct vksteer_image *image);
+// What zero members of the params became.
+void vksteer_painter_size(const vksteer_painter *painter, uint32_t *width, uint32_t *height, uint32_t *steps,
+                          double *cfg_scale);
+
+// Writes a PNG with text chunks (key, value pairs).
+bool vksteer_image_write(const struct vksteer_log *log, const char *path, const struct vksteer_image *image,
+                         const char *const *keys, const char *const *values, size_t count);
+// A strip or grid of equal pictures, `columns` wide, with `labels` (one a picture, or NULL) drawn under each.
+bool vksteer_image_grid(const struct vksteer_log *log, const struct vksteer_image *images, size_t count,
+                        uint32_t columns, const char *const *labels, struct vksteer_image *grid);
+// Latents of another program: a safetensors file with one tensor, or the bare fp32 values. free() *values.
+bool vksteer_latents_read(const struct vksteer_log *log, const char *path, float **values, size_t *count);
+
+// ---- eval ---------------------------------------------------------------------------------------------------------
+
+struct vksteer_eval_site {
+    const char *site;
+    double before, after;               // W_2^2 to the target, summed over channels, unsteered and steered
+};
+struct vksteer_eval {
+    struct vksteer_eval_site *sites;
+    size_t site_count;
+    double before, after;               // mean over sites
+    double psnr, mse;                   // steered against unsteered pictures, means over the prompts
+    size_t pictures;
+    void *priv;
+};
+struct vksteer_eval_params {
+    const char *const *source, *const *target, *const *prompts;   // prompts: for the pictures; NULL: the source
+    size_t source_count, target_count, prompt_count;
+    const struct vksteer_use *steerings;
+    size_t steering_count;
+    uint64_t seed;
+};
+bool vksteer_evaluate(vksteer_model *model, const struct vksteer_eval_params *params, struct vksteer_eval *eval);
+void vksteer_eval_finish(struct vksteer_eval *eval);
+
+// ---- prompts, self-test, bench ------------------------------------------------------------------------------------
+
+struct vksteer_prompts {
+    char **items;
+    size_t count;
+    void *priv;
+};
+// .txt one a line; .jsonl, .json, .csv with a named field (NULL: prompt, caption, text).
+bool vksteer_prompts_read(const struct vksteer_log *log, const char *path, const char *field,
+                          struct vksteer_prompts *prompts);
+void vksteer_prompts_finish(struct vksteer_prompts *prompts);
+
+struct vksteer_bench_row {
+    const char *name, *type;            // "matmul", "sort", "train", "apply"; "f32"
+    const char *what;                   // where the shape comes from: "1024 cubed", "unet.conv_in"; may be NULL
+    uint32_t m, n, k;                   // of a matrix product (m, k) x (k, n); or rows, columns, 0
+    double ms, gflops;                  // median of several runs, the first discarded; gflops 0: not meaningful
+};
+struct vksteer_bench_params {
+    const char *what;                   // "matmul", "sort", "attention", "train", "apply", "all" (NULL)
+    void (*row)(void *priv, const struct vksteer_bench_row *row);
+    bool (*stop)(void *priv);           // may be NULL; true ends early
+    void *priv;
+};
+// `model` may be NULL: without the model's own shapes, training and picture.
+bool vksteer_bench(vksteer_session *session, vksteer_model *model, const struct vksteer_bench_params *params);
+// Every kernel family against a reference on this device; calls `line` for each.
+bool vksteer_selftest(vksteer_session *session, void (*line)(void *priv, const char *family, bool ok, double error),
+                      void *priv);
+
+// ---- what a program needs of the operating system -----------------------------------------------------------------
+
+// From the call on, the first Ctrl-C (or SIGTERM) only sets a flag; a second one ends the process.
+void vksteer_catch_interrupt(void);
+bool vksteer_interrupted(void);
+// stream: 0 standard input, 1 output, 2 error.
+bool vksteer_is_terminal(int stream);
+int vksteer_terminal_width(void);
+// Makes standard output take bytes and UTF-8 as they are (Windows).
+void vksteer_setup_streams(void);
+// Creates a folder and the ones above it.
+bool vksteer_make_folder(const struct vksteer_log *log, const char *path);
+// Whether a file could be written at `path`: its folder is there and it is not a folder itself.
+bool vksteer_can_write(const struct vksteer_log *log, const char *path);
+// Seconds from some fixed point.
+double vksteer_seconds(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,102 @@
+// Private to runtime/ops: operands, shape tests and the elementary cuts that most emitters share.
+#ifndef VKS_OPS_COMMON_H
+#define VKS_OPS_COMMON_H
+
+#include <string.h>
+
+#include "graph/emit.h"
+#include "graph/op.h"
+#include "shaders/push.h"
+
+#define VKS_GROUP 64u  // invocations of a workgroup, the default of include/vks.glsl
+
+static inline struct vks_operand vks_read(const struct vks_tensor *tensor, uint64_t first, uint64_t count)
+{
+    return (struct vks_operand){tensor, VKS_READ, first, count};
+}
+
+static inline struct vks_operand vks_write(const struct vks_tensor *tensor, uint64_t first, uint64_t count)
+{
+    return (struct vks_operand){tensor, VKS_WRITE, first, count};
+}
+
+static inline struct vks_operand vks_update(const struct vks_tensor *tensor, uint64_t first, uint64_t count)
+{
+    return (struct vks_operand){tensor, VKS_READ_WRITE, first, count};
+}
+
+// A slot that this dispatch leaves unused.
+static inline struct vks_operand vks_unused(void)
+{
+    return (struct vks_operand){0};
+}
+
+static inline bool vks_same_shape(const struct vks_tensor *a, const struct vks_tensor *b)
+{
+    return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof(a->shape[0])) == 0;
+}
+
+static inline uint64_t vks_min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline uint32_t vks_ceil_div(uint64_t a, uint64_t b)
+{
+    return (uint32_t)((a + b - 1) / b);
+}
+
+// The output of a node: x's shape and x's dynamic length.
+static inline struct vks_tensor *vks_output_like(struct vks_graph *graph, struct vks_node *node,
+                                                 const struct vks_tensor *x)
+{
+    struct vks_tensor *y = vks_graph_output(graph, node, VKS_F32, x->rank, x->shape);
+    if (y)
+        y->dynamic = x->dynamic;
+    return y;
+}
+
+// The output of a node: x's shape with `channels` in place of the last extent.
+static inline struct vks_tensor *vks_output_channels(struct vks_graph *graph, struct vks_node *node,
+                                                     const struct vks_tensor *x, uint32_t channels)
+{
+    uint32_t shape[VKS_MAX_RANK];
+    memcpy(shape, x->shape, sizeof(shape));
+    shape[x->rank - 1] = channels;
+    struct vks_tensor *y = vks_graph_output(graph, node, VKS_F32, x->rank, shape);
+    if (y)
+        y->dynamic = x->dynamic;
+    return y;
+}
+
+// An operand of the wrong type would be read as something else: one message for all operators.
+static inline bool vks_want_f32(struct vks_graph *graph, const struct vks_node *node, uint32_t input)
+{
+    const struct vks_tensor *tensor = node->inputs[input];
+    return !tensor || tensor->dtype == VKS_F32 ||
+           vks_graph_fail(graph, "%s: input %u, %s, is %s where F32 is wanted: convert it when it is loaded",
+                          node->op->name, input, vks_tensor_text(graph, tensor), vks_dtype_name(tensor->dtype));
+}
+
+// A row that no binding holds: the end of the row rule.
+static inline bool vks_fail_row(struct vks_emitter *emitter, const struct vks_tensor *tensor)
+{
+    return vks_graph_fail(emitter->graph, "%s: a row of %s exceeds the device's buffer range of %llu bytes",
+                          emitter->node->op->name, vks_tensor_text(emitter->graph, tensor),
+                          (unsigned long long)emitter->limits.max_range) != NULL;
+}
+
+// Invocations that share a row in kernels with include/rows.glsl: 1 on CPU drivers (narrow subgroups, dear barriers),
+// 32 on graphics cards.
+static inline uint32_t vks_row_lanes(const struct vks_emitter *emitter)
+{
+    return emitter->limits.subgroup_size >= 16 ? 32 : 1;
+}
+
+// An elementwise kernel over operands of the same number of 4-byte elements, cut into stretches. The first operand
+// gives that number and the dynamic length; `first` and `count` of the operands are filled in here, and so is the
+// first word of `push`: the number of elements. The kernel visits VKS_ELEMENTS elements an invocation.
+bool vks_emit_flat(struct vks_emitter *emitter, enum vks_kernel kernel, const uint32_t spec[], uint32_t spec_count,
+                   struct vks_operand operands[], uint32_t operand_count, void *push, size_t push_size);
+
+#endif

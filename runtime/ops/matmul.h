@@ -1,0 +1,52 @@
+// Emission of matrix products: the one family behind linear, convolution's 1x1 case and attention.
+//
+//     C[m, n] = (bias[n] or 0, or what C holds) + sum over k, in increasing order, of A[m, k] (alpha B[k, n])
+//
+// Every product is a chain of fma() in fp32 with one accumulator per element, so tiles, cuts, batch sizes and kernel
+// variants change no bit, and a product continued with `accumulate` has the bits of the whole one.
+#ifndef VKS_OPS_MATMUL_H
+#define VKS_OPS_MATMUL_H
+
+#include "graph/emit.h"
+
+enum vks_matmul_form {
+    VKS_MATMUL_NT,  // A (m, k), B (n, k): y = x Wᵀ, scores = q kᵀ
+    VKS_MATMUL_NN,  // A (m, k), B (k, n): dx = dy W, output = probabilities v
+    VKS_MATMUL_TN,  // A (k, m), B (k, n): dv = probabilitiesᵀ dy
+};
+
+// A stack of row-major fp32 matrices inside a tensor: row r of matrix (i, j) begins at element
+// first + i * batch[0] + j * batch[1] + r * stride.
+struct vks_matrix {
+    const struct vks_tensor *tensor;
+    uint64_t first;
+    uint32_t stride;     // elements from row to row
+    uint32_t batch[2];   // elements from matrix to matrix on the two batch levels
+};
+
+struct vks_matmul {
+    enum vks_matmul_form form;
+    uint32_t m, n, k;
+    uint32_t batch[2];              // outer and inner number of matrices; 0 counts as 1
+    struct vks_matrix a, b, c;
+    const struct vks_tensor *bias;  // (n), or NULL; not together with accumulate
+    float alpha;                    // 0 counts as 1
+    bool accumulate;                // C += ...; C is read as well as written
+    // C's rows are the rows of this tensor, whose valid length comes from the step buffer when it is dynamic
+    // (batch must then be 1); NULL: all m rows.
+    const struct vks_tensor *rows;
+};
+
+// Writes the dispatches of the product, cut along batch, m, n and at last k so that no binding exceeds the limit.
+// False: out of memory, or a single row cannot be bound (logged).
+bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *matmul);
+
+// Which kernel a product runs on: a pure function of limits and shape.
+enum vks_matmul_variant {
+    VKS_MATMUL_PLAIN,   // any device
+    VKS_MATMUL_CPU,     // drivers that run on a CPU
+    VKS_MATMUL_TILE,    // shared-memory tile for graphics cards
+};
+enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m, uint32_t n, uint32_t k);
+
+#endif

@@ -1,0 +1,138 @@
+#include "steer/collect.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct vks_collector {
+    const struct vks_subject *subject;
+    const struct vks_site_list *sites;
+    enum vks_pool pool;
+    struct vks_attachment *attachment;
+    uint32_t batch, rows;
+    struct vks_graph graph, hooks;   // hooks: only carries the attachment's hook
+    void *inputs;
+    struct vks_storage *pooled;      // (rows, channels)
+    struct vks_tensor *pooled_tensor;
+    struct vks_exec *exec;
+};
+
+static struct vks_tensor *on_site(void *priv, struct vks_graph *graph, const struct vks_site *site,
+                                  struct vks_tensor *value)
+{
+    struct vks_collector *collector = priv;
+    if (collector->attachment)
+        value = collector->hooks.hook(collector->hooks.hook_priv, graph, site, value);
+    const struct vks_site_slot *slot = vks_site_list_find(collector->sites, site->name);
+    if (!slot)
+        return value;
+    struct vks_tensor *pooled = vks_graph_columns(graph, collector->pooled_tensor, slot->first, slot->channels);
+    return vks_pool_rows(graph, value, site->mask, pooled, NULL, collector->pool);
+}
+
+uint32_t vks_collect_batch(uint32_t count, uint32_t limit)
+{
+    return count < limit ? count : limit;
+}
+
+struct vks_collector *vks_collector_create(const struct vks_subject *subject, const struct vks_site_list *sites,
+                                           enum vks_pool pool, uint32_t batch, uint32_t rows,
+                                           struct vks_attachment *attachment, const struct vks_exec_params *exec)
+{
+    struct vks_collector *collector = calloc(1, sizeof(*collector));
+    if (!collector)
+        return vks_fail_null(subject->log, "out of memory: close other programs and try again");
+    collector->subject = subject;
+    collector->sites = sites;
+    collector->pool = pool;
+    collector->attachment = attachment;
+    collector->batch = batch;
+    collector->rows = (rows + batch - 1) / batch * batch;  // the last batch is filled up with a repeated sample
+    struct vks_graph *graph = &collector->graph;
+    vks_graph_init(graph, subject->log);
+    const uint32_t shape[] = {collector->rows, sites->channels};
+    collector->pooled = vks_storage_create(subject->gpu, (uint64_t)shape[0] * shape[1] * sizeof(float));
+    if (!collector->pooled)
+        goto fail;
+    collector->pooled_tensor = vks_graph_state(graph, "pooled", VKS_F32, 2, shape, collector->pooled, 0);
+    if (attachment)
+        vks_attachment_hook(attachment, &collector->hooks);
+    graph->hook = on_site;
+    graph->hook_priv = collector;
+    if (!subject->build(subject->priv, graph, batch, &collector->inputs) || graph->failed ||
+        (attachment && !vks_attachment_check(attachment, subject->log)))
+        goto fail;
+    struct vks_exec_params params = exec ? *exec : (struct vks_exec_params){0};
+    params.gpu = subject->gpu;
+    collector->exec = vks_exec_create(graph, &params);
+    if (!collector->exec)
+        goto fail;
+    return collector;
+fail:
+    vks_collector_destroy(&collector);
+    return NULL;
+}
+
+void vks_collector_destroy(struct vks_collector **address)
+{
+    struct vks_collector *collector = *address;
+    if (!collector)
+        return;
+    *address = NULL;
+    vks_exec_destroy(&collector->exec);
+    vks_storage_destroy(&collector->pooled);
+    vks_graph_finish(&collector->graph);
+    free(collector);
+}
+
+bool vks_collector_run(struct vks_collector *collector, enum vks_prompt_set set, uint32_t draw,
+                       const float strengths[VKS_STEP_STRENGTHS], float *out)
+{
+    const struct vks_subject *subject = collector->subject;
+    const uint32_t count = subject->set_sizes[set], batch = collector->batch;
+    struct vks_sample *samples = malloc(batch * sizeof(*samples));
+    uint32_t step[VKS_STEP_WORDS] = {0};
+    bool ok = samples != NULL || vks_fail(subject->log, "out of memory: close other programs and try again");
+    if (strengths)
+        memcpy(&step[VKS_STEP_STRENGTH], strengths, VKS_STEP_STRENGTHS * sizeof(*strengths));
+    for (uint32_t first = 0; first < count && ok; first += batch) {
+        for (uint32_t i = 0; i < batch; i++)
+            samples[i] = (struct vks_sample){set, first + i < count ? first + i : count - 1, draw};
+        step[VKS_STEP_SLICE] = first;
+        ok = subject->feed(subject->priv, collector->exec, collector->inputs, samples, batch) &&
+             vks_exec_run(collector->exec, step);
+    }
+    free(samples);
+    return ok && vks_storage_read(collector->pooled, 0, out,
+                                  (uint64_t)count * collector->sites->channels * sizeof(float));
+}
+
+float *vks_collect(const struct vks_subject *subject, const struct vks_site_list *sites, enum vks_prompt_set set,
+                   enum vks_pool pool, uint32_t batch, uint32_t draw, struct vks_attachment *attachment,
+                   const float *strengths)
+{
+    const uint32_t count = subject->set_sizes[set];
+    struct vks_collector *collector =
+        vks_collector_create(subject, sites, pool, vks_collect_batch(count, batch), count, attachment, NULL);
+    if (!collector)
+        return NULL;
+    float *rows = malloc((size_t)count * sites->channels * sizeof(*rows));
+    if (!rows)
+        vks_fail(subject->log, "out of memory: close other programs and try again");
+    if (rows && !vks_collector_run(collector, set, draw, strengths, rows)) {
+        free(rows);
+        rows = NULL;
+    }
+    vks_collector_destroy(&collector);
+    return rows;
+}
+
+bool vks_subject_sites(const struct vks_subject *subject, const char *expression, struct vks_site_list *list)
+{
+    struct vks_graph graph;
+    void *inputs;
+    vks_graph_init(&graph, subject->log);
+    const bool ok = subject->build(subject->priv, &graph, 1, &inputs) && !graph.failed &&
+                    vks_site_list_select(list, &graph, expression);
+    vks_graph_finish(&graph);
+    return ok;
+}

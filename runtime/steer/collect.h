@@ -1,0 +1,24 @@
+// Private to runtime/steer: pooled activations of a set of prompts.
+#ifndef VKS_STEER_COLLECT_H
+#define VKS_STEER_COLLECT_H
+
+#include "steer/train.h"
+
+struct vks_collector;
+
+// `rows`: capacity of the pooled storage, at least the larger set. The attachment (may be NULL) must outlive it.
+struct vks_collector *vks_collector_create(const struct vks_subject *subject, const struct vks_site_list *sites,
+                                           enum vks_pool pool, uint32_t batch, uint32_t rows,
+                                           struct vks_attachment *attachment, const struct vks_exec_params *exec);
+void vks_collector_destroy(struct vks_collector **collector);
+// Runs all prompts of a set; out (set size, channels).
+bool vks_collector_run(struct vks_collector *collector, enum vks_prompt_set set, uint32_t draw,
+                       const float strengths[VKS_STEP_STRENGTHS], float *out);
+
+// Sites of the subject's forward pass that the expression matches, without running it.
+bool vks_subject_sites(const struct vks_subject *subject, const char *expression, struct vks_site_list *list);
+
+// The largest batch, at most `limit`, that a forward pass of `count` prompts should take at once.
+uint32_t vks_collect_batch(uint32_t count, uint32_t limit);
+
+#endif

@@ -1,0 +1,417 @@
+// LinEAS (Rodriguez et al. 2025, arXiv 2503.10679, sections 3 and 4): affine maps at all sites, trained together by
+// back-propagating a one-dimensional Wasserstein loss through the frozen network.
+//
+// The loss couples samples only through their pooled rows, (B, sum of D_l). With a micro-batch b < B, one forward pass
+// a slice fills the rows, the loss and its gradient are taken for all B at once, and a second forward and backward
+// pass a slice turns the gradient of the rows into that of the maps: the same bits as with b = B, in less memory.
+#include "steer/lineas.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "exec/backward.h"
+#include "steer/collect.h"
+#include "steer/statistics.h"
+
+#define PI 3.14159265358979323846
+
+enum { PARAM, MOMENT1, MOMENT2, GRAD, ROWS, POOLED, GRAD_POOLED, TARGET, PAIRS, WEIGHTS, SCALE, FLAG, GROUPS, STORAGES };
+
+// One recorded graph.
+struct part {
+    struct vks_graph graph;
+    void *inputs;                 // of the subject's forward pass; NULL without one
+    struct vks_exec *exec;
+    bool used;
+};
+
+struct vks_lineas {
+    const struct vks_subject *subject;
+    const struct vks_train_params *params;
+    const struct vks_site_list *maps, *loss;
+    uint32_t batch, micro, target_rows, pair_count;
+    struct vks_storage *storages[STORAGES];
+    struct part whole;                            // b = B: everything in one graph
+    struct part forward, middle, both, update;    // b < B
+    struct vks_tensor *terms;                     // of the graph that computes the loss
+    float *host_terms;
+    uint32_t *order;                              // the source prompts of an epoch
+    uint32_t epoch;
+    struct vks_sample *samples;
+    double floor;
+};
+
+// A state of this training in a graph.
+static struct vks_tensor *state(const struct vks_lineas *t, struct vks_graph *g, int which)
+{
+    const uint32_t d2 = 2 * t->maps->channels, l = t->loss->channels, groups = 2 * (uint32_t)t->maps->count;
+    static const char *const names[] = {"maps", "moments", "squared moments", "gradient", "gradient rows", "pooled",
+                                        "gradient of pooled", "target", "pairs", "weights", "scale", "flag", "groups"};
+    const struct { enum vks_dtype dtype; uint32_t rank, shape[2]; } kinds[STORAGES] = {
+        [PARAM] = {VKS_F32, 1, {d2}}, [MOMENT1] = {VKS_F32, 1, {d2}}, [MOMENT2] = {VKS_F32, 1, {d2}},
+        [GRAD] = {VKS_F32, 1, {d2}}, [ROWS] = {VKS_F32, 2, {t->batch, d2}}, [POOLED] = {VKS_F32, 2, {t->batch, l}},
+        [GRAD_POOLED] = {VKS_F32, 2, {t->batch, l}}, [TARGET] = {VKS_F32, 2, {t->target_rows, l}},
+        [PAIRS] = {VKS_I32, 2, {t->pair_count, 2}}, [WEIGHTS] = {VKS_F32, 1, {t->pair_count}},
+        [SCALE] = {VKS_F32, 1, {l}}, [FLAG] = {VKS_I32, 1, {1}}, [GROUPS] = {VKS_I32, 1, {groups / 2 + 1}},
+    };
+    return vks_graph_state(g, names[which], kinds[which].dtype, kinds[which].rank, kinds[which].shape,
+                           t->storages[which], 0);
+}
+
+struct hook {
+    struct vks_lineas *t;
+    bool differentiate;
+    struct vks_tensor *param, *rows, *pooled, *grad_pooled;
+};
+
+static struct vks_tensor *on_site(void *priv, struct vks_graph *g, const struct vks_site *site, struct vks_tensor *z)
+{
+    const struct hook *hook = priv;
+    const struct vks_lineas *t = hook->t;
+    const struct vks_site_slot *map = vks_site_list_find(t->maps, site->name);
+    if (map) {
+        const uint32_t d = t->maps->channels, first = map->first, count = map->channels;
+        z = vks_affine_map(g, z, vks_graph_columns(g, hook->param, first, count),
+                           vks_graph_columns(g, hook->param, d + first, count), site->mask,
+                           hook->differentiate ? vks_graph_columns(g, hook->rows, first, count) : NULL,
+                           hook->differentiate ? vks_graph_columns(g, hook->rows, d + first, count) : NULL,
+                           &(struct vks_affine){.position = t->params->position});
+    }
+    const struct vks_site_slot *loss = vks_site_list_find(t->loss, site->name);
+    if (loss)
+        z = vks_pool_rows(g, z, site->mask, vks_graph_columns(g, hook->pooled, loss->first, loss->channels),
+                          hook->differentiate
+                              ? vks_graph_columns(g, hook->grad_pooled, loss->first, loss->channels) : NULL,
+                          t->params->pool);
+    return z;
+}
+
+static bool build_forward(struct vks_lineas *t, struct part *part, uint32_t batch, bool differentiate)
+{
+    struct vks_graph *g = &part->graph;
+    struct hook hook = {t, differentiate, state(t, g, PARAM), state(t, g, ROWS), state(t, g, POOLED),
+                        state(t, g, GRAD_POOLED)};
+    g->hook = on_site;
+    g->hook_priv = &hook;
+    const bool ok = t->subject->build(t->subject->priv, g, batch, &part->inputs) && !g->failed;
+    g->hook = NULL;
+    g->segment = 0;
+    return ok;
+}
+
+static bool build_loss(struct vks_lineas *t, struct vks_graph *g)
+{
+    struct vks_tensor *sorted = NULL, *permutation = NULL;
+    vks_sort_columns(g, state(t, g, POOLED), state(t, g, FLAG), &sorted, &permutation);
+    t->terms = vks_wasserstein(g, sorted, permutation, state(t, g, TARGET), state(t, g, PAIRS), state(t, g, WEIGHTS),
+                               state(t, g, SCALE), state(t, g, GRAD_POOLED), t->params->p);
+    if (t->terms)
+        t->terms->keep = true;
+    return !g->failed;
+}
+
+static bool build_update(struct vks_lineas *t, struct vks_graph *g)
+{
+    const uint32_t d = t->maps->channels;
+    struct vks_tensor *param = state(t, g, PARAM), *grad = state(t, g, GRAD);
+    vks_sum_rows(g, state(t, g, ROWS), grad);
+    if (t->params->sgd)
+        vks_sgd(g, param, grad);
+    else  // betas and eps of the reference; eps matters, since gradients of large models are about 1e-7
+        vks_adam(g, param, grad, state(t, g, MOMENT1), state(t, g, MOMENT2), &(struct vks_adam){0.9f, 0.9f, 1e-8f});
+    if (t->params->gamma > 0) {
+        const float shrink = t->params->sgd || t->params->sparse_group ? 1 : 0;
+        vks_prox(g, vks_graph_columns(g, param, 0, d), state(t, g, GROUPS), &(struct vks_prox){1, 1, shrink});
+        vks_prox(g, vks_graph_columns(g, param, d, d), state(t, g, GROUPS), &(struct vks_prox){0, 1, shrink});
+    }
+    return !g->failed;
+}
+
+static bool finish_part(struct vks_lineas *t, struct part *part)
+{
+    struct vks_exec_params params = t->params->exec;
+    params.gpu = t->subject->gpu;
+    part->exec = vks_exec_create(&part->graph, &params);
+    return part->exec != NULL;
+}
+
+static struct vks_graph *begin_part(struct vks_lineas *t, struct part *part)
+{
+    vks_graph_init(&part->graph, t->subject->log);
+    part->used = true;
+    return &part->graph;
+}
+
+static bool build_parts(struct vks_lineas *t)
+{
+    const struct vks_backward backward = {.recompute = t->params->recompute};
+    if (t->micro == t->batch) {
+        struct vks_graph *g = begin_part(t, &t->whole);
+        // The gradient of the pooled rows is read by backward, so the loss stands between both passes.
+        return build_forward(t, &t->whole, t->batch, true) && build_loss(t, g) &&
+               vks_graph_backward(g, &backward) && build_update(t, g) && finish_part(t, &t->whole);
+    }
+    begin_part(t, &t->forward);
+    struct vks_graph *middle = begin_part(t, &t->middle), *both = begin_part(t, &t->both);
+    struct vks_graph *update = begin_part(t, &t->update);
+    return build_forward(t, &t->forward, t->micro, false) && finish_part(t, &t->forward) &&
+           build_loss(t, middle) && finish_part(t, &t->middle) &&
+           build_forward(t, &t->both, t->micro, true) && vks_graph_backward(both, &backward) &&
+           finish_part(t, &t->both) && build_update(t, update) && finish_part(t, &t->update);
+}
+
+// ---- constants ---------------------------------------------------------------------------------------------------
+
+static bool put(struct vks_lineas *t, int which, const void *data, uint64_t size)
+{
+    t->storages[which] = vks_storage_create(t->subject->gpu, size);
+    if (!t->storages[which])
+        return false;
+    return data ? vks_storage_write(t->storages[which], 0, data, size)
+                : vks_storage_fill(t->storages[which], 0, vks_storage_size(t->storages[which]), 0);
+}
+
+// Sorted once, on the host and in fp32 order: the targets never change.
+static int ascending(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static bool put_target(struct vks_lineas *t, const float *target, double variance_weighted[1])
+{
+    const uint32_t n = t->target_rows, l = t->loss->channels;
+    float *sorted = malloc((size_t)n * l * sizeof(*sorted)), *column = malloc(n * sizeof(*column));
+    double *values = malloc(n * sizeof(*values));
+    bool ok = sorted && column && values;
+    *variance_weighted = 0;
+    for (size_t s = 0; s < t->loss->count && ok; s++) {
+        const struct vks_site_slot *slot = &t->loss->slots[s];
+        const double scale = 1.0 / (double)t->loss->count / (t->params->mean_scale ? slot->channels : 1);
+        for (uint32_t c = slot->first; c < slot->first + slot->channels; c++) {
+            for (uint32_t i = 0; i < n; i++)
+                values[i] = column[i] = target[(size_t)i * l + c];
+            qsort(column, n, sizeof(*column), ascending);
+            for (uint32_t i = 0; i < n; i++)
+                sorted[(size_t)i * l + c] = column[i];
+            const double variance = vks_variance(values, n, vks_mean(values, n));
+            *variance_weighted += scale * (t->params->p == 1 ? sqrt(variance) : variance);
+        }
+    }
+    ok = ok ? put(t, TARGET, sorted, (uint64_t)n * l * sizeof(*sorted))
+            : vks_fail(t->subject->log, "out of memory: close other programs and try again");
+    free(sorted);
+    free(column);
+    free(values);
+    return ok;
+}
+
+static bool put_tables(struct vks_lineas *t)
+{
+    const uint32_t l = t->loss->channels, n = t->batch + t->target_rows;
+    int32_t *pairs = malloc(2 * (size_t)n * sizeof(*pairs)), *groups = malloc((t->maps->count + 1) * sizeof(*groups));
+    float *weights = malloc(n * sizeof(*weights)), *scale = malloc(l * sizeof(*scale));
+    bool ok = pairs && groups && weights && scale;
+    if (ok) {
+        t->pair_count = vks_quantile_coupling(t->batch, t->target_rows, pairs, weights);
+        for (size_t s = 0; s < t->loss->count; s++) {
+            const struct vks_site_slot *slot = &t->loss->slots[s];
+            for (uint32_t c = 0; c < slot->channels; c++)
+                scale[slot->first + c] =
+                    (float)(1.0 / (double)t->loss->count / (t->params->mean_scale ? slot->channels : 1));
+        }
+        for (size_t s = 0; s < t->maps->count; s++)
+            groups[s] = (int32_t)t->maps->slots[s].first;
+        groups[t->maps->count] = (int32_t)t->maps->channels;
+        ok = put(t, PAIRS, pairs, 2 * (uint64_t)t->pair_count * sizeof(*pairs)) &&
+             put(t, WEIGHTS, weights, t->pair_count * sizeof(*weights)) &&
+             put(t, SCALE, scale, l * sizeof(*scale)) &&
+             put(t, GROUPS, groups, (t->maps->count + 1) * sizeof(*groups));
+    } else {
+        vks_fail(t->subject->log, "out of memory: close other programs and try again");
+    }
+    free(pairs);
+    free(groups);
+    free(weights);
+    free(scale);
+    return ok;
+}
+
+static bool put_arrays(struct vks_lineas *t)
+{
+    const uint64_t d = t->maps->channels, l = t->loss->channels, size = sizeof(float);
+    float *identity = calloc(2 * d, sizeof(*identity));
+    if (!identity)
+        return vks_fail(t->subject->log, "out of memory: close other programs and try again");
+    for (uint64_t i = 0; i < d; i++)
+        identity[i] = 1;
+    const bool ok = put(t, PARAM, identity, 2 * d * size);
+    free(identity);
+    return ok && put(t, MOMENT1, NULL, 2 * d * size) && put(t, MOMENT2, NULL, 2 * d * size) &&
+           put(t, GRAD, NULL, 2 * d * size) && put(t, ROWS, NULL, 2 * d * t->batch * size) &&
+           put(t, POOLED, NULL, l * t->batch * size) && put(t, GRAD_POOLED, NULL, l * t->batch * size) &&
+           put(t, FLAG, NULL, size);
+}
+
+struct vks_lineas *vks_lineas_create(const struct vks_subject *subject, const struct vks_train_params *params,
+                                     const struct vks_site_list *maps, const struct vks_site_list *loss,
+                                     const float *target)
+{
+    struct vks_lineas *t = calloc(1, sizeof(*t));
+    if (!t)
+        return vks_fail_null(subject->log, "out of memory: close other programs and try again");
+    t->subject = subject;
+    t->params = params;
+    t->maps = maps;
+    t->loss = loss;
+    t->batch = params->batch;
+    t->micro = params->micro_batch ? params->micro_batch : params->batch;
+    t->target_rows = subject->set_sizes[VKS_SET_TARGET];
+    t->epoch = UINT32_MAX;
+    t->order = malloc(subject->set_sizes[VKS_SET_SOURCE] * sizeof(*t->order));
+    t->samples = malloc(t->micro * sizeof(*t->samples));
+    t->host_terms = malloc(loss->channels * sizeof(*t->host_terms));
+    double spread = 0;
+    bool ok = t->order && t->samples && t->host_terms;
+    if (!ok)
+        vks_fail(subject->log, "out of memory: close other programs and try again");
+    ok = ok && put_tables(t) && put_target(t, target, &spread) && put_arrays(t) && build_parts(t);
+    if (!ok)
+        vks_lineas_destroy(&t);
+    else
+        t->floor = spread * vks_wasserstein_floor(t->batch, t->target_rows, params->p);
+    return t;
+}
+
+void vks_lineas_destroy(struct vks_lineas **address)
+{
+    struct vks_lineas *t = *address;
+    if (!t)
+        return;
+    *address = NULL;
+    struct part *parts[] = {&t->whole, &t->forward, &t->middle, &t->both, &t->update};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        if (parts[i]->used) {
+            vks_exec_destroy(&parts[i]->exec);
+            vks_graph_finish(&parts[i]->graph);
+        }
+    for (int i = 0; i < STORAGES; i++)
+        vks_storage_destroy(&t->storages[i]);
+    free(t->order);
+    free(t->samples);
+    free(t->host_terms);
+    free(t);
+}
+
+// ---- steps -------------------------------------------------------------------------------------------------------
+
+double vks_cosine(double lr, uint32_t step, uint32_t steps)
+{
+    return lr * (1e-3 + (1 - 1e-3) * (1 + cos(PI * step / steps)) / 2);
+}
+
+static uint64_t mix(uint64_t z)  // splitmix64
+{
+    z += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+// Sources of a step: without replacement within an epoch, the last partial batch dropped. A pure function of seed and
+// step, so that a resumed run sees the same prompts.
+static void shuffle(struct vks_lineas *t, uint32_t epoch)
+{
+    if (t->epoch == epoch)
+        return;
+    t->epoch = epoch;
+    const uint32_t count = t->subject->set_sizes[VKS_SET_SOURCE];
+    for (uint32_t i = 0; i < count; i++)
+        t->order[i] = i;
+    uint64_t state = mix(t->params->seed ^ mix(epoch));
+    for (uint32_t i = count - 1; i > 0; i--) {
+        state = mix(state);
+        const uint32_t j = (uint32_t)(state % (i + 1)), kept = t->order[i];
+        t->order[i] = t->order[j];
+        t->order[j] = kept;
+    }
+}
+
+static void fill_step_words(const struct vks_lineas *t, uint32_t step, uint32_t words[VKS_STEP_WORDS])
+{
+    const double lr = vks_cosine(t->params->lr, step, t->params->steps);
+    const struct { uint32_t word; float value; } floats[] = {
+        {VKS_STEP_LR, (float)lr},
+        {VKS_STEP_BIAS1, (float)(1 - pow(0.9, step + 1))},
+        {VKS_STEP_BIAS2, (float)(1 - pow(0.9, step + 1))},
+        {VKS_STEP_TAU, (float)(lr * t->params->gamma)},
+        {VKS_STEP_STRENGTH, 1},
+    };
+    memset(words, 0, VKS_STEP_WORDS * sizeof(*words));
+    for (size_t i = 0; i < sizeof(floats) / sizeof(floats[0]); i++)
+        memcpy(&words[floats[i].word], &floats[i].value, sizeof(float));
+}
+
+// Runs a part over all samples of the step, a slice at a time.
+static bool run_slices(struct vks_lineas *t, struct part *part, uint32_t step, uint32_t words[VKS_STEP_WORDS])
+{
+    const uint32_t per_epoch = t->subject->set_sizes[VKS_SET_SOURCE] / t->batch;
+    shuffle(t, step / per_epoch);
+    const uint32_t *order = t->order + step % per_epoch * t->batch;
+    for (uint32_t first = 0; first < t->batch; first += t->micro) {
+        for (uint32_t i = 0; i < t->micro; i++)
+            t->samples[i] = (struct vks_sample){VKS_SET_SOURCE, order[first + i], step};
+        words[VKS_STEP_SLICE] = first;
+        if (!t->subject->feed(t->subject->priv, part->exec, part->inputs, t->samples, t->micro) ||
+            !vks_exec_run(part->exec, words))
+            return false;
+    }
+    words[VKS_STEP_SLICE] = 0;
+    return true;
+}
+
+bool vks_lineas_step(struct vks_lineas *t, uint32_t step, double *value)
+{
+    uint32_t words[VKS_STEP_WORDS];
+    int32_t flag = 0;
+    fill_step_words(t, step, words);
+    bool ok;
+    if (t->whole.used)
+        ok = run_slices(t, &t->whole, step, words);
+    else
+        ok = run_slices(t, &t->forward, step, words) && vks_exec_run(t->middle.exec, words) &&
+             run_slices(t, &t->both, step, words) && vks_exec_run(t->update.exec, words);
+    struct part *loss = t->whole.used ? &t->whole : &t->middle;
+    ok = ok && vks_exec_read(loss->exec, t->terms, t->host_terms, t->loss->channels * sizeof(float)) &&
+         vks_storage_read(t->storages[FLAG], 0, &flag, sizeof(flag));
+    if (!ok)
+        return false;
+    *value = 0;
+    for (uint32_t c = 0; c < t->loss->channels; c++)
+        *value += t->host_terms[c];
+    if (flag || !isfinite(*value))
+        return vks_fail(t->subject->log, "the activations stopped being finite at step %u: use a smaller --lr",
+                        step + 1);
+    return true;
+}
+
+uint64_t vks_lineas_size(const struct vks_lineas *t)
+{
+    return 2 * (uint64_t)t->maps->channels;
+}
+
+bool vks_lineas_get(struct vks_lineas *t, uint32_t array, float *out)
+{
+    return vks_storage_read(t->storages[PARAM + array], 0, out, vks_lineas_size(t) * sizeof(*out));
+}
+
+bool vks_lineas_set(struct vks_lineas *t, uint32_t array, const float *in)
+{
+    return vks_storage_write(t->storages[PARAM + array], 0, in, vks_lineas_size(t) * sizeof(*in));
+}
+
+double vks_lineas_floor(const struct vks_lineas *t)
+{
+    return t->floor;
+}

@@ -1,0 +1,85 @@
+#include "steer/resume.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/safetensors.h"
+
+static const char *const array_names[VKS_LINEAS_ARRAYS] = {"maps", "moments", "squared_moments"};
+
+bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas, const struct vks_log *log)
+{
+    const uint64_t size = vks_lineas_size(lineas);
+    float *arrays = malloc(VKS_LINEAS_ARRAYS * size * sizeof(*arrays));
+    if (!arrays)
+        return vks_fail(log, "out of memory: close other programs and try again");
+    struct vks_st_item items[VKS_LINEAS_ARRAYS];
+    bool ok = true;
+    for (uint32_t a = 0; a < VKS_LINEAS_ARRAYS && ok; a++) {
+        ok = vks_lineas_get(lineas, a, arrays + a * size);
+        items[a] = (struct vks_st_item){
+            .name = array_names[a], .dtype = VKS_ST_F32, .rank = 1, .shape = {size}, .data = arrays + a * size};
+    }
+    char hash[32], step[32], log_size[32], losses[80];
+    snprintf(hash, sizeof(hash), "%016" PRIx64, resume->hash);
+    snprintf(step, sizeof(step), "%u", resume->step);
+    snprintf(log_size, sizeof(log_size), "%" PRIu64, resume->log_size);
+    snprintf(losses, sizeof(losses), "%a %a", resume->first_loss, resume->last_loss);
+    const struct vks_st_pair pairs[] = {
+        {"format", "vksteer-state-1"}, {"hash", hash}, {"step", step}, {"log_size", log_size}, {"losses", losses},
+        {"device", resume->device},
+    };
+    ok = ok && vks_safetensors_write(log, resume->path, items, VKS_LINEAS_ARRAYS, pairs,
+                                     sizeof(pairs) / sizeof(pairs[0]));
+    free(arrays);
+    return ok;
+}
+
+static bool fits(const struct vks_resume *resume, const struct vks_safetensors *file, bool force,
+                 const struct vks_log *log)
+{
+    char hash[32];
+    snprintf(hash, sizeof(hash), "%016" PRIx64, resume->hash);
+    const char *format = vks_safetensors_metadata(file, "format"), *saved = vks_safetensors_metadata(file, "hash");
+    const char *device = vks_safetensors_metadata(file, "device");
+    if (!format || strcmp(format, "vksteer-state-1") != 0)
+        return vks_fail(log, "%s is no training state: delete it and train without --resume", resume->path);
+    if (!saved || strcmp(saved, hash) != 0)
+        return vks_fail(log, "%s belongs to another training (other prompts, options or model): repeat its command, or "
+                        "delete it and train without --resume", resume->path);
+    if (!force && (!device || strcmp(device, resume->device) != 0))
+        return vks_fail(log, "%s was made on \"%s\", this is \"%s\", whose bits differ: go on there, or with --force",
+                        resume->path, device ? device : "?", resume->device);
+    return true;
+}
+
+bool vks_resume_load(struct vks_resume *resume, struct vks_lineas *lineas, bool force, const struct vks_log *log)
+{
+    struct vks_safetensors *file = vks_safetensors_open(log, resume->path);
+    if (!file)
+        return false;
+    const uint64_t size = vks_lineas_size(lineas);
+    float *array = malloc(size * sizeof(*array));
+    bool ok = array ? fits(resume, file, force, log) : vks_fail(log, "out of memory: close other programs");
+    for (uint32_t a = 0; a < VKS_LINEAS_ARRAYS && ok; a++) {
+        const struct vks_st_tensor *tensor =
+            vks_safetensors_need(log, file, array_names[a], VKS_ST_F32, 1, (const uint64_t[]){size});
+        ok = tensor && vks_st_to_f32(log, file, tensor, array) && vks_lineas_set(lineas, a, array);
+    }
+    const char *step = vks_safetensors_metadata(file, "step"), *losses = vks_safetensors_metadata(file, "losses");
+    const char *log_size = vks_safetensors_metadata(file, "log_size");
+    char *end = NULL;
+    ok = ok && ((step && losses && log_size) || vks_fail(log, "%s is damaged: delete it and train without --resume",
+                                                         resume->path));
+    if (ok) {
+        resume->step = (uint32_t)strtoul(step, NULL, 10);
+        resume->log_size = strtoull(log_size, NULL, 10);
+        resume->first_loss = strtod(losses, &end);
+        resume->last_loss = strtod(end, NULL);
+    }
+    free(array);
+    vks_safetensors_close(&file);
+    return ok;
+}

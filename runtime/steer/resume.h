@@ -1,0 +1,21 @@
+// Private to runtime/steer: OUT.state, from which an interrupted training goes on bit for bit.
+#ifndef VKS_STEER_RESUME_H
+#define VKS_STEER_RESUME_H
+
+#include "steer/lineas.h"
+
+struct vks_resume {
+    char *path;              // OUT.state; heap
+    uint64_t hash;           // of every parameter, the sites, the prompts and the targets
+    char device[600];        // name and driver: other ones give other bits
+    uint32_t step;           // steps done
+    uint64_t log_size;       // bytes of the log that belong to them
+    double first_loss, last_loss;
+};
+
+// Replaces the file atomically.
+bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas, const struct vks_log *log);
+// Loads step, log size, losses and arrays, or explains why the file does not fit. `force` accepts another device.
+bool vks_resume_load(struct vks_resume *resume, struct vks_lineas *lineas, bool force, const struct vks_log *log);
+
+#endif

@@ -1,0 +1,187 @@
+#include "steer/steering.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/safetensors.h"
+
+#define FORMAT "vksteer-1"
+
+void vks_steering_finish(struct vks_steering *steering)
+{
+    vks_site_list_finish(&steering->sites);
+    free(steering->w);
+    free(steering->b);
+    free(steering->metadata);
+    vks_arena_finish(&steering->arena);
+    *steering = (struct vks_steering){0};
+}
+
+static bool set_metadata(struct vks_steering *steering, const char *key, const char *value)
+{
+    char *copy = vks_arena_strdup(&steering->arena, value);
+    for (size_t i = 0; i < steering->metadata_count && copy; i++)
+        if (strcmp(steering->metadata[i].key, key) == 0) {
+            steering->metadata[i].value = copy;
+            return true;
+        }
+    char *name = vks_arena_strdup(&steering->arena, key);
+    if (!copy || !name ||
+        !vks_grow(&steering->metadata, &steering->metadata_capacity, steering->metadata_count,
+                  sizeof(*steering->metadata)))
+        return false;
+    steering->metadata[steering->metadata_count].key = name;
+    steering->metadata[steering->metadata_count++].value = copy;
+    return true;
+}
+
+bool vks_steering_note(struct vks_steering *steering, const char *key, const char *format, ...)
+{
+    char value[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(value, sizeof(value), format, args);
+    va_end(args);
+    return set_metadata(steering, key, value);
+}
+
+const char *vks_steering_metadata(const struct vks_steering *steering, const char *key)
+{
+    for (size_t i = 0; i < steering->metadata_count; i++)
+        if (strcmp(steering->metadata[i].key, key) == 0)
+            return steering->metadata[i].value;
+    return NULL;
+}
+
+enum vks_position vks_steering_position(const struct vks_steering *steering, enum vks_site_kind kind)
+{
+    const char *position = vks_steering_metadata(steering, "position");
+    if (position && strcmp(position, "last") == 0)
+        return VKS_POSITION_LAST;
+    if (position && (strcmp(position, "avg") == 0 || (strcmp(position, "pixels-avg") == 0 && kind == VKS_SITE_PIXELS)))
+        return VKS_POSITION_AVG;
+    return VKS_POSITION_ALL;
+}
+
+bool vks_steering_save(const struct vks_steering *steering, const struct vks_log *log, const char *path)
+{
+    const size_t count = steering->sites.count;
+    struct vks_arena arena = {0};
+    struct vks_st_item *items = vks_arena_alloc(&arena, 2 * count * sizeof(*items));
+    struct vks_st_pair *pairs = vks_arena_alloc(&arena, (steering->metadata_count + 1) * sizeof(*pairs));
+    bool ok = items && pairs;
+    for (size_t i = 0; i < count && ok; i++) {
+        const struct vks_site_slot *slot = &steering->sites.slots[i];
+        for (int bias = 0; bias < 2; bias++) {
+            const float *values = bias ? steering->b : steering->w;
+            items[2 * i + bias] = (struct vks_st_item){
+                .name = vks_arena_printf(&arena, "%s.%s", slot->name, bias ? "bias" : "weight"),
+                .dtype = VKS_ST_F32,
+                .rank = 1,
+                .shape = {slot->channels},
+                .data = values + slot->first,
+            };
+            ok = ok && items[2 * i + bias].name;
+        }
+    }
+    if (ok) {
+        pairs[0] = (struct vks_st_pair){"format", FORMAT};
+        for (size_t i = 0; i < steering->metadata_count; i++)
+            pairs[i + 1] = (struct vks_st_pair){steering->metadata[i].key, steering->metadata[i].value};
+        ok = vks_safetensors_write(log, path, items, 2 * count, pairs, steering->metadata_count + 1);
+    } else {
+        vks_fail(log, "out of memory: close other programs and try again");
+    }
+    vks_arena_finish(&arena);
+    return ok;
+}
+
+static bool add_map(struct vks_steering *steering, const struct vks_log *log, const struct vks_safetensors *file,
+                    const struct vks_st_tensor *weight)
+{
+    char name[1024];
+    const size_t length = strlen(weight->name) - strlen(".weight");
+    if (weight->rank != 1 || length == 0 || length > sizeof(name) - 16 || weight->count > 1u << 24)
+        return vks_fail(log, "%s: %s is not a map of one gain a channel: the file is damaged or of another program",
+                        file->path, weight->name);
+    memcpy(name, weight->name, length);
+    name[length] = 0;
+    char bias_name[1040];
+    snprintf(bias_name, sizeof(bias_name), "%s.bias", name);
+    const struct vks_st_tensor *bias =
+        vks_safetensors_need(log, file, bias_name, -1, 1, (const uint64_t[]){weight->count});
+    // The kind of the site is the model's; the list only needs a place for the channels.
+    if (!bias || !vks_site_list_add(&steering->sites, log, name, VKS_SITE_TOKENS, (uint32_t)weight->count))
+        return false;
+    const struct vks_site_slot *slot = &steering->sites.slots[steering->sites.count - 1];
+    float *w = realloc(steering->w, steering->sites.channels * sizeof(*w));
+    if (w)
+        steering->w = w;
+    float *b = realloc(steering->b, steering->sites.channels * sizeof(*b));
+    if (b)
+        steering->b = b;
+    if (!w || !b)
+        return vks_fail(log, "out of memory: close other programs and try again");
+    if (!vks_st_to_f32(log, file, weight, w + slot->first) || !vks_st_to_f32(log, file, bias, b + slot->first))
+        return false;
+    for (uint32_t i = 0; i < slot->channels; i++)
+        if (!isfinite(w[slot->first + i]) || !isfinite(b[slot->first + i]))
+            return vks_fail(log, "%s: the map of %s is not finite: train it again", file->path, name);
+    return true;
+}
+
+bool vks_steering_load(struct vks_steering *steering, const struct vks_log *log, const char *path)
+{
+    *steering = (struct vks_steering){0};
+    struct vks_safetensors *file = vks_safetensors_open(log, path);
+    if (!file)
+        return false;
+    const char *format = vks_safetensors_metadata(file, "format");
+    bool ok = format && strcmp(format, FORMAT) == 0;
+    if (!ok)
+        vks_fail(log, "%s is no steering file (its metadata says format %s, not " FORMAT "): make one with "
+                 "`vksteer train`", path, format ? format : "nothing");
+    for (size_t i = 0; i < file->metadata_count && ok; i++)
+        if (strcmp(file->metadata[i].key, "format") != 0)
+            ok = set_metadata(steering, file->metadata[i].key, file->metadata[i].value);
+    for (size_t i = 0; i < file->tensor_count && ok; i++) {
+        const char *name = file->tensors[i].name;
+        const size_t length = strlen(name);
+        if (length > 7 && strcmp(name + length - 7, ".weight") == 0)
+            ok = add_map(steering, log, file, &file->tensors[i]);
+        else if (length <= 5 || strcmp(name + length - 5, ".bias") != 0)
+            ok = vks_fail(log, "%s: the tensor %s belongs to a method that this version does not know: update vksteer",
+                          path, name);
+    }
+    if (ok && 2 * steering->sites.count != file->tensor_count)
+        ok = vks_fail(log, "%s: some maps have no gain or no offset: the file is damaged", path);
+    if (ok && steering->sites.count == 0)
+        ok = vks_fail(log, "%s holds no maps: train it again", path);
+    vks_safetensors_close(&file);
+    if (!ok)
+        vks_steering_finish(steering);
+    return ok;
+}
+
+void vks_steering_invert(struct vks_steering *steering, uint32_t *skipped)
+{
+    *skipped = 0;
+    for (uint32_t i = 0; i < steering->sites.channels; i++) {
+        const float w = steering->w[i], b = steering->b[i];
+        const bool possible = fabsf(w) >= 1e-3f;
+        *skipped += !possible;
+        steering->w[i] = possible ? 1 / w : 1;
+        steering->b[i] = possible ? -b / w : 0;
+    }
+}
+
+double vks_steering_support(const struct vks_steering *steering)
+{
+    uint32_t moved = 0;
+    for (uint32_t i = 0; i < steering->sites.channels; i++)
+        moved += fabsf(steering->w[i] - 1) > 1e-5f || fabsf(steering->b[i]) > 1e-5f;
+    return steering->sites.channels ? (double)moved / steering->sites.channels : 0;
+}

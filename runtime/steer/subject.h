@@ -1,0 +1,40 @@
+// The frozen model as steering sees it: something that builds a forward pass and can be fed samples.
+#ifndef VKS_STEER_SUBJECT_H
+#define VKS_STEER_SUBJECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "exec/exec.h"
+#include "graph/graph.h"
+
+enum vks_prompt_set {
+    VKS_SET_SOURCE,
+    VKS_SET_TARGET,
+};
+
+// One forward pass: a prompt of a set, and the draw of its noise. Noise comes from Philox(seed, set, draw, index):
+// target j is always draw 0, source i at training step s is draw s, so that no sample depends on the batch it is in.
+struct vks_sample {
+    enum vks_prompt_set set;
+    uint32_t index;   // of the prompt in its set
+    uint32_t draw;
+};
+
+struct vks_subject {
+    void *priv;
+    struct vks_gpu *gpu;
+    const struct vks_log *log;
+    const char *model;          // architecture, for the steering file: "StableDiffusionPipeline/UNet2DConditionModel"
+    const char *fingerprint;    // of the weights, for the steering file; may be NULL
+    uint64_t hash;              // of all that samples depend on: weights, prompts, sizes; a resumed run must have the same
+    uint32_t set_sizes[2];      // prompts of the source and the target set
+    // Builds the forward pass of `batch` samples up to the last site that may be steered, publishing sites through
+    // graph->hook. *inputs is handed to feed; it lives in the graph's arena.
+    bool (*build)(void *priv, struct vks_graph *graph, uint32_t batch, void **inputs);
+    // Writes the inputs of `count` (= batch) samples.
+    bool (*feed)(void *priv, struct vks_exec *exec, const void *inputs, const struct vks_sample samples[],
+                 uint32_t count);
+};
+
+#endif

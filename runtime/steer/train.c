@@ -1,0 +1,271 @@
+#include "steer/train.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/os.h"
+#include "steer/closed.h"
+#include "steer/collect.h"
+#include "steer/resume.h"
+
+#define SAVE_SECONDS 5.0
+
+static const char *const method_names[] = {"lineas", "linear-act", "linear-act-at-once", "mean-act", "gaussian-act"};
+static const char *const position_names[] = {"all", "last", "avg"};
+static const char *const pool_names[] = {"mean", "last", "max"};
+
+struct training {
+    const struct vks_subject *subject;
+    const struct vks_train_params *params;
+    struct vks_steering steering;
+    struct vks_site_list loss_sites;
+    struct vks_lineas *lineas;
+    struct vks_os_appender *log;
+    struct vks_resume resume;
+    struct vks_train_progress progress;
+    double path;                       // sum of all learning rates
+};
+
+static bool check_params(const struct vks_subject *subject, const struct vks_train_params *p)
+{
+    const uint32_t *sizes = subject->set_sizes;
+    if (sizes[VKS_SET_SOURCE] == 0 || sizes[VKS_SET_TARGET] == 0)
+        return vks_fail(subject->log, "both prompt sets need at least one prompt");
+    if (p->method != VKS_METHOD_LINEAS)
+        return p->batch > 0 || vks_fail(subject->log, "--batch must be at least 1");
+    if (p->batch > sizes[VKS_SET_SOURCE])
+        return vks_fail(subject->log, "--batch %u exceeds the %u source prompts: give more prompts or a smaller batch",
+                        p->batch, sizes[VKS_SET_SOURCE]);
+    if (p->batch < 4 && !p->force)
+        return vks_fail(subject->log, "--batch %u is too noisy to learn from: use at least 4, or --force", p->batch);
+    if (p->micro_batch && (p->micro_batch > p->batch || p->batch % p->micro_batch))
+        return vks_fail(subject->log, "--micro-batch %u does not divide the batch of %u", p->micro_batch, p->batch);
+    if (p->steps == 0 || !(p->lr > 0) || !isfinite(p->lr) || !(p->gamma >= 0) || !isfinite(p->gamma))
+        return vks_fail(subject->log, "--steps and --lr must be above 0, --gamma 0 or above");
+    if (p->p != 1 && p->p != 2)
+        return vks_fail(subject->log, "the loss is W_1 or W_2^2, not W_%u", p->p);
+    return true;
+}
+
+static bool choose_sites(struct training *t)
+{
+    const struct vks_train_params *p = t->params;
+    if (!vks_subject_sites(t->subject, p->sites, &t->steering.sites) ||
+        !vks_subject_sites(t->subject, p->loss_sites ? p->loss_sites : p->sites, &t->loss_sites))
+        return false;
+    const uint32_t channels = t->steering.sites.channels;
+    t->steering.w = malloc(channels * sizeof(float));
+    t->steering.b = calloc(channels, sizeof(float));
+    if (!t->steering.w || !t->steering.b)
+        return vks_fail(t->subject->log, "out of memory: close other programs and try again");
+    for (uint32_t i = 0; i < channels; i++)
+        t->steering.w[i] = 1;
+    return true;
+}
+
+static bool describe(struct training *t)
+{
+    const struct vks_train_params *p = t->params;
+    struct vks_steering *s = &t->steering;
+    bool ok = vks_steering_note(s, "method", "%s", method_names[p->method]) &&
+              vks_steering_note(s, "model", "%s", t->subject->model) &&
+              vks_steering_note(s, "sites", "%s", p->sites) &&
+              vks_steering_note(s, "pool", "%s", pool_names[p->pool]) &&
+              vks_steering_note(s, "seed", "%" PRIu64, p->seed) &&
+              vks_steering_note(s, "source_count", "%u", t->subject->set_sizes[VKS_SET_SOURCE]) &&
+              vks_steering_note(s, "target_count", "%u", t->subject->set_sizes[VKS_SET_TARGET]) &&
+              vks_steering_note(s, "precision", "exact");
+    if (ok && t->subject->fingerprint)
+        ok = vks_steering_note(s, "fingerprint", "%s", t->subject->fingerprint);
+    // Closed forms see pooled means, so on pictures their gain must not act on single pixels (METHODS, section 2).
+    if (ok && p->method != VKS_METHOD_LINEAS)
+        return vks_steering_note(s, "position", "%s",
+                                 p->position == VKS_POSITION_ALL ? "pixels-avg" : position_names[p->position]);
+    return ok && vks_steering_note(s, "position", "%s", position_names[p->position]) &&
+           vks_steering_note(s, "loss_sites", "%s", p->loss_sites ? p->loss_sites : p->sites) &&
+           vks_steering_note(s, "loss_scale", "%s", p->mean_scale ? "mean" : "sum") &&
+           vks_steering_note(s, "p", "%u", p->p) &&
+           vks_steering_note(s, "optimizer", "%s", p->sgd ? "sgd" : "adam") &&
+           vks_steering_note(s, "lr", "%g", p->lr) && vks_steering_note(s, "gamma", "%g", p->gamma) &&
+           vks_steering_note(s, "prox", "%s", p->sgd || p->sparse_group ? "sparse-group" : "l1") &&
+           vks_steering_note(s, "steps", "%u", p->steps) && vks_steering_note(s, "batch", "%u", p->batch);
+}
+
+// Everything that the bits of the result depend on, beside the device.
+static uint64_t hash_training(const struct training *t, const float *target, uint64_t target_count)
+{
+    struct vks_hash hash;
+    vks_hash_init(&hash, 0);
+    vks_hash_add_u64(&hash, t->subject->hash);
+    for (size_t i = 0; i < t->steering.metadata_count; i++) {
+        vks_hash_add_text(&hash, t->steering.metadata[i].key);
+        vks_hash_add_text(&hash, t->steering.metadata[i].value);
+    }
+    // %g in the metadata rounds; the bits do not.
+    vks_hash_add(&hash, &t->params->lr, sizeof(t->params->lr));
+    vks_hash_add(&hash, &t->params->gamma, sizeof(t->params->gamma));
+    for (size_t i = 0; i < t->steering.sites.count; i++)
+        vks_hash_add_text(&hash, t->steering.sites.slots[i].name);
+    for (size_t i = 0; i < t->loss_sites.count; i++)
+        vks_hash_add_text(&hash, t->loss_sites.slots[i].name);
+    vks_hash_add(&hash, target, target_count * sizeof(*target));
+    return vks_hash_value(&hash);
+}
+
+static bool open_state(struct training *t, const float *target)
+{
+    const struct vks_train_params *p = t->params;
+    struct vks_resume *resume = &t->resume;
+    const struct vks_gpu_info *info = vks_gpu_info(t->subject->gpu);
+    const size_t size = strlen(p->output) + sizeof(".state");
+    resume->path = malloc(size);
+    if (!resume->path)
+        return vks_fail(t->subject->log, "out of memory: close other programs and try again");
+    snprintf(resume->path, size, "%s.state", p->output);
+    snprintf(resume->device, sizeof(resume->device), "%s, %s", info->name, info->driver);
+    resume->hash = hash_training(t, target,
+                                 (uint64_t)t->subject->set_sizes[VKS_SET_TARGET] * t->loss_sites.channels);
+    if (p->resume && vks_os_exists(resume->path)) {
+        if (!vks_resume_load(resume, t->lineas, p->force, t->subject->log))
+            return false;
+        vks_info(t->subject->log, "going on from step %u of %s", resume->step, resume->path);
+    } else if (p->resume) {
+        vks_info(t->subject->log, "%s does not exist: training from the start", resume->path);
+    }
+    if (p->log_path && !(t->log = vks_os_appender_open(t->subject->log, p->log_path, resume->log_size)))
+        return false;
+    return true;
+}
+
+// Reads the maps back: w and b of the steering, and how far they have moved.
+static bool read_maps(struct training *t)
+{
+    const uint32_t d = t->steering.sites.channels;
+    float *param = malloc(2 * (size_t)d * sizeof(*param));
+    if (!param)
+        return vks_fail(t->subject->log, "out of memory: close other programs and try again");
+    const bool ok = vks_lineas_get(t->lineas, 0, param);
+    t->progress.max_w = t->progress.max_b = 0;
+    for (uint32_t i = 0; i < d && ok; i++) {
+        t->steering.w[i] = param[i];
+        t->steering.b[i] = param[d + i];
+        t->progress.max_w = fmax(t->progress.max_w, fabs(param[i] - 1.0));
+        t->progress.max_b = fmax(t->progress.max_b, fabs(param[d + i]));
+    }
+    t->progress.path_share = fmax(t->progress.max_w, t->progress.max_b) / t->path;
+    free(param);
+    return ok;
+}
+
+static bool log_step(struct training *t)
+{
+    char line[256];
+    const struct vks_train_progress *now = &t->progress;
+    if (!t->log)
+        return true;
+    const int length = snprintf(line, sizeof(line),
+                                "{\"step\": %u, \"lr\": %.9g, \"loss\": %.9g, \"floor\": %.9g, \"max_w\": %.9g, "
+                                "\"max_b\": %.9g}\n", now->step,
+                                vks_cosine(t->params->lr, now->step - 1, now->steps), now->loss, now->floor,
+                                now->max_w, now->max_b);
+    if (!vks_os_appender_write(t->log, line, (size_t)length))
+        return false;
+    t->resume.log_size = vks_os_appender_size(t->log);
+    return true;
+}
+
+static bool save_state(struct training *t)
+{
+    // The log first: the state must never count bytes that a power cut could still take.
+    return (!t->log || vks_os_appender_sync(t->log)) && vks_resume_save(&t->resume, t->lineas, t->subject->log);
+}
+
+static enum vks_train_result run_steps(struct training *t)
+{
+    const struct vks_train_params *p = t->params;
+    const double start = vks_os_seconds();
+    double saved = start;
+    t->progress.steps = p->steps;
+    t->progress.floor = vks_lineas_floor(t->lineas);
+    t->progress.step = t->resume.step;
+    t->progress.loss = t->resume.last_loss;
+    for (uint32_t step = 0; step < p->steps; step++)
+        t->path += vks_cosine(p->lr, step, p->steps);
+    for (uint32_t step = t->resume.step; step < p->steps; step++) {
+        double loss;
+        if (!vks_lineas_step(t->lineas, step, &loss) || !read_maps(t))
+            return VKS_TRAIN_FAILED;
+        if (step == 0)
+            t->resume.first_loss = loss;
+        t->resume.last_loss = t->progress.loss = loss;
+        t->resume.step = t->progress.step = step + 1;
+        t->progress.seconds = vks_os_seconds() - start;
+        if (!log_step(t))
+            return VKS_TRAIN_FAILED;
+        const bool go_on = !p->progress || p->progress(p->progress_priv, &t->progress);
+        const bool last = step + 1 == p->steps;
+        if (!last && (!go_on || vks_os_seconds() - saved > SAVE_SECONDS)) {
+            if (!save_state(t))
+                return VKS_TRAIN_FAILED;
+            saved = vks_os_seconds();
+        }
+        if (!go_on && !last)
+            return VKS_TRAIN_STOPPED;
+    }
+    return read_maps(t) ? VKS_TRAIN_DONE : VKS_TRAIN_FAILED;
+}
+
+static enum vks_train_result train_lineas(struct training *t)
+{
+    const struct vks_subject *subject = t->subject;
+    const struct vks_train_params *p = t->params;
+    const uint32_t batch = p->micro_batch ? p->micro_batch : p->batch;
+    float *target = vks_collect(subject, &t->loss_sites, VKS_SET_TARGET, p->pool, batch, 0, NULL, NULL);
+    if (!target)
+        return VKS_TRAIN_FAILED;
+    t->lineas = vks_lineas_create(subject, p, &t->steering.sites, &t->loss_sites, target);
+    const bool ready = t->lineas && open_state(t, target);
+    free(target);
+    if (!ready)
+        return VKS_TRAIN_FAILED;
+    const enum vks_train_result result = run_steps(t);
+    if (result != VKS_TRAIN_DONE)
+        return result;
+    if (!p->sgd && t->progress.path_share > 0.9)
+        vks_warn(subject->log, "some channels moved %.0f %% of what the learning rates allow: the step budget is used "
+                 "up; raise --lr or --steps for a stronger steering", 100 * t->progress.path_share);
+    const bool noted = vks_steering_note(&t->steering, "first_loss", "%.9g", t->resume.first_loss) &&
+                       vks_steering_note(&t->steering, "last_loss", "%.9g", t->resume.last_loss) &&
+                       vks_steering_note(&t->steering, "loss_floor", "%.9g", t->progress.floor);
+    return noted ? VKS_TRAIN_DONE : VKS_TRAIN_FAILED;
+}
+
+enum vks_train_result vks_train(const struct vks_subject *subject, const struct vks_train_params *params,
+                                struct vks_train_progress *last)
+{
+    struct training t = {.subject = subject, .params = params};
+    enum vks_train_result result = VKS_TRAIN_FAILED;
+    if (check_params(subject, params) && choose_sites(&t) && describe(&t)) {
+        if (params->method == VKS_METHOD_LINEAS)
+            result = train_lineas(&t);
+        else if (vks_train_closed(subject, params, &t.steering))
+            result = VKS_TRAIN_DONE;
+    }
+    if (result == VKS_TRAIN_DONE && !vks_steering_save(&t.steering, subject->log, params->output))
+        result = VKS_TRAIN_FAILED;
+    // The state has served its purpose only once the steering is on disk.
+    if (result == VKS_TRAIN_DONE && t.resume.path && vks_os_exists(t.resume.path))
+        vks_os_remove(subject->log, t.resume.path);
+    if (last)
+        *last = t.progress;
+    vks_os_appender_close(&t.log);
+    vks_lineas_destroy(&t.lineas);
+    vks_site_list_finish(&t.loss_sites);
+    vks_steering_finish(&t.steering);
+    free(t.resume.path);
+    return result;
+}

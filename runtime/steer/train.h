@@ -1,0 +1,72 @@
+// Training: LinEAS, and the closed forms on the same data.
+#ifndef VKS_STEER_TRAIN_H
+#define VKS_STEER_TRAIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ops/ops.h"
+#include "steer/steering.h"
+#include "steer/subject.h"
+
+enum vks_method {
+    VKS_METHOD_LINEAS,        // Rodriguez et al., arXiv 2503.10679
+    VKS_METHOD_LINEAR_ACT,    // Rodriguez et al., arXiv 2410.23054, layer by layer with the earlier maps active
+    VKS_METHOD_LINEAR_ACT_AT_ONCE,
+    VKS_METHOD_MEAN_ACT,
+    VKS_METHOD_GAUSSIAN_ACT,
+};
+
+struct vks_train_progress {
+    uint32_t step, steps;
+    double loss, floor;                // W_p^p by the reduction, and what identical laws would show
+    double max_w, max_b;               // max |w - 1|, max |b|
+    double path_share;                 // the larger of both over the sum of the learning rates so far allowed
+    double seconds;                    // since the start of this process's part
+};
+
+struct vks_train_params {
+    enum vks_method method;
+    const char *sites, *loss_sites;    // regular expressions; loss_sites NULL: the intervened sites
+    uint32_t steps, batch, micro_batch;  // micro_batch 0: the batch
+    double lr, gamma, support;         // support > 0: find gamma by bisection (not yet: refused)
+    bool sgd;                          // proximal SGD instead of Adam
+    bool sparse_group;                 // the published proximal step, with group shrink
+    bool mean_scale;                   // --loss-scale mean: mean over channels instead of the sum
+    uint32_t p;                        // of W_p^p: 1 or 2
+    enum vks_position position;
+    enum vks_pool pool;
+    uint64_t seed;
+    bool recompute;                    // compute a segment's activations again in backward
+    bool force;                        // batch < 4; resume on another device
+    const char *output;                // the steering file; OUT.state beside it while training
+    const char *log_path;              // --log; NULL: none
+    bool resume;
+    struct vks_exec_params exec;       // test settings; gpu comes from the subject
+    // Called after every step; return false to stop cleanly (the state is saved). May be NULL.
+    bool (*progress)(void *priv, const struct vks_train_progress *progress);
+    void *progress_priv;
+};
+
+enum vks_train_result {
+    VKS_TRAIN_DONE,
+    VKS_TRAIN_FAILED,
+    VKS_TRAIN_STOPPED,                 // by progress; OUT.state holds where
+};
+
+// Trains and writes params->output. `last` (may be NULL) receives the final figures.
+enum vks_train_result vks_train(const struct vks_subject *subject, const struct vks_train_params *params,
+                                struct vks_train_progress *last);
+
+// Pooled activations of all prompts of a set at the given sites: rows (count, channels) of fp32 on the host, with the
+// maps of `attachment` active (NULL: none). `batch` samples at a time; `draw` of the noise. Heap; NULL on failure.
+float *vks_collect(const struct vks_subject *subject, const struct vks_site_list *sites, enum vks_prompt_set set,
+                   enum vks_pool pool, uint32_t batch, uint32_t draw, struct vks_attachment *attachment,
+                   const float *strengths);
+
+// W_p^p between the columns of two sets of rows, (rows_a, channels) and (rows_b, channels), by the exact quantile
+// coupling; out (channels). False: out of memory.
+bool vks_wasserstein_host(const float *a, uint32_t rows_a, const float *b, uint32_t rows_b, uint32_t channels,
+                          uint32_t p, double *out);
+
+#endif

@@ -1,0 +1,39 @@
+// Affine transport map of a sample's mean: y = z + s ((w - 1) m + b), m (B, C) the mean over the unmasked rows.
+//
+//     BACKWARD: dz = dy + s (w - 1) S / n on the unmasked rows, dz = dy on the others; S / n (B, C) stands in for m,
+//     S the sum of dy over all rows, n the number of unmasked ones
+//
+// s = 0 gives z's bits.
+#version 450
+#extension GL_GOOGLE_include_directive : enable
+#include "include/vks.glsl"
+
+layout(constant_id = 1) const uint BACKWARD = 0;
+layout(constant_id = 2) const uint MASK = 0;
+
+VKS_BUF_IN(0, uint, z);
+VKS_BUF_IN(1, float, w);
+VKS_BUF_IN(2, float, b);
+VKS_BUF_IN(3, float, stp);
+VKS_BUF_IN(4, float, mean);
+VKS_BUF_IN(5, float, mask);
+VKS_BUF(6, uint, y);
+VKS_PUSH(7, affine);
+
+void main()
+{
+    const uint item = vks_item(), c = item % p.cols, first = item / p.cols * p.per_item;
+    if (first >= p.rows)
+        return;
+    const float s = stp[off[3] + p.strength];
+    const float gain = w[off[1] + c] - 1.0, offset = p.bias != 0 ? b[off[2] + c] : 0.0;
+    const uint end = min(first + p.per_item, p.rows);
+    for (uint r = first; r < end; r++) {
+        const uint bits = z[off[0] + r * p.cols + c], sample_ = (p.first + r) / p.sample_rows;
+        bool mapped = s != 0.0;
+        if (BACKWARD != 0 && MASK != 0)
+            mapped = mapped && mask[off[5] + p.first + r] != 0.0;
+        const float shift = s * fma(gain, mean[off[4] + sample_ * p.cols + c], offset);
+        y[off[6] + r * p.cols + c] = mapped ? floatBitsToUint(uintBitsToFloat(bits) + shift) : bits;
+    }
+}

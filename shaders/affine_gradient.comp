@@ -1,0 +1,42 @@
+// Parameter gradients of the affine map, a row for each sample: from partial sums over blocks of rows, in order,
+//
+//     dw[s] = strength * sum_k product[s, k]      db[s] = strength * sum_k plain[s, k]
+//     AVG: dw[s] = strength * m[s] * sum_k plain[s, k]
+//
+// product, plain (B, K, C) from pool_sums.comp, m (B, C); sample s goes to row step[VKS_STEP_SLICE] + s of grad_w and
+// grad_b, columns of flat states, of which rows [first_row, first_row + rows) are bound.
+#version 450
+#extension GL_GOOGLE_include_directive : enable
+#include "include/vks.glsl"
+
+layout(constant_id = 1) const uint AVG = 0;
+
+VKS_BUF_IN(0, float, product);
+VKS_BUF_IN(1, float, plain);
+VKS_BUF_IN(2, float, mean);
+VKS_BUF_IN(3, uint, stp);
+VKS_BUF(4, float, grad_w);
+VKS_BUF(5, float, grad_b);
+VKS_PUSH(6, affine_gradient);
+
+void main()
+{
+    const uint item = vks_item(), c = item % p.cols, s = item / p.cols;
+    if (s >= p.samples)
+        return;
+    const uint row = stp[off[3] + VKS_STEP_SLICE] + p.first_sample + s;
+    if (row < p.first_row || row - p.first_row >= p.rows)
+        return;
+    float dw = 0.0, db = 0.0;
+    for (uint k = 0; k < p.blocks; k++) {
+        const uint at = (s * p.blocks + k) * p.cols + c;
+        db += plain[off[1] + at];
+        if (AVG == 0)
+            dw += product[off[0] + at];
+    }
+    if (AVG != 0)
+        dw = db * mean[off[2] + s * p.cols + c];
+    const float strength = uintBitsToFloat(stp[off[3] + p.strength]);
+    grad_w[off[4] + (row - p.first_row) * p.row_stride_w + c] = strength * dw;
+    grad_b[off[5] + (row - p.first_row) * p.row_stride_b + c] = strength * db;
+}

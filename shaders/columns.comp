@@ -1,0 +1,31 @@
+// Columns joined and cut out: concatenation, slice, and the slice's gradient.
+//
+//     y[r, c] = a[r, c - first + a_first]  where first <= c < first + a_cols,  else b[r, c - a_cols], or 0 without b
+//
+//     concat   y = (a, b)            first = 0
+//     slice    y = a[:, f : f + n]   first = 0, a_first = f, a_cols = n
+//     its dx   dy amid zeros         first = f, a_cols = n, no b
+//
+// y (R, cols), a (R, a_stride), b (R, cols - a_cols)
+#version 450
+#extension GL_GOOGLE_include_directive : enable
+#include "include/vks.glsl"
+
+VKS_BUF(0, float, y);
+VKS_BUF(1, float, a);
+VKS_BUF(2, float, b);
+VKS_PUSH(3, columns);
+
+void main()
+{
+    const uint i = vks_item();
+    if (i >= p.rows * p.cols)
+        return;
+    const uint r = i / p.cols, c = i - r * p.cols;
+    float v = 0.0;
+    if (c >= p.first && c < p.first + p.a_cols)
+        v = a[off[1] + r * p.a_stride + c - p.first + p.a_first];
+    else if (p.with_b != 0)
+        v = b[off[2] + r * (p.cols - p.a_cols) + c - p.a_cols];
+    y[off[0] + i] = v;
+}

@@ -1,0 +1,31 @@
+// Rows of a table.
+//
+//     y[i] = table[ids[i]]        ids (N) int32, table (V, C) fp32, fp16 or bf16, y (N, C); frozen: no gradient
+//
+// A dispatch sees the rows [row_first, row_first + row_count) of the table and writes the elements that they give; the
+// first one also writes zeros for ids outside the table.
+#version 450
+#extension GL_GOOGLE_include_directive : enable
+#include "include/vks.glsl"
+#include "include/half.glsl"
+
+layout(constant_id = 1) const uint DTYPE = 0;
+
+VKS_BUF(0, float, y);
+VKS_BUF(1, int, ids);
+VKS_BUF(2, uint, table);
+VKS_PUSH(3, embedding);
+
+void main()
+{
+    const uint i = vks_item();
+    if (i >= p.count * p.cols)
+        return;
+    const uint n = i / p.cols, id = uint(ids[off[1] + n]);
+    if (id >= p.row_first && id - p.row_first < p.row_count) {
+        const uint e = off[2] + (id - p.row_first) * p.cols + i - n * p.cols;
+        y[off[0] + i] = vks_element(DTYPE, e, table[vks_word_of(DTYPE, e)]);
+    } else if (p.row_first == 0 && id >= p.rows) {
+        y[off[0] + i] = 0.0;
+    }
+}

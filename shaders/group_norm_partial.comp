@@ -1,0 +1,94 @@
+// Group normalisation, first of three kernels: sums over a chunk of a sample's rows and the channels of a group.
+// Equations in group_norm.comp.
+//
+//     forward   part (B, chunks, G, 3) = K, mean - K, M2 = sum (x - mean)²
+//     backward  part (B, chunks, G, 3) = sum w dy, sum w dy x̂, -
+//
+// Welford's recurrence runs on x - K, K the chunk's first value, so it keeps its digits where mean >> deviation.
+// One invocation a (sample, chunk, group) walks its rows in order. A chunk is a fixed number of rows of the shape; a
+// dispatch that begins inside a chunk goes on from what `part` holds, so no cut changes a bit. With one chunk a sample
+// (`finish`) the last rows leave the result of group_norm_combine.comp in `joined` at once.
+#version 450
+#extension GL_GOOGLE_include_directive : enable
+#include "include/vks.glsl"
+
+layout(constant_id = 1) const uint BACKWARD = 0;
+
+VKS_BUF(0, float, part);
+VKS_BUF(1, float, joined);  // (B, G, 2) = mean, rstd, or the two sums
+VKS_BUF(2, float, x);
+VKS_BUF(3, float, dy);      // backward only
+VKS_BUF(4, float, weight);  // backward only, may be absent
+VKS_BUF(5, float, stats);   // backward only: (B, G, 2) = mean, rstd
+VKS_PUSH(6, group_norm);
+
+void forward(uint item, uint pair, uint at, uint begin, uint end, uint chunk)
+{
+    const uint cols = p.groups * p.width, state = off[0] + 3 * item;
+    float shift, mean = 0.0, square = 0.0, n = float((begin - chunk * p.chunk_rows) * p.width);
+    if (n > 0.0) {
+        shift = part[state];
+        mean = part[state + 1];
+        square = part[state + 2];
+    } else {
+        shift = x[off[2] + at];
+    }
+    at += off[2];
+    for (uint r = begin; r < end; r++, at += cols)
+        for (uint j = 0; j < p.width; j++) {
+            const float v = x[at + j] - shift, d = v - mean;
+            n += 1.0;
+            mean = fma(d, 1.0 / n, mean);
+            square = fma(d, v - mean, square);
+        }
+    if (p.finish != 0 && end == p.rows) {
+        joined[off[1] + pair] = shift + mean;
+        joined[off[1] + pair + 1] = 1.0 / sqrt(square / n + p.eps);
+    } else {
+        part[state] = shift;
+        part[state + 1] = mean;
+        part[state + 2] = square;
+    }
+}
+
+void backward(uint item, uint pair, uint at, uint begin, uint end, uint chunk, uint group)
+{
+    const uint cols = p.groups * p.width, state = off[0] + 3 * item;
+    const float mean = stats[off[5] + pair], rstd = stats[off[5] + pair + 1];
+    float s1 = 0.0, s2 = 0.0;
+    if (begin > chunk * p.chunk_rows) {
+        s1 = part[state];
+        s2 = part[state + 1];
+    }
+    for (uint r = begin; r < end; r++, at += cols)
+        for (uint j = 0; j < p.width; j++) {
+            float d = dy[off[3] + at + j];
+            if ((p.flags & 1u) != 0)
+                d *= weight[off[4] + group * p.width + j];
+            s1 += d;
+            s2 = fma(d, (x[off[2] + at + j] - mean) * rstd, s2);
+        }
+    if (p.finish != 0 && end == p.rows) {
+        joined[off[1] + pair] = s1;
+        joined[off[1] + pair + 1] = s2;
+    } else {
+        part[state] = s1;
+        part[state + 1] = s2;
+    }
+}
+
+void main()
+{
+    const uint i = vks_item();
+    if (i >= p.samples * p.chunk_count * p.groups)
+        return;
+    const uint group = i % p.groups, chunk_of_slice = i / p.groups % p.chunk_count;
+    const uint sample_ = i / (p.groups * p.chunk_count), chunk = p.chunk_first + chunk_of_slice;
+    const uint begin = max(chunk * p.chunk_rows, p.row_first), end = min((chunk + 1) * p.chunk_rows, p.row_end);
+    const uint at = ((sample_ * p.rows + begin - p.row_first) * p.groups + group) * p.width;
+    const uint pair = 2 * (sample_ * p.groups + group);
+    if (BACKWARD == 0)
+        forward(i, pair, at, begin, end, chunk);
+    else
+        backward(i, pair, at, begin, end, chunk, group);
+}

@@ -1,0 +1,23 @@
+// Elements of two bytes in buffers of words: the floor has no 16-bit storage.
+#ifndef VKS_HALF_GLSL
+#define VKS_HALF_GLSL
+
+#define VKS_DTYPE_F32 0u   // enum vks_dtype of runtime/base/dtype.h
+#define VKS_DTYPE_F16 1u
+#define VKS_DTYPE_BF16 2u
+
+// Word that holds element i.
+uint vks_word_of(uint dtype, uint i) { return dtype == VKS_DTYPE_F32 ? i : i >> 1; }
+
+// Element i out of its word. Exact, denormal halves included: they are normal in fp32.
+float vks_element(uint dtype, uint i, uint word)
+{
+    if (dtype == VKS_DTYPE_F32)
+        return uintBitsToFloat(word);
+    const uint bits = (i & 1u) != 0 ? word >> 16 : word & 0xffffu;
+    if (dtype == VKS_DTYPE_BF16)
+        return uintBitsToFloat(bits << 16);
+    return unpackHalf2x16(bits).x;
+}
+
+#endif

@@ -1,0 +1,136 @@
+// What the kernels of the matmul family share: operands, constants, addresses.
+//
+//     C[i, j] = start + sum_k A[i, k] (alpha B[k, j])     one accumulator an element, k increasing, fma each
+//
+// NT: B is stored (n, k); NN: B (k, n); TN: A (k, m), B (k, n). B may be fp32, fp16 or bf16; A and C are fp32.
+//
+// With CONV the rows are pixels of a grid (samples, gh, gw), and k runs over taps and then channels, k = (ty, tx, c):
+//
+//     A[(b, y, x), (ty, tx, c)] = source[b, step y + add_y + tap ty, step x + add_x + tap tx, c], 0 outside
+//
+//   forward          source x, step = stride, add = -pad_before, tap = 1, B = weight as NT: (Cout, KH, KW, Cin)
+//   input gradient   source dy; pixels of dx of one parity (py, px) a dispatch, so that their taps are the same ones:
+//                    kh = kh0 + stride ty with kh0 = (py + pad_before) mod stride, step = 1, tap = -1,
+//                    add_y = (py + pad_before - kh0) / stride; B = weight as NN: row c = output channel
+//
+// Source: dx[i] = sum over o, k with o stride + k - pad = i of dy[o] w[k], the definition of the gradient.
+#include "vks.glsl"
+#include "half.glsl"
+
+#define NT 0u
+#define NN 1u
+#define TN 2u
+#define VEC_A 1u  // rows of A begin at multiples of 4 elements: 16-byte loads
+#define VEC_B 2u
+#define VEC_C 4u
+#define ALPHA 8u
+
+layout(constant_id = 1) const uint FORM = 0;
+layout(constant_id = 2) const uint DTYPE = 0;  // of B
+layout(constant_id = 3) const uint FLAGS = 0;
+
+VKS_BUF_IN(0, float, a);
+VKS_BUF_IN(1, uint, b);
+VKS_BUF(2, float, c);
+VKS_BUF_IN(3, float, bias);
+layout(std430, set = 0, binding = 0) readonly buffer BufA4 { vec4 a4[]; };
+layout(std430, set = 0, binding = 1) readonly buffer BufB4 { vec4 b4[]; };
+layout(std430, set = 0, binding = 1) readonly buffer BufB2 { uvec2 b2[]; };
+layout(std430, set = 0, binding = 2) buffer BufC4 { vec4 c4[]; };
+#ifdef CONV
+VKS_PUSH(4, conv2d);
+#else
+VKS_PUSH(4, matmul);
+#endif
+
+#define START_C 1u     // p.flags
+#define START_BIAS 2u
+
+// Elements i .. i + 3 of A, or element i.
+vec4 load_a4(uint i)
+{
+    i += off[0];
+    if ((FLAGS & VEC_A) != 0)
+        return a4[i >> 2];
+    return vec4(a[i], a[i + 1], a[i + 2], a[i + 3]);
+}
+
+float load_a(uint i) { return a[off[0] + i]; }
+
+float load_b(uint i)
+{
+    i += off[1];
+    return vks_element(DTYPE, i, b[vks_word_of(DTYPE, i)]);
+}
+
+vec4 load_b4(uint i)
+{
+    if ((FLAGS & VEC_B) == 0)
+        return vec4(load_b(i), load_b(i + 1), load_b(i + 2), load_b(i + 3));
+    i = (i + off[1]) >> 2;
+    if (DTYPE == VKS_DTYPE_F32)
+        return b4[i];
+    const uvec2 w = b2[i];
+    if (DTYPE == VKS_DTYPE_F16)
+        return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
+    return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000u, w.y << 16, w.y & 0xffff0000u));
+}
+
+float scale(float v)
+{
+#ifndef CONV
+    if ((FLAGS & ALPHA) != 0)
+        return p.alpha * v;
+#endif
+    return v;
+}
+
+vec4 scale(vec4 v)
+{
+#ifndef CONV
+    if ((FLAGS & ALPHA) != 0)
+        return p.alpha * v;
+#endif
+    return v;
+}
+
+// The workgroup's tile of C: rows by x and y, tiles of columns and matrices of the batch by z.
+uint tile_row() { return vks_group(); }
+uint tile_col(uint width) { return gl_WorkGroupID.z % ((p.n + width - 1) / width); }
+
+// First elements of the workgroup's matrices.
+uvec3 batch(uint width)
+{
+#ifdef CONV
+    return uvec3(0);
+#else
+    const uint z = gl_WorkGroupID.z / ((p.n + width - 1) / width), outer = z / p.inner, inner = z - outer * p.inner;
+    return uvec3(outer * p.a0 + inner * p.a1, outer * p.b0 + inner * p.b1, outer * p.c0 + inner * p.c1);
+#endif
+}
+
+#ifdef CONV
+// Grid pixel of a row: (sample, y, x).
+uvec3 pixel(uint row)
+{
+    const uint g = row + p.row0, line = g / p.gw;
+    return uvec3(line / p.gh, line % p.gh, g - line * p.gw);
+}
+
+// First element of C of a row.
+uint row_of_c(uint row)
+{
+    const uvec3 q = pixel(row);
+    return q.x * p.c_b + q.y * p.c_y + q.z * p.c_x - p.c0;
+}
+
+// First element of the source pixel under a tap, and whether it is inside.
+uint row_of_a(uvec3 q, uint ty, uint tx, out bool inside)
+{
+    const uint y = q.y * p.step + p.add_y + p.tap * ty, x = q.z * p.step + p.add_x + p.tap * tx;
+    inside = y < p.sh && x < p.sw;  // below zero is above as well
+    return inside ? ((q.x * p.sh + y) * p.sw + x) * p.lda - p.a0 : 0;
+}
+#else
+uint row_of_c(uint row) { return row * p.ldc; }
+#endif

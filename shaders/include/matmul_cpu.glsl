@@ -1,0 +1,206 @@
+// The matmul family on drivers that run on a CPU: LANES lanes of one subgroup make (LANES GROUPS) x (4 LANES) of C.
+//
+// There, a load of a lane from a buffer costs about ten instructions and a branch, while a product costs two, and code
+// beyond the instruction cache costs more than either. So each lane loads 16 bytes at a time: of B, four columns of
+// its own; of A, four k of a row of its own, which it hands to all lanes by subgroupBroadcast with literal lane
+// numbers. The accumulators (4 LANES GROUPS floats a lane) may spill: that is cheap next to the loads.
+//
+// Ladder, 384 x 384 x 512 NN, one core, lavapipe Mesa 25.0 / 22.3, GFLOP/s (OpenBLAS 124):
+//   one column a lane, A read by every lane, 16 rows                              1.1 / 1.4
+//   A at addresses that the driver can prove uniform (through push constants)     13 / 4
+//   A through subgroupBroadcast, scalar loads, 16 rows x 16 columns, k by 8       13 / 6
+//   the same, 32 x 32: the loop no longer fits the instruction cache              10 / 5
+//   16-byte loads, 8 rows x 32 columns, k by 4                                    27 / 11
+//   16 rows                                                                       33 / 13
+//   24 rows                                                                       36 / 14
+//   16 rows x 64 columns                                                          25 / 16
+//   64-bit integers as the loaded type, 24 rows (needs shaderInt64: not taken)    44 / 15
+#define VKS_LOCAL LANES
+#include "matmul.glsl"
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_ballot : require
+
+#define ROWS (LANES * GROUPS)
+#define COLS (LANES * 4)
+#if LANES == 4
+#define EACH(DO) DO(0) DO(1) DO(2) DO(3)
+#else
+#define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+#endif
+
+vec4 acc[ROWS];
+uint row_a[GROUPS];    // first element of the lane's row of A in each group of rows; TN: of the lane's four rows
+#ifndef CONV
+uint first_row_tn, base_a;
+#endif
+#ifdef CONV
+bool inside[GROUPS];
+#endif
+uint col_b[4];         // NT: first elements of the lane's rows of B; NN, TN: its columns
+
+// Rows g LANES ... of C += A[k .. k + 3] B[k .. k + 3]; w[j] = row k + j of B in the lane's columns.
+void multiply4(const int g, uint k, mat4 w)
+{
+    vec4 v;
+#ifndef CONV
+    if (FORM == TN) {
+        // Lane l holds four rows, from g LANES + 4 (l mod (LANES / 4)) on, at k + l / (LANES / 4).
+        if ((FLAGS & VEC_A) != 0) {
+            v = load_a4(row_a[g] + k * p.lda);
+        } else {
+            const uint at = base_a + (k + gl_SubgroupInvocationID / (LANES / 4)) * p.lda;
+            const uint i = first_row_tn + g * LANES + 4 * (gl_SubgroupInvocationID % (LANES / 4)), last = p.m - 1;
+            v = vec4(load_a(at + min(i, last)), load_a(at + min(i + 1, last)), load_a(at + min(i + 2, last)),
+                     load_a(at + min(i + 3, last)));
+        }
+#define LANE_OF(i, j) (j * (LANES / 4) + i / 4)
+#define DO(i) { \
+        vec4 t = acc[g * LANES + i]; \
+        t = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 0))), w[0], t); \
+        t = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 1))), w[1], t); \
+        t = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 2))), w[2], t); \
+        acc[g * LANES + i] = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 3))), w[3], t); }
+        EACH(DO)
+#undef DO
+        return;
+    }
+#endif
+    v = load_a4(row_a[g] + k);
+#ifdef CONV
+    v = inside[g] ? v : vec4(0);
+#endif
+#define DO(i) { \
+    const vec4 s = subgroupBroadcast(v, i); \
+    vec4 t = acc[g * LANES + i]; \
+    t = fma(s.xxxx, w[0], t); \
+    t = fma(s.yyyy, w[1], t); \
+    t = fma(s.zzzz, w[2], t); \
+    acc[g * LANES + i] = fma(s.wwww, w[3], t); }
+    EACH(DO)
+#undef DO
+}
+
+// The same for a single k.
+void multiply1(const int g, float v, vec4 w)
+{
+#define DO(i) acc[g * LANES + i] = fma(vec4(subgroupBroadcast(v, i)), w, acc[g * LANES + i]);
+    EACH(DO)
+#undef DO
+}
+
+// k runs over [0, p.k): of a whole product, or of one tap, whose B begins at element `tap`.
+void products(uint tap, uint lane)
+{
+    const uint whole = p.k & ~3u;
+    for (uint k = 0; k < whole; k += 4) {
+        mat4 w;
+        if (FORM == NT) {
+            w = transpose(mat4(load_b4(tap + col_b[0] + k), load_b4(tap + col_b[1] + k),
+                               load_b4(tap + col_b[2] + k), load_b4(tap + col_b[3] + k)));
+        } else if ((FLAGS & VEC_B) != 0) {
+            const uint at = tap + k * p.ldb + col_b[0];
+            w = mat4(load_b4(at), load_b4(at + p.ldb), load_b4(at + 2 * p.ldb), load_b4(at + 3 * p.ldb));
+        } else {
+            [[unroll]] for (int j = 0; j < 4; j++) {
+                const uint at = tap + (k + j) * p.ldb;
+                w[j] = vec4(load_b(at + col_b[0]), load_b(at + col_b[1]), load_b(at + col_b[2]), load_b(at + col_b[3]));
+            }
+        }
+        [[unroll]] for (int j = 0; j < 4; j++)
+            w[j] = scale(w[j]);
+        [[unroll]] for (int g = 0; g < GROUPS; g++)
+            multiply4(g, k, w);
+    }
+    for (uint k = whole; k < p.k; k++) {
+        const uint at = tap + (FORM == NT ? k : k * p.ldb);
+        const vec4 w = scale(vec4(load_b(at + col_b[0]), load_b(at + col_b[1]), load_b(at + col_b[2]),
+                                  load_b(at + col_b[3])));
+        [[unroll]] for (int g = 0; g < GROUPS; g++) {
+#ifdef CONV
+            const float v = inside[g] ? load_a(row_a[g] + k) : 0.0;
+#else
+            const float v = load_a(FORM == TN ? base_a + k * p.lda + min(first_row_tn + g * LANES + lane, p.m - 1)
+                                              : row_a[g] + k);
+#endif
+            multiply1(g, v, w);
+        }
+    }
+}
+
+// Where the lane's columns begin in B.
+void locate_columns(uint base, uint col)
+{
+    [[unroll]] for (int j = 0; j < 4; j++) {
+        const uint i = min(col + j, p.n - 1);
+        col_b[j] = base + (FORM == NT ? i * p.ldb : i);
+    }
+    if (FORM != NT && (FLAGS & VEC_B) != 0)
+        col_b[0] = base + min(col, p.n - 4);
+}
+
+// Starts the accumulators; `base` is the first element of C.
+void start(uint base, uint row, uint col)
+{
+    vec4 from = vec4(0);
+    if ((p.flags & START_BIAS) != 0)
+        [[unroll]] for (int j = 0; j < 4; j++)
+            from[j] = bias[off[3] + min(col + j, p.n - 1)];
+    [[unroll]] for (int i = 0; i < ROWS; i++)
+        acc[i] = from;
+    if ((p.flags & START_C) != 0)
+        [[unroll]] for (int i = 0; i < ROWS; i++) {
+            const uint at = off[2] + base + row_of_c(min(row + i, p.m - 1));
+            [[unroll]] for (int j = 0; j < 4; j++)
+                acc[i][j] = c[at + min(col + j, p.n - 1)];
+        }
+}
+
+void finish(uint base, uint row, uint col)
+{
+    [[unroll]] for (int i = 0; i < ROWS; i++) {
+        const uint at = off[2] + base + row_of_c(row + i) + col;
+        if (row + i < p.m && col < p.n) {
+            if ((FLAGS & VEC_C) != 0) {
+                c4[at >> 2] = acc[i];
+            } else {
+                [[unroll]] for (int j = 0; j < 4; j++)
+                    if (col + j < p.n)
+                        c[at + j] = acc[i][j];
+            }
+        }
+    }
+}
+
+void main()
+{
+    const uint lane = gl_SubgroupInvocationID;
+    const uint row = tile_row() * ROWS, col = tile_col(COLS) * COLS + 4 * lane;
+    if (row >= p.m)
+        return;
+    const uvec3 base = batch(COLS);
+    locate_columns(base.y, col);
+    start(base.z, row, col);
+#ifdef CONV
+    uvec3 q[GROUPS];
+    [[unroll]] for (int g = 0; g < GROUPS; g++)
+        q[g] = pixel(min(row + g * LANES + lane, p.m - 1));
+    for (uint ty = 0; ty < p.ty; ty++)
+        for (uint tx = 0; tx < p.tx; tx++) {
+            [[unroll]] for (int g = 0; g < GROUPS; g++)
+                row_a[g] = row_of_a(q[g], ty, tx, inside[g]);
+            products(ty * p.wy + tx * p.wx, lane);
+        }
+#else
+    base_a = base.x;
+    first_row_tn = row;
+    [[unroll]] for (int g = 0; g < GROUPS; g++) {
+        if (FORM == TN)
+            row_a[g] = base.x + (lane / (LANES / 4)) * p.lda +
+                       min(row + g * LANES + 4 * (lane % (LANES / 4)), p.m - 4);
+        else
+            row_a[g] = base.x + min(row + g * LANES + lane, p.m - 1) * p.lda;
+    }
+    products(0, lane);
+#endif
+    finish(base.z, row, col);
+}

@@ -1,0 +1,84 @@
+// Layer normalisation over the channels of a row (arXiv 1607.06450).
+//
+//     y = x̂ w + b,  x̂ = (x - mean) rstd,  rstd = 1 / sqrt(var + eps)
+//     dx = rstd (w dy - m1 - x̂ m2),  m1 = mean_c(w dy),  m2 = mean_c(w dy x̂)
+//
+// x, y, dy, dx (R, C); w, b (C), each may be absent; saved: stats (R, 2) = mean, rstd. The variance is taken about the
+// mean in a second pass, and both are corrected by the residual sum, so that mean >> deviation loses no digits.
+#version 450
+#extension GL_GOOGLE_include_directive : enable
+#include "include/vks.glsl"
+#include "include/rows.glsl"
+
+layout(constant_id = 2) const uint BACKWARD = 0;
+
+VKS_BUF(0, float, y);       // y, or dx
+VKS_BUF(1, float, stats);
+VKS_BUF(2, float, x);
+VKS_BUF(3, float, weight);
+VKS_BUF(4, float, extra);   // b, or dy
+VKS_PUSH(5, layer_norm);
+
+float gain(uint c)
+{
+    return (p.flags & 1u) != 0 ? weight[off[3] + c] : 1.0;
+}
+
+void forward(uint row, bool live, uint lane)
+{
+    const uint at = off[2] + row * p.cols, to = off[0] + row * p.cols;
+    float sum = 0.0;
+    for (uint c = lane; c < p.cols; c += LANES)
+        sum += x[at + c];
+    float mean = vks_row_sum(sum) * p.inverse;
+    float rest = 0.0, square = 0.0;
+    for (uint c = lane; c < p.cols; c += LANES) {
+        const float d = x[at + c] - mean;
+        rest += d;
+        square = fma(d, d, square);
+    }
+    rest = vks_row_sum(rest) * p.inverse;
+    const float variance = max(fma(-rest, rest, vks_row_sum(square) * p.inverse), 0.0);
+    mean += rest;
+    const float rstd = 1.0 / sqrt(variance + p.eps);
+    if (!live)
+        return;
+    for (uint c = lane; c < p.cols; c += LANES) {
+        const float bias = (p.flags & 2u) != 0 ? extra[off[4] + c] : 0.0;
+        y[to + c] = fma((x[at + c] - mean) * rstd, gain(c), bias);
+    }
+    if (lane == 0) {
+        stats[off[1] + 2 * row] = mean;
+        stats[off[1] + 2 * row + 1] = rstd;
+    }
+}
+
+void backward(uint row, bool live, uint lane)
+{
+    const uint at = off[2] + row * p.cols, to = off[0] + row * p.cols, from = off[4] + row * p.cols;
+    const float mean = stats[off[1] + 2 * row], rstd = stats[off[1] + 2 * row + 1];
+    float m1 = 0.0, m2 = 0.0;
+    for (uint c = lane; c < p.cols; c += LANES) {
+        const float d = gain(c) * extra[from + c];
+        m1 += d;
+        m2 = fma(d, (x[at + c] - mean) * rstd, m2);
+    }
+    m1 = vks_row_sum(m1) * p.inverse;
+    m2 = vks_row_sum(m2) * p.inverse;
+    if (!live)
+        return;
+    for (uint c = lane; c < p.cols; c += LANES) {
+        const float hat = (x[at + c] - mean) * rstd;
+        y[to + c] = rstd * (fma(gain(c), extra[from + c], -m1) - hat * m2);
+    }
+}
+
+void main()
+{
+    const uint row = vks_row();
+    const bool live = row < p.rows;
+    if (BACKWARD == 0)
+        forward(min(row, p.rows - 1), live, vks_row_lane());
+    else
+        backward(min(row, p.rows - 1), live, vks_row_lane());
+}

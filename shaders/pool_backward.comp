@@ -1,0 +1,50 @@
+// Gradient of pooling, added to the gradient that comes from above: dz = dy + g / n on the unmasked rows (MEAN, n their
+// number), + g on the pooled row alone (LAST, MAX), g the sample's row of grad_pooled.
+//
+//     dy, dz (B, T, C), grad_pooled rows of C (row step[VKS_STEP_SLICE] + s), mask (B, T), span (B, 2), index (B, C)
+//
+// Rows [first_row, first_row + rows) of grad_pooled are bound; samples whose row is elsewhere belong to another dispatch.
+#version 450
+#extension GL_GOOGLE_include_directive : enable
+#include "include/vks.glsl"
+
+#define MEAN 0
+#define LAST 1
+#define MAX 2
+layout(constant_id = 1) const uint KIND = MEAN;
+
+VKS_BUF_IN(0, float, dy);
+VKS_BUF_IN(1, float, grad_pooled);
+VKS_BUF_IN(2, float, mask);
+VKS_BUF_IN(3, uint, span);
+VKS_BUF_IN(4, uint, index);
+VKS_BUF_IN(5, uint, stp);
+VKS_BUF(6, float, dz);
+VKS_PUSH(7, pool_backward);
+
+void main()
+{
+    const uint item = vks_item(), c = item % p.cols, q = item / p.cols, k = q % p.blocks, s = q / p.blocks;
+    if (s >= p.samples)
+        return;
+    const uint row = stp[off[5] + VKS_STEP_SLICE] + p.first_sample + s;
+    if (row < p.first_row || row - p.first_row >= p.rows)
+        return;
+    float g = grad_pooled[off[1] + (row - p.first_row) * p.row_stride + c];
+    uint only = 0xffffffffu;
+    if (KIND == MEAN)
+        g /= max(p.spans != 0 ? uintBitsToFloat(span[off[3] + 2 * s + 1]) : float(p.sample_rows), 1.0);
+    else if (KIND == LAST)
+        only = p.spans != 0 ? span[off[3] + 2 * s] : p.sample_rows - 1;
+    else
+        only = index[off[4] + s * p.cols + c];
+    const uint block = (p.first / VKS_POOL_BLOCK + k) * VKS_POOL_BLOCK;
+    const uint begin = max(block, p.first), end = min(block + VKS_POOL_BLOCK, p.end);
+    const uint base = s * p.sample_rows - p.first;  // row t is row base + t of the bindings
+    for (uint t = begin; t < end; t++) {
+        const uint at = (base + t) * p.cols + c;
+        const bool reached = KIND == MEAN ? p.mask == 0 || mask[off[2] + base + t] != 0.0 : t == only;
+        const float above = p.gradient != 0 ? dy[off[0] + at] : 0.0;
+        dz[off[6] + at] = reached ? above + g : above;
+    }
+}

@@ -1,0 +1,56 @@
+// Pooled rows from the partial sums of pool_sums.comp, blocks in order: (B, K, C) -> one row of C for each sample.
+//
+//     MEAN  sum / count (the plain sum where p.divide = 0)      LAST  the block that holds the row
+//     MAX   the largest, ties to the first row; p.index = 1 writes that row's number (0xffffffff: none) instead
+//
+// A sample without unmasked rows gives 0. Sample s goes to row step[VKS_STEP_SLICE] + s of a column view if p.sliced, of
+// which rows [first_row, first_row + rows) are bound, else to row s.
+#version 450
+#extension GL_GOOGLE_include_directive : enable
+#include "include/vks.glsl"
+
+#define MEAN 0
+#define LAST 1
+#define MAX 2
+layout(constant_id = 1) const uint KIND = MEAN;
+
+VKS_BUF_IN(0, float, part);
+VKS_BUF_IN(1, uint, part_index);
+VKS_BUF_IN(2, uint, span);
+VKS_BUF_IN(3, uint, stp);
+VKS_BUF(4, uint, pooled);
+VKS_PUSH(5, pool_finish);
+
+void main()
+{
+    const uint item = vks_item(), c = item % p.cols, s = item / p.cols;
+    if (s >= p.samples)
+        return;
+    const uint row = p.first_sample + s + (p.sliced != 0 ? stp[off[3] + VKS_STEP_SLICE] : 0);
+    if (row < p.first_row || row - p.first_row >= p.rows)
+        return;
+    const uint base = s * p.blocks * p.cols + c;
+    float v = 0.0;
+    uint index = 0xffffffffu;
+    if (KIND == LAST) {
+        const uint t = p.spans != 0 ? span[off[2] + 2 * s] : p.sample_rows - 1;
+        if (t < p.sample_rows)
+            v = part[off[0] + base + t / VKS_POOL_BLOCK * p.cols];
+    } else {
+        for (uint k = 0; k < p.blocks; k++) {
+            const float w = part[off[0] + base + k * p.cols];
+            if (KIND == MAX) {
+                const uint t = part_index[off[1] + base + k * p.cols];
+                if (t != 0xffffffffu && (index == 0xffffffffu || w > v)) {
+                    v = w;
+                    index = t;
+                }
+            } else {
+                v += w;
+            }
+        }
+        if (KIND == MEAN && p.divide != 0)
+            v /= max(p.spans != 0 ? uintBitsToFloat(span[off[2] + 2 * s + 1]) : float(p.sample_rows), 1.0);
+    }
+    pooled[off[4] + (row - p.first_row) * p.row_stride + c] = p.index != 0 ? index : floatBitsToUint(v);
+}

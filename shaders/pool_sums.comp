@@ -1,0 +1,80 @@
+// Partial sums over the rows of a sample, VKS_POOL_BLOCK rows each, sequentially: the first half of every reduction over
+// rows (pool_finish.comp and affine_gradient.comp add the blocks in order), so sums depend neither on the batch nor on
+// how it is cut.
+//
+//     x, y (B, T, C), mask (B, T), span (B, 2) -> out0, out1 (B, K, C), K = ceil(T / VKS_POOL_BLOCK)
+//     MEAN          out0 = sum of x over the unmasked rows
+//     LAST          out0 = x at the last unmasked row, 0 in the blocks that do not hold it
+//     MAX           out0 = largest x of the unmasked rows, out1 = its row (ties: the first; 0xffffffff: none)
+//     PRODUCT       out0 = sum of x y, out1 = sum of x
+//     PRODUCT_LAST  the same over the last unmasked row alone
+//
+// A dispatch may end inside a block; the next one goes on from what out0 and out1 hold.
+#version 450
+#extension GL_GOOGLE_include_directive : enable
+#include "include/vks.glsl"
+
+#define MEAN 0
+#define LAST 1
+#define MAX 2
+#define PRODUCT 3
+#define PRODUCT_LAST 4
+layout(constant_id = 1) const uint KIND = MEAN;
+
+VKS_BUF_IN(0, float, x);
+VKS_BUF_IN(1, float, y);
+VKS_BUF_IN(2, float, mask);
+VKS_BUF_IN(3, uint, span);
+VKS_BUF(4, float, out0);
+VKS_BUF(5, uint, out1);
+VKS_PUSH(6, pool_sums);
+
+void main()
+{
+    const uint item = vks_item(), c = item % p.cols, q = item / p.cols, k = q % p.blocks, s = q / p.blocks;
+    if (s >= p.samples)
+        return;
+    const uint block = (p.first / VKS_POOL_BLOCK + k) * VKS_POOL_BLOCK;
+    const uint begin = max(block, p.first), end = min(block + VKS_POOL_BLOCK, p.end);
+    const uint base = s * p.sample_rows - p.first;  // row t is row base + t of the bindings
+    const uint to = q * p.cols + c;
+    float sum = 0.0, plain = 0.0;
+    uint index = 0xffffffffu;
+    if (begin > block) {  // an earlier dispatch began this block
+        sum = out0[off[4] + to];
+        index = KIND == MAX ? out1[off[5] + to] : index;
+        plain = KIND >= PRODUCT ? uintBitsToFloat(out1[off[5] + to]) : plain;
+    }
+    if (KIND == LAST || KIND == PRODUCT_LAST) {
+        const uint t = p.spans != 0 ? span[off[3] + 2 * s] : p.sample_rows - 1;
+        if (t >= begin && t < end) {
+            const uint at = (base + t) * p.cols + c;
+            sum = plain = x[off[0] + at];
+            if (KIND == PRODUCT_LAST)
+                sum *= y[off[1] + at];
+        }
+    } else {
+        for (uint t = begin; t < end; t++) {
+            if (p.mask != 0 && mask[off[2] + base + t] == 0.0)
+                continue;
+            const uint at = (base + t) * p.cols + c;
+            const float v = x[off[0] + at];
+            if (KIND == MAX) {
+                if (index == 0xffffffffu || v > sum) {
+                    sum = v;
+                    index = t;
+                }
+            } else if (KIND == PRODUCT) {
+                sum = fma(v, y[off[1] + at], sum);
+                plain += v;
+            } else {
+                sum += v;
+            }
+        }
+    }
+    out0[off[4] + to] = sum;
+    if (KIND == MAX)
+        out1[off[5] + to] = index;
+    else if (KIND >= PRODUCT)
+        out1[off[5] + to] = floatBitsToUint(plain);
+}

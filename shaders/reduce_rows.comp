@@ -1,0 +1,26 @@
+// Sums of rows, in order: the gradient of a repeated summand.
+//
+//     y[o, c] (+)= sum over r = 0 .. count - 1 of x[o out_stride + r row_stride, c]
+//
+// One invocation a channel of a result; with `accumulate` a sum goes on where the dispatch before it stopped, so the
+// cut changes no bit.
+#version 450
+#extension GL_GOOGLE_include_directive : enable
+#include "include/vks.glsl"
+
+VKS_BUF(0, float, y);
+VKS_BUF(1, float, x);
+VKS_PUSH(2, reduce_rows);
+
+void main()
+{
+    const uint i = vks_item();
+    if (i >= p.outputs * p.cols)
+        return;
+    const uint o = i / p.cols, c = i - o * p.cols;
+    float sum = p.accumulate != 0 ? y[off[0] + i] : 0.0;
+    uint at = off[1] + o * p.out_stride * p.cols + c;
+    for (uint r = 0; r < p.count; r++, at += p.row_stride * p.cols)
+        sum += x[at];
+    y[off[0] + i] = sum;
+}

@@ -1,0 +1,74 @@
+#include "check.h"
+#include "ref/norm.h"
+
+static void norm_function(void *priv, const double *x, double *y)
+{
+    ref_norm(y, x, priv);
+}
+
+// How the values are made hard: `shift` puts the mean far from 0 in units of the deviation.
+struct spread {
+    enum check_fill fill;
+    float shift;
+    double tolerance;
+};
+
+static const struct spread normal = {CHECK_NORMAL, 0, 2e-6}, shifted = {CHECK_NORMAL, 1000, 3e-5},
+                           hostile = {CHECK_HOSTILE, 0, 1e-5};
+
+// rank 4: group norm of x (b, rows, 1, cols); rank 3 with groups 0: layer norm of x (b, rows, cols)
+static void norm_case(struct check *c, struct spread spread, uint32_t b, uint32_t rows, uint32_t cols,
+                      uint32_t groups, bool affine)
+{
+    const uint32_t shape[] = {b, rows, groups ? 1 : cols, cols}, rank = groups ? 4 : 3;
+    const uint64_t n = (uint64_t)b * rows * cols;
+    double *x = check_values(c, n, spread.fill), *y = check_alloc(c, n, sizeof(*y));
+    double *dy = check_values(c, n, CHECK_NORMAL), *dx = check_alloc(c, n, sizeof(*dx));
+    double *weight = check_values(c, cols, CHECK_UNIFORM), *bias = check_values(c, cols, CHECK_NORMAL);
+    for (uint64_t i = 0; i < n; i++)
+        x[i] = (float)x[i] + spread.shift;
+    for (uint64_t i = 0; i < n; i++)
+        x[i] = (float)x[i];
+    struct vks_graph *g = check_begin(c, "%s norm (%u, %u, %u), %u groups, fill %d + %g%s", groups ? "group" : "layer",
+                                      b, rows, cols, groups, spread.fill, (double)spread.shift,
+                                      affine ? "" : ", plain");
+    struct vks_tensor *tx = check_input(c, "x", x, rank, shape);
+    struct vks_tensor *tw = affine ? check_state(c, "weight", weight, VKS_F32, 1, &cols) : NULL;
+    struct vks_tensor *tb = affine ? check_state(c, "bias", bias, VKS_F32, 1, &cols) : NULL;
+    struct vks_tensor *ty = groups ? vks_group_norm(g, tx, tw, tb, groups, 1e-5f) : vks_layer_norm(g, tx, tw, tb, 1e-5f);
+    const struct ref_norm norm = {
+        .samples = groups ? b : (uint64_t)b * rows,
+        .rows = groups ? rows : 1,
+        .cols = cols,
+        .groups = groups ? groups : 1,
+        .eps = 1e-5f,
+        .weight = affine ? weight : NULL,
+        .bias = affine ? bias : NULL,
+    };
+    ref_norm(y, x, &norm);
+    ref_norm_backward(dx, x, dy, &norm);
+    check_expect(c, ty, y, spread.tolerance);
+    check_backward(c, ty, dy);
+    check_expect_gradient(c, tx, dx, 5 * spread.tolerance);
+    check_run(c);
+    if (n < 200 && cols > 1 && spread.fill == CHECK_NORMAL && spread.shift == 0)
+        check_differences(c, groups ? "group norm" : "layer norm", norm_function, (void *)&norm, x, n, dy, n, dx);
+}
+
+void check_norm(struct check *c)
+{
+    const struct spread all[] = {normal, shifted, hostile};
+    for (uint32_t i = 0; i < 3; i++) {
+        norm_case(c, all[i], 2, 5, 6 + check_random(c, 9), 0, i != 1);
+        norm_case(c, all[i], 3, 67, 129, 0, true);
+        norm_case(c, all[i], 2, 1 + check_random(c, 12), 6, 3, i != 1);
+        norm_case(c, all[i], 3, 33, 40, 8, true);           // a chunk a sample
+        norm_case(c, all[i], 2, 150, 84, 4, true);          // two chunks
+        norm_case(c, all[i], 1, 611, 54, 2, i != 1);        // nine, a sample longer than 64 KiB
+    }
+    norm_case(c, normal, 2, 5, 1, 0, true);                 // a row of one channel: y = bias
+    norm_case(c, normal, 2, 16, 7, 7, true);                // a group a channel
+    norm_case(c, normal, 5, 1, 24, 1, true);                // a row a sample
+    norm_case(c, normal, 3, 1, 5000, 1, true);              // a row longer than a chunk
+    norm_case(c, normal, 2, 130, 132, 33, true);            // a chunk longer than 64 KiB
+}

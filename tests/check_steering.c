@@ -1,0 +1,220 @@
+// Affine maps and pooling: references against central differences, kernels against references, in slices of a batch and
+// as columns of flat arrays.
+#include <string.h>
+
+#include "check.h"
+#include "ref/steering.h"
+#include "shaders/push.h"
+
+#define STRENGTH 3u
+
+struct shape {
+    uint32_t samples, rows, cols;
+    bool pixels, masked;
+};
+
+struct problem {
+    struct ref_site site;
+    enum vks_position position;
+    enum vks_pool kind;
+    double strength;
+    const double *z, *w, *b;
+};
+
+static void affine_of_z(void *priv, const double *x, double *y)
+{
+    const struct problem *p = priv;
+    ref_affine(y, x, p->w, p->b, &p->site, p->position, p->strength);
+}
+
+static void affine_of_w(void *priv, const double *x, double *y)
+{
+    const struct problem *p = priv;
+    ref_affine(y, p->z, x, p->b, &p->site, p->position, p->strength);
+}
+
+static void affine_of_b(void *priv, const double *x, double *y)
+{
+    const struct problem *p = priv;
+    ref_affine(y, p->z, p->w, x, &p->site, p->position, p->strength);
+}
+
+static void pool_of_z(void *priv, const double *x, double *y)
+{
+    const struct problem *p = priv;
+    ref_pool(y, x, &p->site, p->kind);
+}
+
+static double *mask_of(struct check *c, const struct shape *s)
+{
+    double *mask = check_alloc(c, s->samples * s->rows, sizeof(*mask));
+    for (uint32_t i = 0; i < s->samples; i++) {
+        const uint32_t length = check_random(c, s->rows + 1);
+        for (uint32_t t = 0; t < s->rows; t++)
+            mask[i * s->rows + t] = t < length && (t == 0 || check_random(c, 8) > 0);
+    }
+    // A sample without any token, and one without padding.
+    memset(mask, 0, s->rows * sizeof(*mask));
+    for (uint32_t t = 0; t < s->rows && s->samples > 1; t++)
+        mask[s->rows + t] = 1;
+    return mask;
+}
+
+static void differences(struct check *c, struct problem p)
+{
+    const uint64_t n = p.site.samples * p.site.rows * p.site.cols, rows = p.site.samples * p.site.cols;
+    const uint32_t cols = p.site.cols;
+    double *z = check_values(c, n, CHECK_NORMAL), *w = check_values(c, cols, CHECK_UNIFORM);
+    double *b = check_values(c, cols, CHECK_NORMAL), *dy = check_values(c, n, CHECK_NORMAL);
+    double *dz = check_alloc(c, n, sizeof(*dz)), *dw = check_alloc(c, rows, sizeof(*dw));
+    double *db = check_alloc(c, rows, sizeof(*db)), sum_w[16] = {0}, sum_b[16] = {0};
+    p.z = z;
+    p.w = w;
+    p.b = b;
+    ref_affine_backward(dz, dw, db, z, w, dy, &p.site, p.position, p.strength);
+    for (uint32_t s = 0; s < p.site.samples; s++)
+        for (uint32_t k = 0; k < cols; k++) {
+            sum_w[k] += dw[s * cols + k];
+            sum_b[k] += db[s * cols + k];
+        }
+    check_differences(c, "affine dz", affine_of_z, &p, z, n, dy, n, dz);
+    check_differences(c, "affine dw", affine_of_w, &p, w, cols, dy, n, sum_w);
+    check_differences(c, "affine db", affine_of_b, &p, b, cols, dy, n, sum_b);
+    ref_pool_backward(dz, z, NULL, dy, &p.site, p.kind);
+    check_differences(c, "pooling dz", pool_of_z, &p, z, n, dy, rows, dz);
+}
+
+static uint32_t shape_of(const struct shape *s, uint32_t shape[4])
+{
+    const uint32_t square = s->rows % 2 ? 1 : 2;
+    const uint32_t vector[] = {s->samples, s->cols}, tokens[] = {s->samples, s->rows, s->cols};
+    const uint32_t pixels[] = {s->samples, square, s->rows / square, s->cols};
+    if (s->rows == 1) {
+        memcpy(shape, vector, sizeof(vector));
+        return 2;
+    }
+    memcpy(shape, s->pixels ? pixels : tokens, s->pixels ? sizeof(pixels) : sizeof(tokens));
+    return s->pixels ? 4 : 3;
+}
+
+// Rows [slice, slice + samples) of `flat`, columns [first, first + cols), become `dense`.
+static void put_rows(double *flat, uint32_t width, uint32_t slice, uint32_t first, const double *dense,
+                     const struct shape *s)
+{
+    for (uint32_t i = 0; i < s->samples; i++)
+        memcpy(flat + (uint64_t)(slice + i) * width + first, dense + (uint64_t)i * s->cols, s->cols * sizeof(*flat));
+}
+
+static double *copy_of(struct check *c, const double *values, uint64_t count)
+{
+    double *copy = check_alloc(c, count, sizeof(*copy));
+    memcpy(copy, values, count * sizeof(*copy));
+    return copy;
+}
+
+static void affine_case(struct check *c, const struct shape *s, enum vks_position position, double strength,
+                        bool trained)
+{
+    const uint64_t n = (uint64_t)s->samples * s->rows * s->cols;
+    const uint32_t slice = check_random(c, 4), total = s->samples + slice + check_random(c, 3);
+    const uint32_t first = check_random(c, 20), width = s->cols + first + check_random(c, 30);
+    const uint32_t flat[] = {total, width}, vector[] = {width}, mask_shape[] = {s->samples, s->rows};
+    uint32_t shape[4];
+    const uint32_t rank = shape_of(s, shape);
+    double *z = check_values(c, n, check_random(c, 3) ? CHECK_NORMAL : CHECK_HOSTILE);
+    double *w = check_values(c, width, CHECK_UNIFORM), *b = check_values(c, width, CHECK_NORMAL);
+    double *dy = check_values(c, n, CHECK_NORMAL), *y = check_alloc(c, n, sizeof(*y));
+    double *dz = check_alloc(c, n, sizeof(*dz)), *gw = check_values(c, (uint64_t)total * width, CHECK_NORMAL);
+    double *gb = check_values(c, (uint64_t)total * width, CHECK_NORMAL);
+    double *dw = check_alloc(c, s->samples * s->cols, sizeof(*dw)), *db = check_alloc(c, s->samples * s->cols, sizeof(*db));
+    const struct ref_site site = {s->samples, s->rows, s->cols, s->masked ? mask_of(c, s) : NULL};
+    ref_affine(y, z, w + first, b + first, &site, position, strength);
+    ref_affine_backward(dz, dw, db, z, w + first, dy, &site, position, strength);
+    double *want_w = copy_of(c, gw, (uint64_t)total * width), *want_b = copy_of(c, gb, (uint64_t)total * width);
+    if (trained) {
+        put_rows(want_w, width, slice, first, dw, s);
+        put_rows(want_b, width, slice, first, db, s);
+    }
+
+    struct vks_graph *g = check_begin(c, "affine_map (%u, %u, %u) position %d strength %g%s%s", s->samples, s->rows,
+                                      s->cols, position, strength, s->masked ? " mask" : "", trained ? " trained" : "");
+    check_step_float(c, VKS_STEP_STRENGTH + STRENGTH, (float)strength);
+    check_step_uint(c, VKS_STEP_SLICE, slice);
+    struct vks_tensor *tw = vks_graph_columns(g, check_state(c, "w", w, VKS_F32, 1, vector), first, s->cols);
+    struct vks_tensor *tb = vks_graph_columns(g, check_state(c, "b", b, VKS_F32, 1, vector), first, s->cols);
+    struct vks_tensor *tgw = check_state(c, "grad_w", gw, VKS_F32, 2, flat);
+    struct vks_tensor *tgb = check_state(c, "grad_b", gb, VKS_F32, 2, flat);
+    struct vks_tensor *mask = s->masked ? check_input(c, "mask", site.mask, 2, mask_shape) : NULL;
+    struct vks_tensor *tz = check_input(c, "z", z, rank, shape);
+    struct vks_tensor *ty = vks_affine_map(g, tz, tw, tb, mask, trained ? vks_graph_columns(g, tgw, first, s->cols) : NULL,
+                                           trained ? vks_graph_columns(g, tgb, first, s->cols) : NULL,
+                                           &(struct vks_affine){.position = position, .strength = STRENGTH});
+    check_expect(c, ty, y, strength == 0 ? 0 : 1e-6);
+    check_backward(c, ty, dy);
+    check_expect_gradient(c, tz, dz, 1e-6);
+    check_expect(c, tgw, want_w, 2e-6);
+    check_expect(c, tgb, want_b, 2e-6);
+    check_run(c);
+}
+
+static void pool_case(struct check *c, const struct shape *s, enum vks_pool kind, bool above)
+{
+    const uint64_t n = (uint64_t)s->samples * s->rows * s->cols;
+    const uint32_t slice = check_random(c, 4), total = s->samples + slice + check_random(c, 3);
+    const uint32_t first = check_random(c, 20), width = s->cols + first + check_random(c, 30);
+    const uint32_t flat[] = {total, width}, mask_shape[] = {s->samples, s->rows};
+    uint32_t shape[4];
+    const uint32_t rank = shape_of(s, shape);
+    double *z = check_values(c, n, kind == VKS_POOL_MAX ? CHECK_HOSTILE : CHECK_NORMAL);
+    double *dy = check_values(c, n, CHECK_NORMAL), *dz = check_alloc(c, n, sizeof(*dz));
+    double *pooled = check_values(c, (uint64_t)total * width, CHECK_NORMAL);
+    double *grad = check_values(c, (uint64_t)total * width, CHECK_NORMAL);
+    double *dense = check_alloc(c, s->samples * s->cols, sizeof(*dense));
+    double *dense_grad = check_alloc(c, s->samples * s->cols, sizeof(*dense));
+    const struct ref_site site = {s->samples, s->rows, s->cols, s->masked ? mask_of(c, s) : NULL};
+    for (uint32_t i = 0; i < s->samples; i++)
+        for (uint32_t k = 0; k < s->cols; k++)
+            dense_grad[i * s->cols + k] = grad[(uint64_t)(slice + i) * width + first + k];
+    ref_pool(dense, z, &site, kind);
+    ref_pool_backward(dz, z, above ? dy : NULL, dense_grad, &site, kind);
+    double *want = copy_of(c, pooled, (uint64_t)total * width);
+    put_rows(want, width, slice, first, dense, s);
+
+    struct vks_graph *g = check_begin(c, "pool_rows (%u, %u, %u) kind %d%s%s", s->samples, s->rows, s->cols, kind,
+                                      s->masked ? " mask" : "", above ? " below another gradient" : "");
+    check_step_uint(c, VKS_STEP_SLICE, slice);
+    struct vks_tensor *tp = check_state(c, "pooled", pooled, VKS_F32, 2, flat);
+    struct vks_tensor *tg = check_state(c, "grad_pooled", grad, VKS_F32, 2, flat);
+    struct vks_tensor *mask = s->masked ? check_input(c, "mask", site.mask, 2, mask_shape) : NULL;
+    struct vks_tensor *tz = check_input(c, "z", z, rank, shape);
+    struct vks_tensor *ty = vks_pool_rows(g, tz, mask, vks_graph_columns(g, tp, first, s->cols),
+                                          vks_graph_columns(g, tg, first, s->cols), kind);
+    check_expect(c, tp, want, 1e-6);
+    check_expect(c, ty, z, 0);
+    // Where nothing stands above, the walk is started by another output that pooling knows nothing of.
+    check_backward(c, above ? ty : vks_scale(g, check_input(c, "other", z, rank, shape), 2, 0), dy);
+    check_expect_gradient(c, tz, dz, 1e-6);
+    check_run(c);
+}
+
+void check_steering(struct check *c)
+{
+    static const struct shape shapes[] = {
+        {3, 1, 7, false, false},    {2, 5, 3, false, true},    {3, 16, 65, true, false},  {2, 17, 32, false, true},
+        {4, 33, 130, false, false}, {5, 100, 12, true, true},  {1, 1024, 40, true, false}, {16, 256, 9, true, false},
+    };
+    for (int k = 0; k < 3; k++)
+        for (int masked = 0; masked < 2; masked++) {
+            const struct shape small = {3, 6, 4, false, masked};
+            const struct ref_site site = {3, 6, 4, masked ? mask_of(c, &small) : NULL};
+            differences(c, (struct problem){site, (enum vks_position)k, (enum vks_pool)k, 0.7, NULL, NULL, NULL});
+        }
+    for (uint32_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+        for (int k = 0; k < 3; k++) {
+            static const double strengths[] = {1, 0, -0.5, 1.7};
+            affine_case(c, &shapes[i], (enum vks_position)k, strengths[(i + k) % 4], (i + k) % 5 != 4);
+            pool_case(c, &shapes[i], (enum vks_pool)k, check_random(c, 2));
+        }
+    pool_case(c, &(struct shape){4, 20, 3000, false, false}, VKS_POOL_MEAN, true);
+    affine_case(c, &(struct shape){4, 20, 3000, false, true}, VKS_POSITION_ALL, 1, true);
+}

@@ -1,0 +1,244 @@
+"""Writes tests/golden/data: tiny diffusers folders and what diffusers and transformers compute with them.
+
+    python make_models.py [name ...]
+
+Each folder is a diffusers model of random weights (configs.py). `expected.safetensors` beside it holds the inputs
+(`input.*`), the output of every module that can be hooked (record.py), thinned to every stride-th value of its
+channels-last order (record.stride_for), the distances by which mutations move them (`mutation.*`), and the picture of
+the whole pipeline (`output.image`). data/schedulers holds timesteps, sigmas and steps of the schedulers alone.
+The versions are pinned in requirements.txt.
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+
+import diffusers
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+import configs
+import tokens
+from randomise import assert_attention, randomise
+from record import Recorder, channels_last, thin
+
+DATA = pathlib.Path(__file__).parent / "data"
+BATCH = 2
+TOLERANCE = 1e-3
+
+
+def relative(a, b):
+    return ((a - b).abs().max() / b.abs().max()).item()
+
+
+def moved(before, after):
+    """How far a mutation moves the compared outputs: the largest distance at any site."""
+    return max(relative(after[name], before[name]) for name in before)
+
+
+def run(prefix, module, call):
+    recorder = Recorder(prefix, module, BATCH)
+    with torch.no_grad():
+        output = call()
+    return output, recorder.finish()
+
+
+def build(fixture):
+    """The modules by their folders, text encoders first, with random parameters."""
+    modules = {"text_encoder": transformers.CLIPTextModel(transformers.CLIPTextConfig(**fixture["text_encoder"]))}
+    if "text_encoder_2" in fixture:
+        config = transformers.CLIPTextConfig(**fixture["text_encoder_2"])
+        modules["text_encoder_2"] = transformers.CLIPTextModelWithProjection(config)
+    modules["unet"] = diffusers.UNet2DConditionModel(**fixture["unet"])
+    modules["vae"] = diffusers.AutoencoderTiny(**fixture["vae"])
+    for i, module in enumerate(modules.values()):
+        randomise(module, 100 * fixture["seed"] + i, fixture.get("sharpness", 1.6))
+        if fixture.get("half"):
+            module.half().float()
+        module.eval()
+    return modules
+
+
+def token_ids(config, generator):
+    """Start, words, end, padding: a different number of words in each sample."""
+    length = config["max_position_embeddings"]
+    ids = torch.full((BATCH, length), config["pad_token_id"])
+    for b in range(BATCH):
+        words = length - 3 - 2 * b
+        ids[b, 0] = config["bos_token_id"]
+        ids[b, 1:1 + words] = torch.randint(0, config["vocab_size"] - 2, (words,), generator=generator)
+        ids[b, 1 + words] = config["eos_token_id"]
+    return ids
+
+
+def record_text(prefix, text, config, ids, out):
+    result, values = run(prefix, text, lambda: text(ids, output_hidden_states=True))
+    heads = config["num_attention_heads"]
+    shares = assert_attention(values, lambda _name: heads, True)
+    # Without the causal mask: an all-zeros bias in its place.
+    module = sys.modules[type(text).__module__]
+    masker, module.create_causal_mask = module.create_causal_mask, \
+        lambda **_kwargs: torch.zeros(1, 1, ids.shape[1], ids.shape[1])
+    _, unmasked = run(prefix, text, lambda: text(ids))
+    module.create_causal_mask = masker
+    out[f"mutation.{prefix}.causal_mask"] = torch.tensor([moved(values, unmasked)])
+    if hasattr(result, "pooler_output"):
+        out[f"output.{prefix}.pooled"] = result.pooler_output
+    return result, values, shares
+
+
+def record_unet(unet, sample, timestep, context, more, out):
+    result, values = run("unet", unet, lambda: unet(sample, timestep, context, **more).sample)
+
+    def heads_of(name):
+        return unet.get_submodule(name.removeprefix("unet.").removesuffix(".to_q")).heads
+
+    shares = assert_attention(values, heads_of, False)
+    changes = {"context": (timestep, torch.zeros_like(context), more), "timestep": (0.0, context, more)}
+    if "timestep_cond" in more:
+        changes["guidance"] = timestep, context, {"timestep_cond": torch.zeros_like(more["timestep_cond"])}
+    if "added_cond_kwargs" in more:
+        for key in ("text_embeds", "time_ids"):
+            added = dict(more["added_cond_kwargs"])
+            added[key] = torch.zeros_like(added[key])
+            changes[key] = timestep, context, {"added_cond_kwargs": added}
+    for name, (t, c, m) in changes.items():
+        changed = run("unet", unet, lambda: unet(sample, t, c, **m))[1]
+        out[f"mutation.unet.{name}"] = torch.tensor([moved(values, changed)])
+    return result, values, shares
+
+
+def save_parts(folder, fixture, modules, scheduler):
+    for name, module in modules.items():
+        if fixture.get("half"):
+            module = module.half()
+        module.save_pretrained(folder / name, max_shard_size=fixture.get("shards", "1GB"))
+    scheduler.save_pretrained(folder / "scheduler")
+    if fixture.get("legacy_prefix"):  # as checkpoints before transformers 5 are written
+        path = folder / "text_encoder" / "model.safetensors"
+        save_file({f"text_model.{k}": v for k, v in load_file(path).items()}, path, {"format": "pt"})
+    xl = "text_encoder_2" in modules
+    index = {"_class_name": "StableDiffusionXLPipeline" if xl else "StableDiffusionPipeline",
+             "_diffusers_version": diffusers.__version__, "scheduler": ["diffusers", fixture["scheduler"][0]]}
+    for name, module in modules.items():
+        library = "transformers" if name.startswith("text") else "diffusers"
+        index[name] = [library, type(module).__name__]
+        if library == "transformers":
+            tokenizer = name.replace("text_encoder", "tokenizer")
+            index[tokenizer] = ["transformers", "CLIPTokenizer"]
+            size = tokens.write(folder / tokenizer, fixture[name]["max_position_embeddings"])
+            assert size == configs.VOCABULARY
+    (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def conditions(fixture, modules, ids, out):
+    """Text, and what the UNet reads beside it, as the pipelines of diffusers prepare it."""
+    values, shares, results = {}, [], []
+    for prefix in (name for name in modules if name.startswith("text")):
+        result, sites, entropy = record_text(prefix, modules[prefix], fixture[prefix], ids, out)
+        results.append(result)
+        values.update(sites)
+        shares += entropy
+    if len(results) == 1:
+        context, more = results[0].last_hidden_state, {}
+    else:
+        context = torch.cat([r.hidden_states[-2] for r in results], -1)
+        size = [2 ** (len(fixture["vae"]["num_decoder_blocks"]) - 1) * n for n in fixture["latents"]]
+        sizes = torch.tensor([size + [0, 0] + size] * BATCH)
+        more = {"added_cond_kwargs": {"text_embeds": results[1].text_embeds, "time_ids": sizes}}
+        out["input.text_embeds"] = results[1].text_embeds
+    if "guidance" in fixture:
+        w = torch.full((BATCH,), fixture["guidance"] - 1)
+        embed = diffusers.StableDiffusionPipeline.get_guidance_scale_embedding
+        more = {"timestep_cond": embed(None, w, fixture["unet"]["time_cond_proj_dim"])}
+    out["input.guidance"] = torch.tensor([fixture.get("guidance", 1.0)])
+    out["input.context"] = context
+    return context, more, values, shares
+
+
+def make(name, fixture):
+    folder = DATA / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(fixture["seed"])
+    modules = build(fixture)
+    unet, vae = modules["unet"], modules["vae"]
+    scheduler = getattr(diffusers, fixture["scheduler"][0])(**fixture["scheduler"][1])
+    scheduler.set_timesteps(1)
+    out = {}
+
+    ids = token_ids(fixture["text_encoder"], generator)
+    context, more, values, shares = conditions(fixture, modules, ids, out)
+
+    noise = torch.randn(BATCH, fixture["unet"]["in_channels"], *fixture["latents"], generator=generator)
+    sample = noise * scheduler.init_noise_sigma
+    timestep = scheduler.timesteps[0]
+    scaled = scheduler.scale_model_input(sample, timestep)
+    output, unet_values, unet_shares = record_unet(unet, scaled, timestep, context, more, out)
+    latents = scheduler.step(output, timestep, sample).prev_sample
+
+    decoder_in = latents / vae.config.scaling_factor
+    image, decoder_values = run("vae", vae, lambda: vae.decode(decoder_in).sample)
+    picture = torch.rand(image.shape, generator=generator) * 2 - 1
+    _, encoder_values = run("vae", vae, lambda: vae.encode(picture).latents)
+
+    for sites in (values, unet_values, decoder_values, encoder_values):
+        out.update({site: thin(value) for site, value in sites.items()})
+    out["input.ids"] = ids.int()
+    out["input.noise"] = channels_last(noise)
+    out["input.sample"] = channels_last(scaled)
+    out["input.timestep"] = torch.tensor([float(timestep)])
+    out["input.decoder"] = channels_last(decoder_in)
+    out["input.encoder"] = channels_last(picture)
+    out["output.image"] = channels_last(image)
+    for key, value in out.items():
+        if key.startswith("mutation."):
+            assert value.item() > 20 * TOLERANCE, f"{name}: {key} moves the outputs by {value.item():.4f} only"
+    save_file({k: v.contiguous() for k, v in out.items()}, folder / "expected.safetensors")
+    save_parts(folder, fixture, modules, scheduler)
+    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    shares += unet_shares
+    print(f"{name}: {len(out)} tensors, {size / 1024:.0f} KiB, entropy {min(shares):.2f} to {max(shares):.2f}, "
+          f"|image| up to {image.abs().max().item():.2f}")
+
+
+def make_schedulers():
+    folder = DATA / "schedulers"
+    shutil.rmtree(folder, ignore_errors=True)
+    generator = torch.Generator().manual_seed(9)
+    for name, (kind, config) in configs.SCHEDULERS.items():
+        out = {}
+        sample = torch.randn(1, 2, 4, 4, generator=generator)
+        output = torch.randn(1, 2, 4, 4, generator=generator)
+        out["sample"], out["output"] = sample.flatten(), output.flatten()
+        for steps in (1, 2, 4):
+            scheduler = getattr(diffusers, kind)(**config)
+            scheduler.set_timesteps(steps)
+            out[f"{steps}.timesteps"] = scheduler.timesteps.float()
+            out[f"{steps}.init_noise_sigma"] = torch.tensor([float(scheduler.init_noise_sigma)])
+            for i, t in enumerate(scheduler.timesteps):
+                noise_generator = torch.Generator().manual_seed(7)
+                out[f"{steps}.{i}.input"] = scheduler.scale_model_input(sample, t).flatten()
+                result = scheduler.step(output, t, sample, generator=noise_generator)
+                out[f"{steps}.{i}.next"] = result.prev_sample.flatten()
+                original = result.pred_original_sample if kind.startswith("Euler") else result.denoised
+                out[f"{steps}.{i}.x0"] = original.flatten()
+        out["noise"] = torch.randn(sample.shape, generator=torch.Generator().manual_seed(7)).flatten()
+        scheduler.save_pretrained(folder / name)
+        save_file({k: v.clone().contiguous() for k, v in out.items()}, folder / name / "expected.safetensors")
+
+
+def main():
+    wanted = sys.argv[1:] or [*configs.FIXTURES, "schedulers"]
+    for name in wanted:
+        make_schedulers() if name == "schedulers" else make(name, configs.FIXTURES[name])
+    total = sum(f.stat().st_size for f in DATA.rglob("*") if f.is_file())
+    print(f"data: {total / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main()

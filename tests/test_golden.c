@@ -1,0 +1,680 @@
+// Models against diffusers and transformers: every module's output of the fixtures in tests/golden/data, which
+// tests/golden/make_models.py wrote.
+//
+//     test_golden [--validate] [DATA]
+//
+// For each fixture and part: the sites must be PyTorch's modules, no more and no fewer, and every one must agree to
+// TOLERANCE. Then every bias is zeroed, every norm weight set to one and every position code to zero, one at a time,
+// on the device: each must move some compared output by at least 20 times the tolerance, or the fixture proves nothing
+// about it. The pipeline as one graph must give diffusers' picture.
+#include "tests/test.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/os.h"
+#include "base/text.h"
+#include "exec/exec.h"
+#include "io/safetensors.h"
+#include "models/pipeline.h"
+
+#define TOLERANCE 1e-3
+#define BATCH 2
+#define LIMIT 96  // record.py
+
+#ifndef VKS_TEST_DATA
+#define VKS_TEST_DATA "tests/golden/data"
+#endif
+
+static const char *data = VKS_TEST_DATA;
+static bool validate;
+static struct vks_gpu *gpu;
+
+// A compared output: a site of the graph, or the pooled text.
+struct probe {
+    const char *name;
+    struct vks_tensor *tensor;
+    const struct vks_st_tensor *want;
+    float *base;                  // what the unaltered graph gave, thinned
+};
+
+// A part of a fixture: its graph, ready to run.
+struct part {
+    struct test *t;
+    const char *prefix;           // of the sites
+    struct vks_safetensors *expected;
+    struct vks_graph graph;
+    struct vks_exec *exec;
+    struct vks_weights *weights;
+    struct probe *probes;
+    size_t probe_count, probe_capacity;
+    float *scratch;               // of the largest output
+    struct vks_tensor *inputs[3];
+    double worst;
+    const char *worst_name;
+};
+
+static uint64_t stride_for(uint64_t count)
+{
+    if (count <= LIMIT)
+        return 1;
+    for (uint64_t step = (count + LIMIT - 1) / LIMIT;; step++) {
+        bool prime = step >= 2 && count % step;
+        for (uint64_t i = 2; i < step; i++)
+            prime = prime && step % i;
+        if (prime)
+            return step;
+    }
+}
+
+static void add_probe(struct part *part, const char *name, struct vks_tensor *tensor)
+{
+    if (!tensor || !vks_grow(&part->probes, &part->probe_capacity, part->probe_count, sizeof(*part->probes)))
+        return;
+    tensor->keep = true;
+    part->probes[part->probe_count++] = (struct probe){
+        .name = name, .tensor = tensor, .want = vks_safetensors_find(part->expected, name)};
+}
+
+static struct vks_tensor *hook(void *priv, struct vks_graph *graph, const struct vks_site *site,
+                               struct vks_tensor *value)
+{
+    (void)graph;
+    add_probe(priv, site->name, value);
+    return value;
+}
+
+// Reads a tensor, thinned into `out`; returns how many values.
+static uint64_t read_thin(struct part *part, const struct vks_tensor *tensor, float *out)
+{
+    const uint64_t count = vks_tensor_elements(tensor), stride = stride_for(count);
+    if (!vks_exec_read(part->exec, tensor, part->scratch, count * sizeof(float)))
+        return 0;
+    uint64_t kept = 0;
+    for (uint64_t i = 0; i < count; i += stride)
+        out[kept++] = part->scratch[i];
+    return kept;
+}
+
+// max |a - b| / max |b|
+static double distance(const float *a, const float *b, uint64_t count)
+{
+    double most = 0, scale = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        const double gap = fabs((double)a[i] - b[i]);
+        most = gap > most || isnan(gap) ? gap : most;
+        scale = fabs(b[i]) > scale ? fabs(b[i]) : scale;
+        if (isnan(gap))
+            return INFINITY;
+    }
+    return scale > 0 ? most / scale : most;
+}
+
+static const struct vks_st_tensor *need(struct test *t, const struct vks_safetensors *file, const char *name)
+{
+    const struct vks_st_tensor *tensor = vks_safetensors_find(file, name);
+    EXPECT(t, tensor, "%s holds no %s", file->path, name);
+    return tensor;
+}
+
+static struct vks_tensor *input_like(struct part *part, const char *name, enum vks_dtype dtype)
+{
+    const struct vks_st_tensor *tensor = need(part->t, part->expected, name);
+    uint32_t shape[VKS_MAX_RANK] = {0};
+    if (!tensor || tensor->rank > VKS_MAX_RANK)
+        return NULL;
+    for (int i = 0; i < tensor->rank; i++)
+        shape[i] = (uint32_t)tensor->shape[i];
+    return vks_graph_input(&part->graph, name, dtype, (uint32_t)tensor->rank, shape, false);
+}
+
+static bool write_like(struct part *part, const struct vks_tensor *input, const char *name)
+{
+    const struct vks_st_tensor *tensor = need(part->t, part->expected, name);
+    return tensor && vks_exec_write(part->exec, input, tensor->data, tensor->size);
+}
+
+// Plans and records the graph that a build_... function has made.
+static bool start(struct part *part)
+{
+    uint64_t most = 1;
+    for (size_t i = 0; i < part->probe_count; i++) {
+        const uint64_t count = vks_tensor_elements(part->probes[i].tensor);
+        most = count > most ? count : most;
+        part->probes[i].base = malloc((LIMIT + 1) * sizeof(float));
+    }
+    part->scratch = malloc(most * sizeof(float));
+    EXPECT(part->t, !part->graph.failed, "the graph of %s failed", part->prefix);
+    if (part->t->bad)
+        return false;
+    part->exec = vks_exec_create(&part->graph, &(struct vks_exec_params){.gpu = gpu});
+    EXPECT(part->t, part->exec, "%s cannot run", part->prefix);
+    return part->exec != NULL;
+}
+
+static void finish(struct part *part)
+{
+    vks_exec_destroy(&part->exec);
+    vks_graph_finish(&part->graph);
+    for (size_t i = 0; i < part->probe_count; i++)
+        free(part->probes[i].base);
+    free(part->probes);
+    free(part->scratch);
+}
+
+// Runs once and compares every site; then looks for modules of PyTorch that are no site here.
+static void compare(struct part *part)
+{
+    struct test *t = part->t;
+    EXPECT(t, vks_exec_run(part->exec, NULL), "%s did not run", part->prefix);
+    size_t sites = 0, modules = 0, far = 0;
+    for (size_t i = 0; i < part->probe_count && !t->bad; i++) {
+        struct probe *probe = &part->probes[i];
+        EXPECT(t, probe->want, "PyTorch has no module %s", probe->name);
+        if (!probe->want)
+            return;
+        const uint64_t count = read_thin(part, probe->tensor, probe->base);
+        EXPECT(t, count == probe->want->count, "%s: %llu values, PyTorch has %llu", probe->name,
+               (unsigned long long)count, (unsigned long long)probe->want->count);
+        if (t->bad)
+            return;
+        const double gap = distance(probe->base, (const float *)(const void *)probe->want->data, count);
+        if (gap > part->worst || !part->worst_name) {
+            part->worst = gap;
+            part->worst_name = probe->name;
+        }
+        if (!(gap <= TOLERANCE) && ++far == 1)
+            printf("    %s is off by %.3g\n", probe->name, gap);
+        sites += strncmp(probe->name, "output.", 7) != 0;
+    }
+    for (size_t i = 0; i < part->expected->tensor_count; i++)
+        modules += !strncmp(part->expected->tensors[i].name, part->prefix, strlen(part->prefix));
+    printf("    %s: %zu sites, worst %.2g at %s\n", part->prefix, sites, part->worst, part->worst_name);
+    EXPECT(t, !far, "%zu of %zu outputs of %s are off by more than %g", far, part->probe_count, part->prefix,
+           TOLERANCE);
+    EXPECT(t, sites == modules, "%zu sites of %s, PyTorch has %zu", sites, part->prefix, modules);
+}
+
+// How far the outputs are from those of the unaltered graph: the largest distance at any of them.
+static double moved(struct part *part)
+{
+    float now[LIMIT + 1];
+    double most = 0;
+    if (!vks_exec_run(part->exec, NULL))
+        return NAN;
+    for (size_t i = 0; i < part->probe_count && most < 20 * TOLERANCE; i++) {
+        const uint64_t count = read_thin(part, part->probes[i].tensor, now);
+        const double gap = distance(now, part->probes[i].base, count);
+        most = gap > most ? gap : most;
+    }
+    return most;
+}
+
+static void expect_moved(struct part *part, const char *what)
+{
+    const double gap = moved(part);
+    EXPECT(part->t, gap >= 20 * TOLERANCE, "%s moves no output of %s by more than %.2g", what, part->prefix, gap);
+}
+
+// Fills a parameter with zeros or ones (1-D), runs, and puts the old bytes back.
+static void mutate(struct part *part, const char *name, const struct vks_weight_place *place, bool ones)
+{
+    unsigned char *old = malloc(place->size);
+    float *new = calloc(place->size, 1);
+    for (uint64_t i = 0; ones && i < place->size / sizeof(float); i++)
+        new[i] = 1;
+    if (old && new && vks_storage_read(place->storage, place->offset, old, place->size) &&
+        vks_storage_write(place->storage, place->offset, new, place->size)) {
+        expect_moved(part, name);
+        EXPECT(part->t, vks_storage_write(place->storage, place->offset, old, place->size), "cannot restore %s", name);
+    } else {
+        EXPECT(part->t, false, "cannot alter %s", name);
+    }
+    free(old);
+    free(new);
+}
+
+// Every bias, every norm weight, every position code.
+static void mutations(struct part *part)
+{
+    const struct vks_safetensors *file = vks_weights_file(part->weights);
+    size_t count = 0;
+    for (size_t i = 0; i < file->tensor_count && !part->t->bad; i++) {
+        const struct vks_st_tensor *tensor = &file->tensors[i];
+        const bool position = strstr(tensor->name, "position_embedding.weight") != NULL;
+        struct vks_weight_place place;
+        if ((tensor->rank != 1 && !position) || !vks_weights_place(part->weights, tensor->name, &place))
+            continue;
+        if (strncmp(part->prefix, "vae.", 4) == 0 && strncmp(tensor->name, part->prefix + 4, 7) != 0)
+            continue;  // the other half of the autoencoder
+        mutate(part, tensor->name, &place, tensor->rank == 1 && !vks_ends_with(tensor->name, ".bias"));
+        count++;
+    }
+    if (!part->t->bad)
+        EXPECT(part->t, moved(part) == 0, "%s does not give the same bits after the mutations", part->prefix);
+    printf("    %s: %zu mutations\n", part->prefix, count);
+    EXPECT(part->t, count > 4, "too few parameters of %s were altered", part->prefix);
+}
+
+static struct part begin(struct test *t, struct vks_safetensors *expected, const char *prefix)
+{
+    struct part part = {.t = t, .prefix = prefix, .expected = expected};
+    vks_graph_init(&part.graph, &t->log);
+    return part;
+}
+
+// A change of the last token must not reach earlier rows: the causal mask is there.
+static void causal(struct part *part, const struct vks_tensor *last)
+{
+    const struct vks_st_tensor *ids = need(part->t, part->expected, "input.ids");
+    const uint64_t count = vks_tensor_elements(last), rows = last->shape[1], width = last->shape[2];
+    float *before = malloc(count * sizeof(float)), *after = malloc(count * sizeof(float));
+    int32_t *changed = malloc(ids->size);
+    memcpy(changed, ids->data, ids->size);
+    changed[rows - 1] = 7;
+    const bool ran = vks_exec_run(part->exec, NULL) && vks_exec_read(part->exec, last, before, count * sizeof(float)) &&
+                     vks_exec_write(part->exec, part->inputs[0], changed, ids->size) &&
+                     vks_exec_run(part->exec, NULL) && vks_exec_read(part->exec, last, after, count * sizeof(float));
+    const uint64_t prefix = (rows - 1) * width;
+    EXPECT(part->t, ran, "the text encoder did not run");
+    EXPECT(part->t, !memcmp(before, after, prefix * sizeof(float)), "the last token reaches earlier ones");
+    EXPECT(part->t, distance(after + prefix, before + prefix, width) > 20 * TOLERANCE, "the last token does nothing");
+    EXPECT(part->t, write_like(part, part->inputs[0], "input.ids"), "cannot write the ids");
+    free(before);
+    free(after);
+    free(changed);
+}
+
+static void check_text(struct test *t, struct vks_pipeline *p, struct vks_safetensors *expected)
+{
+    struct part part = begin(t, expected, "text_encoder.");
+    part.weights = p->parts[0].weights;
+    part.graph.hook = hook;
+    part.graph.hook_priv = &part;
+    const uint32_t batch = BATCH;
+    part.inputs[0] = input_like(&part, "input.ids", VKS_I32);
+    part.inputs[1] = vks_graph_input(&part.graph, "end", VKS_I32, 1, &batch, false);
+    struct vks_clip_text_outputs outputs;
+    vks_clip_text_build(&part.graph, part.weights, &p->text[0],
+                        &(struct vks_clip_text_inputs){
+                            .component = "text_encoder", .ids = part.inputs[0], .end = part.inputs[1]}, &outputs);
+    add_probe(&part, "output.pooled", outputs.pooled);
+    if (start(&part) && write_like(&part, part.inputs[0], "input.ids")) {
+        int32_t end[BATCH];
+        const struct vks_st_tensor *ids = need(t, expected, "input.ids");
+        vks_clip_text_end_rows(&p->text[0], (const int32_t *)(const void *)ids->data, BATCH, part.inputs[0]->shape[1],
+                               end);
+        EXPECT(t, vks_exec_write(part.exec, part.inputs[1], end, sizeof(end)), "cannot write the end rows");
+        compare(&part);
+        if (!t->bad)
+            mutations(&part);
+        if (!t->bad)
+            causal(&part, outputs.last);
+    }
+    finish(&part);
+}
+
+static void check_unet(struct test *t, struct vks_pipeline *p, struct vks_safetensors *expected)
+{
+    struct part part = begin(t, expected, "unet.");
+    part.weights = p->parts[p->text_count].weights;
+    part.graph.hook = hook;
+    part.graph.hook_priv = &part;
+    part.inputs[0] = input_like(&part, "input.sample", VKS_F32);
+    part.inputs[1] = input_like(&part, "input.context", VKS_F32);
+    const struct vks_pipeline_text text = {.context = part.inputs[1]};
+    struct vks_pipeline_unet unet;
+    const struct vks_st_tensor *time = need(t, expected, "input.timestep");
+    float timestep = 0;
+    if (time)
+        memcpy(&timestep, time->data, sizeof(timestep));
+    const struct vks_scheduler_step step = {.timestep = timestep, .input_scale = 1}, zero = {.input_scale = 1};
+    vks_pipeline_unet_build(p, &part.graph, &step, part.inputs[0], &text, &unet);
+    if (start(&part) && write_like(&part, part.inputs[0], "input.sample") &&
+        write_like(&part, part.inputs[1], "input.context") &&
+        vks_pipeline_unet_feed(p, part.exec, &unet, &step, 1)) {
+        compare(&part);
+        if (!t->bad)
+            mutations(&part);
+        if (!t->bad && vks_pipeline_unet_feed(p, part.exec, &unet, &zero, 1))
+            expect_moved(&part, "timestep 0");
+        const uint64_t size = vks_tensor_elements(part.inputs[1]) * sizeof(float);
+        float *nothing = calloc(1, size);
+        if (!t->bad && vks_pipeline_unet_feed(p, part.exec, &unet, &step, 1) &&
+            vks_exec_write(part.exec, part.inputs[1], nothing, size))
+            expect_moved(&part, "no text");
+        free(nothing);
+    }
+    finish(&part);
+}
+
+static void check_vae(struct test *t, struct vks_pipeline *p, struct vks_safetensors *expected, bool encoder)
+{
+    struct part part = begin(t, expected, encoder ? "vae.encoder" : "vae.decoder");
+    const char *input = encoder ? "input.encoder" : "input.decoder";
+    part.weights = p->parts[p->text_count + 1].weights;
+    part.graph.hook = hook;
+    part.graph.hook_priv = &part;
+    part.inputs[0] = input_like(&part, input, VKS_F32);
+    (encoder ? vks_autoencoder_tiny_encode : vks_autoencoder_tiny_decode)(&part.graph, part.weights, &p->vae, "vae",
+                                                                          part.inputs[0]);
+    if (start(&part) && write_like(&part, part.inputs[0], input)) {
+        compare(&part);
+        if (!t->bad)
+            mutations(&part);
+    }
+    finish(&part);
+}
+
+// Text, UNet, step and decoder in one graph, with nothing kept: memory is shared as in real use.
+static void check_picture(struct test *t, struct vks_pipeline *p, struct vks_safetensors *expected)
+{
+    struct part part = begin(t, expected, "picture");
+    struct vks_schedule schedule;
+    struct vks_pipeline_text text;
+    struct vks_pipeline_unet unet;
+    CHECK(t, vks_schedule_init(&t->log, &p->scheduler, 1, NULL, &schedule));
+    vks_pipeline_text_build(p, &part.graph, BATCH, &text);
+    part.inputs[0] = input_like(&part, "input.noise", VKS_F32);
+    vks_tensor *sample = vks_scale(&part.graph, part.inputs[0], (float)schedule.init_noise_sigma, 0);
+    vks_pipeline_unet_build(p, &part.graph, schedule.steps, sample, &text, &unet);
+    vks_tensor *next = vks_pipeline_step_build(&part.graph, schedule.steps, sample, unet.output, NULL);
+    vks_tensor *image = vks_pipeline_decode_build(p, &part.graph, next);
+    if (image)
+        image->keep = true;
+    const struct vks_st_tensor *want = need(t, expected, "output.image");
+    if (start(&part) && write_like(&part, text.ids[0], "input.ids") &&
+        write_like(&part, part.inputs[0], "input.noise") &&
+        vks_pipeline_unet_feed(p, part.exec, &unet, schedule.steps, 1)) {
+        float *got = malloc(want->size);
+        EXPECT(t, vks_exec_run(part.exec, NULL) && vks_exec_read(part.exec, image, got, want->size), "no picture");
+        const double gap = distance(got, (const float *)(const void *)want->data, want->count);
+        const struct vks_exec_plan *plan = vks_exec_plan(part.exec);
+        printf("    picture: off by %.2g; %u dispatches, %.1f MFLOP, %.0f KiB planned\n", gap, plan->dispatches,
+               plan->flop / 1e6, (double)plan->bytes / 1024);
+        EXPECT(t, gap <= TOLERANCE, "the picture is off by %.3g", gap);
+        free(got);
+    } else {
+        EXPECT(t, false, "the pipeline did not start");
+    }
+    vks_schedule_finish(&schedule);
+    finish(&part);
+}
+
+static void check_fixture(struct test *t, const char *name)
+{
+    char folder[512], path[600];
+    snprintf(folder, sizeof(folder), "%s/%s", data, name);
+    snprintf(path, sizeof(path), "%s/expected.safetensors", folder);
+    if (!gpu)
+        SKIP(t, "no Vulkan device");
+    struct vks_safetensors *expected = vks_safetensors_open(test_log(t), path);
+    struct vks_pipeline *p = vks_pipeline_open(test_log(t), gpu, folder);
+    printf("  %s\n", name);
+    EXPECT(t, expected && p && p->has_decoder, "%s cannot be opened", folder);
+    if (!t->bad)
+        check_text(t, p, expected);
+    if (!t->bad)
+        check_unet(t, p, expected);
+    if (!t->bad)
+        check_vae(t, p, expected, false);
+    if (!t->bad)
+        check_vae(t, p, expected, true);
+    if (!t->bad)
+        check_picture(t, p, expected);
+    vks_pipeline_close(&p);
+    vks_safetensors_close(&expected);
+}
+
+static void sd1(struct test *t)
+{
+    check_fixture(t, "sd1");
+}
+
+static void sd2(struct test *t)
+{
+    check_fixture(t, "sd2");
+}
+
+static void turbo(struct test *t)
+{
+    check_fixture(t, "turbo");
+}
+
+static void half(struct test *t)
+{
+    check_fixture(t, "half");
+}
+
+// Without a device: the sites of a folder are PyTorch's modules.
+static void sites_without_device(struct test *t)
+{
+    char folder[512], path[600];
+    snprintf(folder, sizeof(folder), "%s/sd2", data);
+    snprintf(path, sizeof(path), "%s/expected.safetensors", folder);
+    struct vks_safetensors *expected = vks_safetensors_open(test_log(t), path);
+    struct vks_pipeline *p = vks_pipeline_open(test_log(t), NULL, folder);
+    CHECK(t, expected && p);
+    struct vks_graph graph;
+    vks_graph_init(&graph, test_log(t));
+    EXPECT(t, vks_pipeline_describe(p, &graph), "the graph failed");
+    size_t modules = 0;
+    for (size_t i = 0; i < graph.site_count; i++)
+        EXPECT(t, vks_safetensors_find(expected, graph.sites[i].name), "PyTorch has no module %s", graph.sites[i].name);
+    for (size_t i = 0; i < expected->tensor_count; i++) {
+        const char *name = expected->tensors[i].name;
+        modules += strncmp(name, "input.", 6) && strncmp(name, "output.", 7) && strncmp(name, "mutation.", 9) &&
+                   strncmp(name, "vae.encoder", 11);
+    }
+    EXPECT(t, modules == graph.site_count, "%zu sites, PyTorch has %zu", graph.site_count, modules);
+    vks_graph_finish(&graph);
+    vks_pipeline_close(&p);
+    vks_safetensors_close(&expected);
+}
+
+// ---- schedulers -------------------------------------------------------------------------------------------------
+
+static const float *values(struct test *t, const struct vks_safetensors *file, uint64_t *count, const char *format, ...)
+    VKS_PRINTF(4, 5);
+
+static const float *values(struct test *t, const struct vks_safetensors *file, uint64_t *count, const char *format, ...)
+{
+    char name[64];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof(name), format, args);
+    va_end(args);
+    const struct vks_st_tensor *tensor = need(t, file, name);
+    *count = tensor ? tensor->count : 0;
+    return tensor ? (const float *)(const void *)tensor->data : NULL;
+}
+
+static void expect_step(struct test *t, const struct vks_safetensors *file, const struct vks_scheduler_step *step,
+                        uint32_t steps, uint32_t index)
+{
+    uint64_t n;
+    const float *sample = values(t, file, &n, "sample"), *output = values(t, file, &n, "output");
+    const float *noise = values(t, file, &n, "noise"), *input = values(t, file, &n, "%u.%u.input", steps, index);
+    const float *x0 = values(t, file, &n, "%u.%u.x0", steps, index);
+    const float *next = values(t, file, &n, "%u.%u.next", steps, index);
+    float a[64], b[64], c[64];
+    if (t->bad || n > 64)
+        return;
+    for (uint64_t i = 0; i < n; i++) {
+        a[i] = (float)(step->input_scale * sample[i]);
+        b[i] = (float)(step->x0_sample * sample[i] + step->x0_output * output[i]);
+        c[i] = (float)(step->next_sample * sample[i] + step->next_output * output[i] + step->next_noise * noise[i]);
+    }
+    const double gap[] = {distance(a, input, n), distance(b, x0, n), distance(c, next, n)};
+    for (int i = 0; i < 3; i++)
+        EXPECT(t, gap[i] <= TOLERANCE, "%s: step %u of %u: %s is off by %.3g", file->path, index, steps,
+               (const char *[]){"input", "x0", "next"}[i], gap[i]);
+}
+
+static void check_scheduler(struct test *t, const char *name)
+{
+    char folder[512], path[600];
+    snprintf(folder, sizeof(folder), "%s/schedulers/%s", data, name);
+    snprintf(path, sizeof(path), "%s/expected.safetensors", folder);
+    struct vks_safetensors *file = vks_safetensors_open(test_log(t), path);
+    struct vks_scheduler_config config;
+    EXPECT(t, file && vks_scheduler_config_read(test_log(t), folder, &config), "%s cannot be opened", folder);
+    for (uint32_t steps = 1; steps <= 4 && !t->bad; steps *= 2) {
+        struct vks_schedule schedule;
+        uint64_t n;
+        const float *times = values(t, file, &n, "%u.timesteps", steps);
+        const float *sigma = values(t, file, &n, "%u.init_noise_sigma", steps);
+        EXPECT(t, vks_schedule_init(test_log(t), &config, steps, NULL, &schedule), "no schedule");
+        if (t->bad)
+            break;
+        EXPECT(t, fabs(schedule.init_noise_sigma / sigma[0] - 1) <= TOLERANCE, "%s: init_noise_sigma %g, not %g", name,
+               schedule.init_noise_sigma, sigma[0]);
+        for (uint32_t i = 0; i < steps; i++) {
+            EXPECT(t, fabs(schedule.steps[i].timestep - times[i]) <= 1e-4 * (1 + times[i]),
+                   "%s: timestep %u of %u is %g, not %g", name, i, steps, schedule.steps[i].timestep, times[i]);
+            expect_step(t, file, &schedule.steps[i], steps, i);
+        }
+        vks_schedule_finish(&schedule);
+    }
+    vks_safetensors_close(&file);
+}
+
+static void schedulers(struct test *t)
+{
+    char folder[512];
+    struct vks_os_names names;
+    snprintf(folder, sizeof(folder), "%s/schedulers", data);
+    CHECK(t, vks_os_list(test_log(t), folder, &names));
+    EXPECT(t, names.count >= 8, "only %zu schedulers", names.count);
+    for (size_t i = 0; i < names.count && !t->bad; i++)
+        check_scheduler(t, names.items[i]);
+    vks_os_names_finish(&names);
+}
+
+static void schedule_refusals(struct test *t)
+{
+    const struct vks_scheduler_config config = {.kind = VKS_SCHEDULER_LCM, .train_steps = 1000, .beta_start = 1e-3,
+                                                .beta_end = 1e-2, .original_steps = 50, .timestep_scaling = 10};
+    struct vks_schedule schedule;
+    CHECK_REFUSED(t, vks_schedule_init(test_log(t), &config, 0, NULL, &schedule), "0 steps");
+    CHECK_REFUSED(t, vks_schedule_init(test_log(t), &config, 51, NULL, &schedule), "choose 1 to 50");
+    CHECK_REFUSED(t, vks_schedule_init(test_log(t), &config, 2, (uint32_t[]){399, 399}, &schedule), "falling");
+    CHECK_REFUSED(t, vks_schedule_init(test_log(t), &config, 1, (uint32_t[]){1000}, &schedule), "below 1000");
+    CHECK(t, vks_schedule_init(test_log(t), &config, 1, (uint32_t[]){399}, &schedule));
+    CHECK(t, schedule.steps[0].timestep == 399 && schedule.steps[0].next_noise == 0);
+    vks_schedule_finish(&schedule);
+}
+
+// ---- refusals ---------------------------------------------------------------------------------------------------
+
+// Reads a configuration of the fixture sd1 with `from` replaced by `to`, written into a folder of its own.
+static char *altered(struct test *t, const char *part, const char *file, const char *from, const char *to)
+{
+    char path[600];
+    size_t size;
+    snprintf(path, sizeof(path), "%s/sd1/%s/%s", data, part, file);
+    char *text = vks_os_read_file(test_log(t), path, 1 << 20, &size), *at = text ? strstr(text, from) : NULL;
+    struct vks_text out = {0};
+    static char folder[] = "golden-altered";
+    EXPECT(t, at, "%s holds no %s", path, from);
+    if (at) {
+        vks_text_add(&out, text, (size_t)(at - text));
+        vks_text_add_str(&out, to);
+        vks_text_add_str(&out, at + strlen(from));
+        snprintf(path, sizeof(path), "%s/%s", folder, file);
+        EXPECT(t, vks_os_make_dirs(test_log(t), folder) && vks_os_write_file(test_log(t), path, out.data, out.length),
+               "cannot write %s", path);
+    }
+    vks_text_finish(&out);
+    free(text);
+    return folder;
+}
+
+static void refusals(struct test *t)
+{
+    static const struct {
+        const char *from, *to, *message;
+    } unet[] = {
+        {"\"UNet2DConditionModel\"", "\"UNet3D\"", "UNet3D"},
+        {"\"class_embed_type\": null", "\"class_embed_type\": \"timestep\"", "class_embed_type"},
+        {"\"dual_cross_attention\": false", "\"dual_cross_attention\": true", "dual_cross_attention"},
+        {"\"resnet_time_scale_shift\": \"default\"", "\"resnet_time_scale_shift\": \"scale_shift\"", "scale_shift"},
+        {"\"DownBlock2D\"", "\"AttnDownBlock2D\"", "AttnDownBlock2D"},
+        {"\"norm_num_groups\": 4", "\"norm_num_groups\": 5", "norm_num_groups"},
+        {"\"attention_head_dim\": 2", "\"attention_head_dim\": 7", "heads"},
+        {"\"attention_head_dim\": 2", "\"attention_head_dim\": [2, 2]", "attention_head_dim"},
+        {"\"layers_per_block\": 2", "\"layers_per_block\": 0", "layers_per_block"},
+        {"\"block_out_channels\": [", "\"block_out_channels\": [-8,", "block_out_channels"},
+        {"\"act_fn\": \"silu\"", "\"act_fn\": \"mish\"", "mish"},
+    };
+    struct vks_unet_config config;
+    for (size_t i = 0; i < sizeof(unet) / sizeof(*unet); i++) {
+        const char *folder = altered(t, "unet", "config.json", unet[i].from, unet[i].to);
+        CHECK_REFUSED(t, vks_unet_config_read(test_log(t), folder, &config), unet[i].message);
+    }
+    struct vks_autoencoder_tiny_config vae;
+    CHECK_REFUSED(t, vks_autoencoder_tiny_config_read(
+                         test_log(t), altered(t, "vae", "config.json", "AutoencoderTiny", "AutoencoderKL"), &vae),
+                  "AutoencoderKL");
+    struct vks_scheduler_config scheduler;
+    CHECK_REFUSED(t, vks_scheduler_config_read(test_log(t), altered(t, "scheduler", "scheduler_config.json",
+                                                                    "EulerDiscrete", "PNDM"), &scheduler),
+                  "_class_name");
+    struct vks_clip_text_config text;
+    CHECK_REFUSED(t, vks_clip_text_config_read(test_log(t), altered(t, "text_encoder", "config.json",
+                                                                    "\"num_attention_heads\": 3",
+                                                                    "\"num_attention_heads\": 5"), &text),
+                  "num_attention_heads");
+    vks_os_remove(test_log(t), "golden-altered/config.json");
+    vks_os_remove(test_log(t), "golden-altered/scheduler_config.json");
+}
+
+// A file whose tensors do not fit its config, and one that lacks some.
+static void wrong_weights(struct test *t)
+{
+    char folder[512];
+    snprintf(folder, sizeof(folder), "%s/sd1", data);
+    struct vks_pipeline *p = vks_pipeline_open(test_log(t), NULL, folder);
+    CHECK(t, p);
+    struct vks_graph graph;
+    const uint32_t inner = p->text[0].inner;
+    p->text[0].inner = 41;
+    vks_graph_init(&graph, test_log(t));
+    CHECK_REFUSED(t, vks_pipeline_describe(p, &graph), "mlp.fc1.weight has the shape (40, 24)");
+    vks_graph_finish(&graph);
+    p->text[0].inner = inner;
+    p->unet.layers[1] = 3;
+    vks_graph_init(&graph, test_log(t));
+    CHECK_REFUSED(t, vks_pipeline_describe(p, &graph), "down_blocks.1.resnets.2.norm1.weight is missing");
+    vks_graph_finish(&graph);
+    vks_pipeline_close(&p);
+    CHECK_REFUSED(t, vks_pipeline_open(test_log(t), NULL, "no-such-folder") != NULL, "model_index.json");
+}
+
+int main(int argc, char **argv)
+{
+    struct test t = {0};
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--validate"))
+            validate = true;
+        else
+            data = argv[i];
+    gpu = vks_gpu_create(&(struct vks_gpu_params){.log = test_log(&t), .validate = validate});
+    TEST(&t, schedulers);
+    TEST(&t, schedule_refusals);
+    TEST(&t, refusals);
+    TEST(&t, sites_without_device);
+    TEST(&t, wrong_weights);
+    TEST(&t, sd1);
+    TEST(&t, sd2);
+    TEST(&t, turbo);
+    TEST(&t, half);
+    if (gpu && validate && vks_gpu_validation_messages(gpu)) {
+        printf("FAIL validation: %u messages\n", vks_gpu_validation_messages(gpu));
+        t.failed++;
+    }
+    vks_gpu_destroy(&gpu);
+    return test_summary(&t);
+}
