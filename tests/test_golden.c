@@ -5,8 +5,8 @@
 //
 // For each fixture and part: the sites must be PyTorch's modules, no more and no fewer, and every one must agree to
 // TOLERANCE. Then every bias is zeroed, every norm weight set to one and every position code to zero, one at a time,
-// on the device: each must move some compared output by at least 20 times the tolerance, or the fixture proves nothing
-// about it. The pipeline as one graph must give diffusers' picture.
+// on the device: each must move some compared output by at least 20 times the tolerance, or the fixture proves
+// nothing about it. The pipeline as one graph must give diffusers' picture.
 #include "tests/test.h"
 
 #include <math.h>
@@ -228,7 +228,8 @@ static void mutate(struct part *part, const char *name, const struct vks_weight_
     if (old && new && vks_storage_read(place->storage, place->offset, old, place->size) &&
         vks_storage_write(place->storage, place->offset, new, place->size)) {
         expect_moved(part, name);
-        EXPECT(part->t, vks_storage_write(place->storage, place->offset, old, place->size), "cannot restore %s", name);
+        EXPECT(part->t, vks_storage_write(place->storage, place->offset, old, place->size), "cannot restore %s",
+               name);
     } else {
         EXPECT(part->t, false, "cannot alter %s", name);
     }
@@ -274,7 +275,8 @@ static void causal(struct part *part, const struct vks_tensor *last)
     int32_t *changed = malloc(ids->size);
     memcpy(changed, ids->data, ids->size);
     changed[rows - 1] = 7;
-    const bool ran = vks_exec_run(part->exec, NULL) && vks_exec_read(part->exec, last, before, count * sizeof(float)) &&
+    const bool ran = vks_exec_run(part->exec, NULL) &&
+                     vks_exec_read(part->exec, last, before, count * sizeof(float)) &&
                      vks_exec_write(part->exec, part->inputs[0], changed, ids->size) &&
                      vks_exec_run(part->exec, NULL) && vks_exec_read(part->exec, last, after, count * sizeof(float));
     const uint64_t prefix = (rows - 1) * width;
@@ -287,25 +289,28 @@ static void causal(struct part *part, const struct vks_tensor *last)
     free(changed);
 }
 
-static void check_text(struct test *t, struct vks_pipeline *p, struct vks_safetensors *expected)
+static void check_text(struct test *t, struct vks_pipeline *p, struct vks_safetensors *expected, uint32_t index)
 {
-    struct part part = begin(t, expected, "text_encoder.");
-    part.weights = p->parts[0].weights;
+    static const char *const prefixes[] = {"text_encoder.", "text_encoder_2."};
+    struct part part = begin(t, expected, prefixes[index]);
+    part.weights = p->parts[index].weights;
     part.graph.hook = hook;
     part.graph.hook_priv = &part;
     const uint32_t batch = BATCH;
     part.inputs[0] = input_like(&part, "input.ids", VKS_I32);
     part.inputs[1] = vks_graph_input(&part.graph, "end", VKS_I32, 1, &batch, false);
     struct vks_clip_text_outputs outputs;
-    vks_clip_text_build(&part.graph, part.weights, &p->text[0],
+    vks_clip_text_build(&part.graph, part.weights, &p->text[index],
                         &(struct vks_clip_text_inputs){
-                            .component = "text_encoder", .ids = part.inputs[0], .end = part.inputs[1]}, &outputs);
-    add_probe(&part, "output.pooled", outputs.pooled);
+                            .component = p->parts[index].name, .ids = part.inputs[0], .end = part.inputs[1]},
+                        &outputs);
+    if (!outputs.embeds)
+        add_probe(&part, "output.text_encoder.pooled", outputs.pooled);
     if (start(&part) && write_like(&part, part.inputs[0], "input.ids")) {
         int32_t end[BATCH];
         const struct vks_st_tensor *ids = need(t, expected, "input.ids");
-        vks_clip_text_end_rows(&p->text[0], (const int32_t *)(const void *)ids->data, BATCH, part.inputs[0]->shape[1],
-                               end);
+        vks_clip_text_end_rows(&p->text[index], (const int32_t *)(const void *)ids->data, BATCH,
+                               part.inputs[0]->shape[1], end);
         EXPECT(t, vks_exec_write(part.exec, part.inputs[1], end, sizeof(end)), "cannot write the end rows");
         compare(&part);
         if (!t->bad)
@@ -316,6 +321,36 @@ static void check_text(struct test *t, struct vks_pipeline *p, struct vks_safete
     finish(&part);
 }
 
+static float number(struct test *t, const struct vks_safetensors *expected, const char *name)
+{
+    const struct vks_st_tensor *tensor = need(t, expected, name);
+    float value = 0;
+    if (tensor)
+        memcpy(&value, tensor->data, sizeof(value));
+    return value;
+}
+
+// Inputs that are dropped must show, as parameters must.
+static void drop_inputs(struct part *part, struct vks_pipeline *p, const struct vks_pipeline_unet *unet,
+                        const struct vks_scheduler_step *step, double guidance)
+{
+    const struct vks_scheduler_step zero = {.input_scale = 1};
+    if (!part->t->bad && vks_pipeline_unet_feed(p, part->exec, unet, &zero, guidance))
+        expect_moved(part, "timestep 0");
+    if (!part->t->bad && unet->condition && vks_pipeline_unet_feed(p, part->exec, unet, step, 8))
+        expect_moved(part, "another guidance");
+    struct vks_pipeline_unet other = *unet;
+    other.width = other.height = 512;
+    if (!part->t->bad && unet->time_ids && vks_pipeline_unet_feed(p, part->exec, &other, step, guidance))
+        expect_moved(part, "another size");
+    const uint64_t size = vks_tensor_elements(part->inputs[1]) * sizeof(float);
+    float *nothing = calloc(1, size);
+    if (!part->t->bad && vks_pipeline_unet_feed(p, part->exec, unet, step, guidance) &&
+        vks_exec_write(part->exec, part->inputs[1], nothing, size))
+        expect_moved(part, "no text");
+    free(nothing);
+}
+
 static void check_unet(struct test *t, struct vks_pipeline *p, struct vks_safetensors *expected)
 {
     struct part part = begin(t, expected, "unet.");
@@ -324,28 +359,20 @@ static void check_unet(struct test *t, struct vks_pipeline *p, struct vks_safete
     part.graph.hook_priv = &part;
     part.inputs[0] = input_like(&part, "input.sample", VKS_F32);
     part.inputs[1] = input_like(&part, "input.context", VKS_F32);
-    const struct vks_pipeline_text text = {.context = part.inputs[1]};
+    part.inputs[2] = p->xl ? input_like(&part, "input.text_embeds", VKS_F32) : NULL;
+    const struct vks_pipeline_text text = {.context = part.inputs[1], .pooled = part.inputs[2]};
     struct vks_pipeline_unet unet;
-    const struct vks_st_tensor *time = need(t, expected, "input.timestep");
-    float timestep = 0;
-    if (time)
-        memcpy(&timestep, time->data, sizeof(timestep));
-    const struct vks_scheduler_step step = {.timestep = timestep, .input_scale = 1}, zero = {.input_scale = 1};
+    const double guidance = number(t, expected, "input.guidance");
+    const struct vks_scheduler_step step = {.timestep = number(t, expected, "input.timestep"), .input_scale = 1};
     vks_pipeline_unet_build(p, &part.graph, &step, part.inputs[0], &text, &unet);
     if (start(&part) && write_like(&part, part.inputs[0], "input.sample") &&
         write_like(&part, part.inputs[1], "input.context") &&
-        vks_pipeline_unet_feed(p, part.exec, &unet, &step, 1)) {
+        (!p->xl || write_like(&part, part.inputs[2], "input.text_embeds")) &&
+        vks_pipeline_unet_feed(p, part.exec, &unet, &step, guidance)) {
         compare(&part);
         if (!t->bad)
             mutations(&part);
-        if (!t->bad && vks_pipeline_unet_feed(p, part.exec, &unet, &zero, 1))
-            expect_moved(&part, "timestep 0");
-        const uint64_t size = vks_tensor_elements(part.inputs[1]) * sizeof(float);
-        float *nothing = calloc(1, size);
-        if (!t->bad && vks_pipeline_unet_feed(p, part.exec, &unet, &step, 1) &&
-            vks_exec_write(part.exec, part.inputs[1], nothing, size))
-            expect_moved(&part, "no text");
-        free(nothing);
+        drop_inputs(&part, p, &unet, &step, guidance);
     }
     finish(&part);
 }
@@ -385,9 +412,16 @@ static void check_picture(struct test *t, struct vks_pipeline *p, struct vks_saf
     if (image)
         image->keep = true;
     const struct vks_st_tensor *want = need(t, expected, "output.image");
-    if (start(&part) && write_like(&part, text.ids[0], "input.ids") &&
-        write_like(&part, part.inputs[0], "input.noise") &&
-        vks_pipeline_unet_feed(p, part.exec, &unet, schedule.steps, 1)) {
+    bool started = start(&part);
+    for (uint32_t i = 0; started && i < p->text_count; i++) {
+        int32_t end[BATCH];
+        const struct vks_st_tensor *ids = need(t, expected, "input.ids");
+        vks_clip_text_end_rows(&p->text[i], (const int32_t *)(const void *)ids->data, BATCH, p->text_length, end);
+        started = write_like(&part, text.ids[i], "input.ids") &&
+                  (!text.end[i] || vks_exec_write(part.exec, text.end[i], end, sizeof(end)));
+    }
+    if (started && write_like(&part, part.inputs[0], "input.noise") &&
+        vks_pipeline_unet_feed(p, part.exec, &unet, schedule.steps, number(t, expected, "input.guidance"))) {
         float *got = malloc(want->size);
         EXPECT(t, vks_exec_run(part.exec, NULL) && vks_exec_read(part.exec, image, got, want->size), "no picture");
         const double gap = distance(got, (const float *)(const void *)want->data, want->count);
@@ -414,8 +448,8 @@ static void check_fixture(struct test *t, const char *name)
     struct vks_pipeline *p = vks_pipeline_open(test_log(t), gpu, folder);
     printf("  %s\n", name);
     EXPECT(t, expected && p && p->has_decoder, "%s cannot be opened", folder);
-    if (!t->bad)
-        check_text(t, p, expected);
+    for (uint32_t i = 0; !t->bad && i < p->text_count; i++)
+        check_text(t, p, expected, i);
     if (!t->bad)
         check_unet(t, p, expected);
     if (!t->bad)
@@ -448,11 +482,15 @@ static void half(struct test *t)
     check_fixture(t, "half");
 }
 
-// Without a device: the sites of a folder are PyTorch's modules.
-static void sites_without_device(struct test *t)
+static void xl(struct test *t)
+{
+    check_fixture(t, "xl");
+}
+
+static void check_sites(struct test *t, const char *name)
 {
     char folder[512], path[600];
-    snprintf(folder, sizeof(folder), "%s/sd2", data);
+    snprintf(folder, sizeof(folder), "%s/%s", data, name);
     snprintf(path, sizeof(path), "%s/expected.safetensors", folder);
     struct vks_safetensors *expected = vks_safetensors_open(test_log(t), path);
     struct vks_pipeline *p = vks_pipeline_open(test_log(t), NULL, folder);
@@ -462,11 +500,12 @@ static void sites_without_device(struct test *t)
     EXPECT(t, vks_pipeline_describe(p, &graph), "the graph failed");
     size_t modules = 0;
     for (size_t i = 0; i < graph.site_count; i++)
-        EXPECT(t, vks_safetensors_find(expected, graph.sites[i].name), "PyTorch has no module %s", graph.sites[i].name);
+        EXPECT(t, vks_safetensors_find(expected, graph.sites[i].name), "PyTorch has no module %s",
+               graph.sites[i].name);
     for (size_t i = 0; i < expected->tensor_count; i++) {
-        const char *name = expected->tensors[i].name;
-        modules += strncmp(name, "input.", 6) && strncmp(name, "output.", 7) && strncmp(name, "mutation.", 9) &&
-                   strncmp(name, "vae.encoder", 11);
+        const char *module = expected->tensors[i].name;
+        modules += strncmp(module, "input.", 6) && strncmp(module, "output.", 7) &&
+                   strncmp(module, "mutation.", 9) && strncmp(module, "vae.encoder", 11);
     }
     EXPECT(t, modules == graph.site_count, "%zu sites, PyTorch has %zu", graph.site_count, modules);
     vks_graph_finish(&graph);
@@ -474,12 +513,23 @@ static void sites_without_device(struct test *t)
     vks_safetensors_close(&expected);
 }
 
+// Without a device: the sites of a folder are PyTorch's modules.
+static void sites_without_device(struct test *t)
+{
+    static const char *const names[] = {"sd1", "sd2", "turbo", "half", "xl"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (!t->bad)
+            check_sites(t, names[i]);
+}
+
 // ---- schedulers -------------------------------------------------------------------------------------------------
 
-static const float *values(struct test *t, const struct vks_safetensors *file, uint64_t *count, const char *format, ...)
+static const float *values(struct test *t, const struct vks_safetensors *file, uint64_t *count, const char *format,
+                           ...)
     VKS_PRINTF(4, 5);
 
-static const float *values(struct test *t, const struct vks_safetensors *file, uint64_t *count, const char *format, ...)
+static const float *values(struct test *t, const struct vks_safetensors *file, uint64_t *count, const char *format,
+                           ...)
 {
     char name[64];
     va_list args;
@@ -529,8 +579,8 @@ static void check_scheduler(struct test *t, const char *name)
         EXPECT(t, vks_schedule_init(test_log(t), &config, steps, NULL, &schedule), "no schedule");
         if (t->bad)
             break;
-        EXPECT(t, fabs(schedule.init_noise_sigma / sigma[0] - 1) <= TOLERANCE, "%s: init_noise_sigma %g, not %g", name,
-               schedule.init_noise_sigma, sigma[0]);
+        EXPECT(t, fabs(schedule.init_noise_sigma / sigma[0] - 1) <= TOLERANCE, "%s: init_noise_sigma %g, not %g",
+               name, schedule.init_noise_sigma, sigma[0]);
         for (uint32_t i = 0; i < steps; i++) {
             EXPECT(t, fabs(schedule.steps[i].timestep - times[i]) <= 1e-4 * (1 + times[i]),
                    "%s: timestep %u of %u is %g, not %g", name, i, steps, schedule.steps[i].timestep, times[i]);
@@ -671,6 +721,7 @@ int main(int argc, char **argv)
     TEST(&t, sd2);
     TEST(&t, turbo);
     TEST(&t, half);
+    TEST(&t, xl);
     if (gpu && validate && vks_gpu_validation_messages(gpu)) {
         printf("FAIL validation: %u messages\n", vks_gpu_validation_messages(gpu));
         t.failed++;

@@ -404,8 +404,12 @@ void vks_gpu_destroy(struct vks_gpu **gpu_address)
         gpu->vk.vkDestroyCommandPool(gpu->device, gpu->pool, NULL);
         gpu->vk.vkDestroyDevice(gpu->device, NULL);
     }
-    if (gpu->messenger)
-        vkDestroyDebugUtilsMessengerEXT(gpu->instance, gpu->messenger, NULL);
+    if (gpu->messenger) {
+        // Not volk's global pointer: that is the one of the instance made last.
+        const PFN_vkDestroyDebugUtilsMessengerEXT destroy = (PFN_vkDestroyDebugUtilsMessengerEXT)
+            vkGetInstanceProcAddr(gpu->instance, "vkDestroyDebugUtilsMessengerEXT");
+        destroy(gpu->instance, gpu->messenger, NULL);
+    }
     if (gpu->instance)
         vkDestroyInstance(gpu->instance, NULL);
     free(gpu);

@@ -35,8 +35,8 @@ FIXTURES = {
         scheduler=("EulerDiscreteScheduler", dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
                                                   timestep_spacing="trailing", prediction_type="epsilon")),
     ),
-    # Stable Diffusion 2.x: linear projections, heads that differ by level, two transformer blocks, GELU, v-prediction,
-    # and the sinusoid the other way round.
+    # Stable Diffusion 2.x: linear projections, heads that differ by level, two transformer blocks, GELU,
+    # v-prediction, and the sinusoid the other way round.
     "sd2": dict(
         seed=2, shards="400KB", latents=(8, 8),
         text_encoder=text(30, 5, 3, 50, 9, "gelu", layer_norm_eps=1e-4),

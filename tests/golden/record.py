@@ -1,9 +1,9 @@
 """What PyTorch says: the output of every module, under the name that vksteer gives its site.
 
-A module is a site when it is called exactly once in a forward pass and returns a tensor, or a tuple of which item i is
-a tensor (`name:i`; tuples in tuples are not looked into). So Dropout and Identity modules are sites, a nonlinearity
-shared by several places is none, and neither are containers that are never called and modules that return a
-ModelOutput (the models themselves, CLIPEncoder).
+A module is a site when it is called exactly once in a forward pass and returns a tensor, or a tuple of which item i
+is a tensor (`name:i`; tuples in tuples are not looked into). So Dropout and Identity modules are sites, a
+nonlinearity shared by several places is none, and neither are containers that are never called and modules that
+return a ModelOutput (the models themselves, CLIPEncoder).
 """
 
 import torch

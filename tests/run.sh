@@ -1,0 +1,508 @@
+#!/bin/bash
+# Builds in every way and runs every suite, one line each with its time and the share of time it should stay within.
+#
+#     tests/run.sh [full] [--list] [--only SUITE]...
+#
+# A suite is a command whose last line of the form `N passed, N failed, N skipped` counts. One that ends without such a
+# line, with a bad exit code and no failure counted, or after three times its share, is a failure; one that cannot run
+# here is skipped, with its reason. The sums are the last line. What a suite prints is in build/log/SUITE.log.
+# `full` adds what is longer: more seeds, matrix products at size, the Python golden files made again.
+# ./bootstrap test installs what is needed and comes here; VKSTEER_SWIFTSHADER names SwiftShader's manifest.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+root=$PWD
+logs=$root/build/log
+mkdir -p "$logs"
+export root logs LC_ALL=C.UTF-8
+export VKSTEER_SWIFTSHADER=${VKSTEER_SWIFTSHADER:-}
+unset VKSTEER_DISABLE DISPLAY WAYLAND_DISPLAY
+
+full=no list=no only=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    full) full=yes ;;
+    --list) list=yes ;;
+    --only) only+=("${2:?--only needs the name of a suite}"); shift ;;
+    *) echo "usage: tests/run.sh [full] [--list] [--only SUITE]..." >&2; exit 2 ;;
+    esac
+    shift
+done
+
+# ---- counting ----------------------------------------------------------------------------------------------------------
+
+passed=0 failed=0 skipped=0
+
+wanted()  # SUITE: is it to run now?
+{
+    if [ $list = yes ]; then
+        echo "$1"
+        return 1
+    fi
+    [ ${#only[@]} = 0 ] && return 0
+    local one
+    for one in "${only[@]}"; do
+        [ "$one" = "$1" ] && return 0
+    done
+    return 1
+}
+
+skip()  # SUITE REASON
+{
+    wanted "$1" || return 0
+    skipped=$((skipped + 1))
+    printf '%-26s skipped: %s\n' "$1" "$2"
+}
+
+suite()  # SUITE SHARE COMMAND...: share in seconds
+{
+    local name=$1 share=$2 code begin line p=0 f=0 s=0 note=
+    shift 2
+    wanted "$name" || return 0
+    local log=$logs/$name.log
+    begin=$SECONDS
+    timeout --kill-after=10 $((3 * share)) bash -c '"$@"' "$name" "$@" >"$log" 2>&1 </dev/null
+    code=$?
+    line=$(grep -aE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
+    if [ -n "$line" ]; then
+        read -r p _ f _ s _ <<<"$line"
+    fi
+    if [ $code = 124 ] || [ $code = 137 ]; then
+        f=$((f + 1)) note="stopped after $((3 * share)) s"
+    elif [ -z "$line" ]; then
+        f=$((f + 1)) note="ended without a summary, exit code $code"
+    elif [ $code != 0 ] && [ "$f" = 0 ]; then
+        f=1 note="exit code $code"
+    fi
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    printf '%-26s %5d passed, %d failed, %d skipped %*s%5d s of %d\n' \
+        "$name" "$p" "$f" "$s" $((3 - ${#f} + 3 - ${#s})) '' $((SECONDS - begin)) "$share"
+    if [ "$s" != 0 ]; then
+        grep -aE '^skip ' "$log" | sed 's/^/    /' | head -n 10
+    fi
+    if [ "$f" != 0 ]; then
+        echo "    ${note:+$note; }the log is $log:"
+        { grep -aE '^FAIL|ERROR: |runtime error: |: error: |^replay' "$log" | head -n 20; tail -n 8 "$log"; } |
+            awk '!seen[$0]++' | cut -c 1-300 | sed 's/^/    | /'
+    fi
+}
+
+# A suite made of checks in this script: check TITLE COMMAND..., then summary.
+checks_passed=0 checks_failed=0 checks_skipped=0
+check()
+{
+    local title=$1
+    shift
+    if "$@"; then
+        checks_passed=$((checks_passed + 1))
+    else
+        checks_failed=$((checks_failed + 1))
+        echo "FAIL $title"
+    fi
+}
+summary()
+{
+    echo "$checks_passed passed, $checks_failed failed, $checks_skipped skipped"
+    [ $checks_failed = 0 ]
+}
+export checks_passed checks_failed checks_skipped
+export -f check summary
+
+# Runs the commands in order; each must end well, and the last summary line of each counts.
+several()
+{
+    local one output line p f s code
+    for one in "$@"; do
+        echo "== $one"
+        output=$(mktemp)
+        bash -c "$one" 2>&1 | tee "$output"
+        code=${PIPESTATUS[0]}
+        line=$(grep -aE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$output" | tail -n 1)
+        rm -f "$output"
+        read -r p _ f _ s _ <<<"${line:-0 passed, 1 failed, 0 skipped}"
+        if [ -z "$line" ]; then
+            echo "FAIL $one: ended without a summary, exit code $code"
+        elif [ "$code" != 0 ] && [ "$f" = 0 ]; then
+            echo "FAIL $one: exit code $code"
+            f=1
+        fi
+        checks_passed=$((checks_passed + p)) checks_failed=$((checks_failed + f)) checks_skipped=$((checks_skipped + s))
+    done
+    summary
+}
+export -f several
+
+# ---- drivers -----------------------------------------------------------------------------------------------------------
+
+on()  # MANIFEST COMMAND...: with this Vulkan driver alone
+{
+    local manifest=$1
+    shift
+    VK_DRIVER_FILES=$manifest VK_ICD_FILENAMES=$manifest "$@"
+}
+export -f on
+
+lavapipe=
+for folder in /etc /usr/share /usr/local/etc /usr/local/share; do
+    for file in "$folder"/vulkan/icd.d/*lvp*.json; do
+        [ -e "$file" ] && lavapipe=$file
+    done
+done
+swiftshader=$VKSTEER_SWIFTSHADER
+no_lavapipe="no lavapipe here (Debian and Ubuntu: mesa-vulkan-drivers)"
+no_swiftshader="no SwiftShader here (./bootstrap test unpacks it on Debian)"
+export lavapipe swiftshader
+export own_drivers=${VK_DRIVER_FILES:-${VK_ICD_FILENAMES:-}}
+# The plain driver of the suites that take one: lavapipe, or else whatever the machine has.
+if [ -n "$lavapipe" ]; then
+    export VK_DRIVER_FILES=$lavapipe VK_ICD_FILENAMES=$lavapipe
+fi
+
+# ---- builds ------------------------------------------------------------------------------------------------------------
+
+build()  # FOLDER COMPILER MESON-ARGUMENT...
+{
+    local folder=$1
+    export CC=$2
+    shift 2
+    if [ -e "$folder/build.ninja" ]; then
+        meson setup --reconfigure "$folder" "$@" || meson setup --wipe "$folder" "$@" || return 1
+    else
+        meson setup "$folder" "$@" || return 1
+    fi
+    check "build $folder" ninja -C "$folder"
+    summary
+}
+export -f build
+
+# ---- static checks -----------------------------------------------------------------------------------------------------
+
+# The include flags that meson gives to a layer's files, taken from the compilation database.
+layer_flags()  # SOURCE FOLDER
+{
+    python3 - "$1" <<'END'
+import json, os, shlex, sys
+for row in json.load(open("build-gcc/compile_commands.json")):
+    source = os.path.relpath(os.path.join(row["directory"], row["file"]))
+    if os.path.dirname(source) == sys.argv[1]:
+        words = shlex.split(row["command"])
+        print("\n".join(os.path.normpath(os.path.join(row["directory"], w[2:])) for w in words if w[:2] == "-I"))
+        break
+END
+}
+
+# A one-line file with that include, compiled with a layer's own flags.
+layer_compiles()  # LAYER FOLDER HEADER
+{
+    local flags=() folder
+    while read -r folder; do
+        flags+=("-I$folder")
+    done < <(layer_flags "$2")
+    [ ${#flags[@]} -gt 0 ] || return 2
+    printf '#include "%s"\n' "$3" | gcc -std=c11 -fsyntax-only "${flags[@]}" -x c - 2>&1
+}
+layer_refuses()
+{
+    local said
+    said=$(layer_compiles "$@") && return 1
+    grep -q "fatal error: $3: No such file" <<<"$said"
+}
+export -f layer_flags layer_compiles layer_refuses
+
+layering()
+{
+    # Each with the layers that stand before it, as DESIGN says; models and steer are siblings.
+    local order="base io gpu graph ops exec models steer api" layer other header folder seen upward
+    declare -A folders=([base]=runtime/base [io]=runtime/io [gpu]=runtime/gpu [graph]=runtime/graph [ops]=runtime/ops
+        [exec]=runtime/exec [models]=models [steer]=runtime/steer [api]=runtime/api)
+    for layer in $order; do
+        folder=${folders[$layer]}
+        if ! ls "$folder"/*.c >/dev/null 2>&1; then
+            echo "skip $layer: no source file yet"
+            checks_skipped=$((checks_skipped + 1))
+            continue
+        fi
+        for header in "$folder"/*.h; do
+            check "$layer: $header stands alone" layer_compiles "$layer" "$folder" "$layer/${header##*/}"
+        done
+        seen=yes
+        for other in $order; do
+            [ "$other" = "$layer" ] && seen=no && continue
+            [ "$layer/$other" = steer/models ] || [ $seen = no ] || continue
+            upward=$(ls "${folders[$other]}"/*.h | head -n 1)
+            check "$layer must not see $other" layer_refuses "$layer" "$folder" "$other/${upward##*/}"
+        done
+    done
+    check "no include climbs out of its layer" bash -c '! grep -rnE "#include \"(\.\.|/)" runtime models cli'
+    check "only runtime/gpu includes Vulkan" bash -c \
+        '! grep -rnE "#include *[<\"](vulkan|volk)" runtime models cli tests --include=*.[ch] | grep -v ^runtime/gpu/'
+    check "the program includes only vksteer.h" bash -c \
+        '! grep -rnE "#include \"(base|io|gpu|graph|ops|exec|models|steer)/" cli'
+    check "system calls only in base/os" bash -c \
+        '! grep -rnE "#include <(unistd|sys/[a-z]*|fcntl|signal|pthread|dlfcn|windows)\.h>" runtime models --include=*.[ch] |
+         grep -v ^runtime/base/os'
+    summary
+}
+
+spirv()
+{
+    local header binary=$logs/module.spv
+    for header in build-gcc/shaders/*.spv.h; do
+        python3 -c 'import struct, sys
+words = [int(w, 0) for w in open(sys.argv[1]).read().replace("{", "").replace("}", "").split(",") if w.strip()]
+open(sys.argv[2], "wb").write(struct.pack("<%dI" % len(words), *words))' "$header" "$binary" || return 1
+        check "$header" spirv-val --target-env vulkan1.1 "$binary"
+    done
+    rm -f "$binary"
+    summary
+}
+
+# What libvksteer shows to others, and that a program outside can be built with it: README's own example.
+only_our_symbols()
+{
+    local others
+    others=$(nm -D --defined-only "$1" | awk '{ print $NF }' | sed 's/@.*//' | grep -v '^vksteer_')
+    [ -z "$others" ] || { echo "exported too: $others" | tr '\n' ' '; false; }
+}
+library()
+{
+    local stage=$logs/stage prefix shared
+    rm -rf "$stage"
+    DESTDIR=$stage meson install -C build-gcc --no-rebuild --quiet || return 1
+    shared=$(find "$stage" -name 'libvksteer.so*' -type f | head -n 1)
+    check "libvksteer.so is installed" test -n "$shared"
+    check "it exports vksteer_* alone" only_our_symbols "$shared"
+    check "it needs nothing that is not found" bash -c '! ldd "$1" | grep "not found"' _ "$shared"
+    prefix=$(find "$stage" -name vksteer.pc | head -n 1)
+    check "vksteer.pc is installed" test -n "$prefix"
+    export PKG_CONFIG_PATH=${prefix%/*} PKG_CONFIG_SYSROOT_DIR=$stage
+    awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' README.md >"$stage/example.c"
+    check "README has an example" test -s "$stage/example.c"
+    check "README's example builds, shared" bash -c \
+        'gcc -std=c11 -Wall -Wextra -Werror "$1" -o "$1.shared" $(pkg-config --cflags --libs vksteer)' _ "$stage/example.c"
+    check "README's example builds, static" bash -c \
+        'gcc -std=c11 -Wall -Wextra -Werror "$1" -o "$1.static" $(pkg-config --cflags vksteer) \
+            -Wl,-Bstatic $(pkg-config --libs-only-L --libs-only-l vksteer) -Wl,-Bdynamic \
+            $(pkg-config --static --libs vksteer | sed "s/-lvksteer//")' _ "$stage/example.c"
+    check "a C++ compiler takes vksteer.h" bash -c \
+        'command -v g++ >/dev/null || exit 0; echo "#include <vksteer.h>" | g++ -fsyntax-only -Wall -Werror $(pkg-config --cflags vksteer) -x c++ -'
+    summary
+}
+export -f layering spirv only_our_symbols library
+
+# ---- suites of programs ------------------------------------------------------------------------------------------------
+
+unit_tests()  # BUILD FOLDER: all test programs but the two that are suites of their own
+{
+    local programs=() program
+    for program in "$1"/tests/test_*; do
+        case $program in
+        *test_golden | *test_cli | *.p) ;;
+        *) [ -f "$program" ] && [ -x "$program" ] && programs+=("$program") ;;
+        esac
+    done
+    several "${programs[@]}"
+}
+
+golden_models()  # BUILD FOLDER: module by module, on both drivers where there are two
+{
+    local runs=("$1/tests/test_golden")
+    if [ -n "$lavapipe" ] && [ -n "$swiftshader" ]; then
+        runs+=("on $swiftshader $1/tests/test_golden")
+    fi
+    several "${runs[@]}"
+}
+
+# The sanitizers stop a program at its first finding. lavapipe is kept in memory to the end (keep_libraries.c), so that
+# the leak checker can name what Mesa leaks and lsan.supp can leave it out.
+sanitized()  # COMMAND...
+{
+    ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:verify_asan_link_order=0 \
+    UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+    LSAN_OPTIONS=suppressions=$root/tests/lsan.supp:print_suppressions=0 \
+    LD_PRELOAD=$root/build-sanitize/keep_libraries.so "$@"
+}
+export -f unit_tests golden_models sanitized
+
+command_line()  # BUILD FOLDER: the program from end to end
+{
+    if [ -x "$1/tests/test_cli" ]; then
+        "$1/tests/test_cli" "$1"
+    else
+        tests/test_cli.sh "$1"
+    fi
+}
+
+# keep_libraries.so makes dlclose() do nothing. gcc's sanitizers: they have no fuzzer, but name lines by themselves.
+build_sanitize()
+{
+    build build-sanitize gcc --buildtype=debugoptimized -Db_sanitize=address,undefined \
+        -Dc_args=-fno-sanitize-recover=all || return 1
+    printf 'int dlclose(void *handle);\nint dlclose(void *handle)\n{\n    return !handle;\n}\n' |
+        gcc -shared -fPIC -x c - -o build-sanitize/keep_libraries.so
+}
+
+sanitize()
+{
+    sanitized unit_tests build-sanitize
+}
+
+# Every tests/fuzz/fuzz_NAME.c is a target; tests/fuzz/seeds/NAME holds what it starts from. Two run at a time.
+fuzz_build()
+{
+    local target flags="-g -O1 -std=c11 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all"
+    build build-fuzz clang --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
+        -Dc_args='-fsanitize=fuzzer-no-link -fno-sanitize-recover=all' || return 1
+    for target in tests/fuzz/fuzz_*.c; do
+        # shellcheck disable=SC2046,SC2086  # lists of words
+        clang $flags -Ibuild-fuzz/include/api -Itests "$target" -o "build-fuzz/$(basename "$target" .c)" \
+            -Wl,--start-group build-fuzz/libvksteer-*.a -Wl,--end-group \
+            $(pkg-config --libs libcjson libpcre2-8 libutf8proc) -lm -ldl -pthread || return 1
+    done
+}
+fuzz_one()  # NAME SECONDS
+{
+    local name=$1 work=$logs/fuzz-$1
+    rm -rf "$work"
+    mkdir -p "$work/corpus"
+    [ -d "tests/fuzz/seeds/$name" ] && cp -r "tests/fuzz/seeds/$name/." "$work/corpus"
+    if "build-fuzz/fuzz_$name" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+            -artifact_prefix="$work/" "$work/corpus" >"$work/log" 2>&1; then
+        echo "ok $name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$work/log") inputs"
+    else
+        tail -n 40 "$work/log"
+        echo "FAIL $name: the input is in $work"
+        return 1
+    fi
+}
+fuzz()  # SECONDS
+{
+    local target jobs=()
+    fuzz_build || return 1
+    for target in tests/fuzz/fuzz_*.c; do
+        target=$(basename "$target" .c)
+        fuzz_one "${target#fuzz_}" "$1" &
+        jobs+=($!)
+        if [ $((${#jobs[@]} % 2)) = 0 ]; then
+            wait "${jobs[-2]}" "${jobs[-1]}"
+        fi
+    done
+    for target in "${jobs[@]}"; do
+        check "a fuzz target" wait "$target"
+    done
+    summary
+}
+
+# Figures, not verdicts: they are in the log.
+bench()  # BUILD FOLDER
+{
+    check "bench all" "$(find "$1" -maxdepth 2 -type f -name vksteer -perm -u+x)" bench all
+    summary
+}
+
+# The golden files made anew by their scripts, in an environment of their own, must be the committed ones.
+golden_files()
+{
+    local work=$logs/golden
+    [ -x "$work/venv/bin/python" ] || python3 -m venv "$work/venv" || return 1
+    "$work/venv/bin/pip" install -q -r tests/golden/requirements.txt || return 1
+    rm -rf "$work/golden" && cp -r tests/golden "$work/golden" || return 1
+    check "the scripts run" "$work/venv/bin/python" "$work/golden/make_models.py"
+    check "they give the committed files" diff -rq tests/golden/data "$work/golden/data"
+    summary
+}
+export -f command_line build_sanitize sanitize fuzz_build fuzz_one fuzz bench golden_files
+
+# A device that is no CPU, seen with the machine's own drivers.
+on_all()
+{
+    if [ -n "$own_drivers" ]; then
+        on "$own_drivers" "$@"
+    else
+        env -u VK_DRIVER_FILES -u VK_ICD_FILENAMES "$@"
+    fi
+}
+has_gpu()
+{
+    [ $list = no ] || return 1
+    local program
+    program=$(find build-gcc -maxdepth 2 -type f -name vksteer -perm -u+x 2>/dev/null)
+    [ -n "$program" ] && on_all "$program" devices 2>/dev/null | grep -qE 'discrete|integrated'
+}
+export -f on_all
+
+echo "vksteer tests, $(date -u '+%Y-%m-%d %H:%M') UTC, $(nproc) cores, $(. /etc/os-release 2>/dev/null; echo "${PRETTY_NAME:-$(uname -s)}")"
+echo "drivers: ${lavapipe:-(no lavapipe)} ${swiftshader:-(no SwiftShader)}"
+
+
+# ---- the suites --------------------------------------------------------------------------------------------------------
+
+suite build-gcc 120 build build-gcc gcc --buildtype=release -Dwerror=true
+if command -v clang >/dev/null; then
+    suite build-clang 120 build build-clang clang --buildtype=release -Dwerror=true
+else
+    skip build-clang "no clang here"
+fi
+
+suite layering 30 layering
+if command -v spirv-val >/dev/null; then
+    suite spirv 30 spirv
+else
+    skip spirv "no spirv-val here (spirv-tools)"
+fi
+suite library 20 library
+suite unit-tests 60 unit_tests build-gcc
+
+if [ -n "$lavapipe" ]; then
+    suite kernels-lavapipe 300 on "$lavapipe" build-gcc/tests/checkops
+    suite kernels-lavapipe-phone 180 on "$lavapipe" build-gcc/tests/checkops --phone
+else
+    skip kernels-lavapipe "$no_lavapipe"
+    skip kernels-lavapipe-phone "$no_lavapipe"
+fi
+if [ -n "$swiftshader" ]; then
+    suite kernels-swiftshader 300 on "$swiftshader" build-gcc/tests/checkops
+else
+    skip kernels-swiftshader "$no_swiftshader"
+fi
+if has_gpu; then
+    suite kernels-gpu 120 on_all build-gcc/tests/checkops
+fi
+
+suite golden-models 360 golden_models build-gcc
+suite command-line 300 command_line build-gcc
+
+suite build-sanitize 120 build_sanitize
+suite sanitize 240 sanitize
+
+if command -v clang >/dev/null; then
+    suite fuzz 300 fuzz 60
+else
+    skip fuzz "no clang here"
+fi
+
+if [ $full = yes ]; then
+    for seed in 2 3 4 5; do
+        if [ -n "$lavapipe" ]; then
+            suite kernels-lavapipe-seed-$seed 300 on "$lavapipe" build-gcc/tests/checkops --seed $seed
+        fi
+        if [ -n "$swiftshader" ]; then
+            suite kernels-swiftshader-seed-$seed 300 on "$swiftshader" build-gcc/tests/checkops --seed $seed
+        fi
+    done
+    if [ -n "$swiftshader" ]; then
+        suite kernels-swiftshader-phone 300 on "$swiftshader" build-gcc/tests/checkops --phone
+    fi
+    suite sanitize-kernels 1800 sanitized build-sanitize/tests/checkops --no-validation
+    suite bench 900 bench build-gcc
+    suite golden-files 1800 golden_files
+    suite fuzz-long 1200 fuzz 600
+fi
+
+[ $list = yes ] && exit 0
+if [ $((passed + failed + skipped)) = 0 ]; then
+    echo "no suite of that name; tests/run.sh --list prints them"
+    failed=1
+fi
+echo "$((SECONDS / 60)) min $((SECONDS % 60)) s in all"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]

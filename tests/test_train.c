@@ -1,0 +1,424 @@
+// LinEAS on a small network built by hand: the same bits whatever the micro-batch, the memory plan, the cuts and the
+// interruptions; the loss falls; equal sets leave the maps alone; bad parameters are refused.
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/os.h"
+#include "exec/backward.h"
+#include "steer/train.h"
+#include "test.h"
+
+#define TOKENS 6
+#define WIDTH 8
+#define SOURCES 16
+#define TARGETS 12
+
+static struct vks_gpu *gpu;
+static char folder[256];
+
+// ---- the network: pixels -> linear -> group norm -> SiLU -> linear (+ skip) -> layer norm -> linear ---------------
+
+struct toy {
+    struct vks_storage *weights[6];
+    bool same_sets;   // targets follow the sources' law
+};
+
+static double noise(uint64_t key)
+{
+    double sum = 0;
+    for (int i = 0; i < 12; i++) {  // near enough to a normal law
+        key += 0x9e3779b97f4a7c15u;
+        uint64_t z = (key ^ key >> 30) * 0xbf58476d1ce4e5b9u;
+        z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+        sum += (double)((z ^ z >> 31) >> 11) * 0x1p-53;
+    }
+    return sum - 6;
+}
+
+static const uint32_t toy_shapes[6][2] = {{12, WIDTH}, {12, 0}, {12, 0}, {12, 12}, {12, 0}, {5, 12}};
+
+static bool toy_init(struct toy *toy)
+{
+    *toy = (struct toy){0};
+    for (int k = 0; k < 6; k++) {
+        float values[256];
+        const uint32_t count = toy_shapes[k][0] * (toy_shapes[k][1] ? toy_shapes[k][1] : 1);
+        for (uint32_t i = 0; i < count; i++)
+            values[i] = (float)(noise((uint64_t)(k + 1) << 32 | i) * (k == 1 || k == 4 ? 0.2 : 0.4) +
+                                (k == 1 || k == 4));
+        toy->weights[k] = vks_storage_create(gpu, count * sizeof(float));
+        if (!toy->weights[k] || !vks_storage_write(toy->weights[k], 0, values, count * sizeof(float)))
+            return false;
+    }
+    return true;
+}
+
+static void toy_finish(struct toy *toy)
+{
+    for (int k = 0; k < 6; k++)
+        vks_storage_destroy(&toy->weights[k]);
+}
+
+static struct vks_tensor *weight(struct toy *toy, struct vks_graph *g, int k)
+{
+    return vks_graph_state(g, "weight", VKS_F32, toy_shapes[k][1] ? 2 : 1, toy_shapes[k], toy->weights[k], 0);
+}
+
+static bool toy_build(void *priv, struct vks_graph *g, uint32_t batch, void **inputs)
+{
+    struct toy *toy = priv;
+    const uint32_t pixels[] = {batch, 2, 3, WIDTH}, tokens[] = {batch, TOKENS, 12};
+    struct vks_tensor *x = vks_graph_input(g, "x", VKS_F32, 4, pixels, false);
+    *inputs = x;
+    g->segment = 1;
+    struct vks_tensor *h = vks_linear(g, x, weight(toy, g, 0), NULL);
+    h = vks_group_norm(g, h, weight(toy, g, 1), weight(toy, g, 2), 4, 1e-5f);
+    h = vks_graph_site(g, "net.norm1", VKS_SITE_PIXELS, h, NULL);
+    h = vks_unary(g, h, VKS_SILU);
+    g->segment = 2;
+    struct vks_tensor *skip = vks_reshape(g, h, 3, tokens);
+    h = vks_add(g, vks_linear(g, skip, weight(toy, g, 3), NULL), skip);
+    h = vks_layer_norm(g, h, weight(toy, g, 4), weight(toy, g, 2), 1e-5f);
+    h = vks_graph_site(g, "net.norm2", VKS_SITE_TOKENS, h, NULL);
+    h = vks_linear(g, h, weight(toy, g, 5), NULL);
+    h = vks_graph_site(g, "net.out", VKS_SITE_TOKENS, h, NULL);
+    vks_graph_site(g, "net.tail", VKS_SITE_TOKENS, vks_unary(g, h, VKS_TANH), NULL);
+    return !g->failed;
+}
+
+static bool toy_feed(void *priv, struct vks_exec *exec, const void *inputs, const struct vks_sample samples[],
+                     uint32_t count)
+{
+    const struct toy *toy = priv;
+    const uint32_t size = TOKENS * WIDTH;
+    float values[SOURCES * TOKENS * WIDTH];
+    for (uint32_t s = 0; s < count; s++) {
+        const bool shifted = samples[s].set == VKS_SET_TARGET && !toy->same_sets;
+        const uint64_t key = ((uint64_t)samples[s].set << 60) ^ ((uint64_t)samples[s].index << 40) ^
+                             ((uint64_t)samples[s].draw << 16);
+        const double prompt = noise(key & ~(uint64_t)0xffff0000);
+        for (uint32_t i = 0; i < size; i++)
+            values[s * size + i] = (float)(0.7 * noise(key ^ i) + 0.5 * prompt + (shifted ? 0.8 * cos(i % WIDTH) : 0));
+    }
+    return vks_exec_write(exec, inputs, values, count * size * sizeof(float));
+}
+
+static struct vks_subject subject_of(struct test *t, struct toy *toy)
+{
+    return (struct vks_subject){
+        .priv = toy,
+        .gpu = gpu,
+        .log = test_log(t),
+        .model = "toy",
+        .set_sizes = {SOURCES, TARGETS},
+        .build = toy_build,
+        .feed = toy_feed,
+    };
+}
+
+static struct vks_train_params params_of(const char *name, char path[512])
+{
+    snprintf(path, 512, "%s/%s.safetensors", folder, name);
+    return (struct vks_train_params){
+        .sites = "net\\.norm.*",
+        .loss_sites = "net\\.(norm.*|out)",
+        .steps = 24,
+        .batch = 8,
+        .lr = 0.03,
+        .p = 2,
+        .seed = 7,
+        .output = path,
+    };
+}
+
+static bool same_files(const char *a, const char *b)
+{
+    size_t size_a = 0, size_b = 0;
+    char *x = vks_os_read_file(NULL, a, 1 << 24, &size_a), *y = vks_os_read_file(NULL, b, 1 << 24, &size_b);
+    const bool same = x && y && size_a == size_b && memcmp(x, y, size_a) == 0;
+    free(x);
+    free(y);
+    return same;
+}
+
+// ---- tests -------------------------------------------------------------------------------------------------------
+
+struct losses {
+    double first, last;
+    uint32_t stop_at;
+    uint32_t seen;
+};
+
+static bool watch(void *priv, const struct vks_train_progress *progress)
+{
+    struct losses *losses = priv;
+    if (progress->step == 1)
+        losses->first = progress->loss;
+    losses->last = progress->loss;
+    losses->seen = progress->step;
+    return progress->step != losses->stop_at;
+}
+
+static void same_bits(struct test *t)
+{
+    struct toy toy;
+    char plain[512], path[512];
+    CHECK(t, toy_init(&toy));
+    const struct vks_subject subject = subject_of(t, &toy);
+    struct vks_train_params base = params_of("plain", plain);
+    base.gamma = 0.05;
+    CHECK(t, vks_train(&subject, &base, NULL) == VKS_TRAIN_DONE);
+    const struct {
+        const char *name;
+        uint32_t micro;
+        bool recompute;
+        struct vks_exec_params exec;
+    } variants[] = {
+        {"again", 0, false, {0}},
+        {"micro-batch 1", 1, false, {0}},
+        {"micro-batch 2", 2, false, {0}},
+        {"micro-batch 4, recomputed", 4, true, {0}},
+        {"recomputed", 0, true, {0}},
+        {"no aliasing", 0, false, {.no_alias = true, .no_in_place = true, .poison = true}},
+        {"not in place", 0, false, {.no_in_place = true}},
+        {"1 KiB bindings", 0, false, {.max_range = 1024}},
+        {"cut by time", 0, false, {.dispatch_seconds = 1e-6}},
+    };
+    for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]); i++) {
+        struct vks_train_params p = base;
+        snprintf(path, sizeof(path), "%s/variant.safetensors", folder);
+        p.output = path;
+        p.micro_batch = variants[i].micro;
+        p.recompute = variants[i].recompute;
+        p.exec = variants[i].exec;
+        EXPECT(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE, "%s: not trained", variants[i].name);
+        EXPECT(t, same_files(plain, path), "%s: other bits", variants[i].name);
+    }
+    // The comparison can fail: another seed gives another file.
+    base.seed = 8;
+    base.output = path;
+    CHECK(t, vks_train(&subject, &base, NULL) == VKS_TRAIN_DONE);
+    CHECK(t, !same_files(plain, path));
+    toy_finish(&toy);
+}
+
+static void loss_falls(struct test *t)
+{
+    struct toy toy;
+    char path[512];
+    CHECK(t, toy_init(&toy));
+    const struct vks_subject subject = subject_of(t, &toy);
+    struct losses losses = {0};
+    struct vks_train_params p = params_of("falls", path);
+    p.steps = 150;
+    p.progress = watch;
+    p.progress_priv = &losses;
+    struct vks_train_progress last;
+    CHECK(t, vks_train(&subject, &p, &last) == VKS_TRAIN_DONE);
+    EXPECT(t, losses.last - last.floor < 0.3 * (losses.first - last.floor), "loss %g to %g, floor %g", losses.first,
+           losses.last, last.floor);
+    EXPECT(t, last.max_w > 0.01 && last.path_share > 0 && last.path_share <= 1, "max |w - 1| %g, path %g", last.max_w,
+           last.path_share);
+    struct vks_steering steering;
+    CHECK(t, vks_steering_load(&steering, test_log(t), path));
+    CHECK(t, steering.sites.count == 2);
+    CHECK_STR(t, vks_steering_metadata(&steering, "method"), "lineas");
+    CHECK_STR(t, vks_steering_metadata(&steering, "loss_scale"), "sum");
+    vks_steering_finish(&steering);
+    toy_finish(&toy);
+}
+
+static void sparsity_grows_with_gamma(struct test *t)
+{
+    struct toy toy;
+    char path[512];
+    double support[3];
+    CHECK(t, toy_init(&toy));
+    const struct vks_subject subject = subject_of(t, &toy);
+    for (int i = 0; i < 3; i++) {
+        struct vks_train_params p = params_of("sparse", path);
+        p.gamma = 0.4 * i;
+        CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE);
+        struct vks_steering steering;
+        CHECK(t, vks_steering_load(&steering, test_log(t), path));
+        support[i] = vks_steering_support(&steering);
+        vks_steering_finish(&steering);
+    }
+    EXPECT(t, support[0] == 1 && support[1] < 1 && support[2] < support[1], "support %g, %g, %g", support[0],
+           support[1], support[2]);
+    toy_finish(&toy);
+}
+
+static void equal_laws_leave_the_maps_alone(struct test *t)
+{
+    struct toy toy;
+    char path[512];
+    CHECK(t, toy_init(&toy));
+    toy.same_sets = true;
+    struct vks_subject subject = subject_of(t, &toy);
+    struct vks_train_params p = params_of("control", path);
+    p.steps = 100;
+    p.batch = 16;
+    struct vks_train_progress last;
+    CHECK(t, vks_train(&subject, &p, &last) == VKS_TRAIN_DONE);
+    struct vks_steering steering;
+    CHECK(t, vks_steering_load(&steering, test_log(t), path));
+    double mean = 0;
+    for (uint32_t i = 0; i < steering.sites.channels; i++)
+        mean += (steering.w[i] - 1) / steering.sites.channels;
+    // 12 targets of so small a model leave some chance; the program's own control on the emoji model is stricter.
+    EXPECT(t, fabs(mean) < 0.1, "mean w - 1 = %g", mean);
+    vks_steering_finish(&steering);
+    toy_finish(&toy);
+}
+
+static void resumes_bit_for_bit(struct test *t)
+{
+    struct toy toy;
+    char whole[512], parts[512], state[600], whole_log[512], parts_log[512];
+    CHECK(t, toy_init(&toy));
+    const struct vks_subject subject = subject_of(t, &toy);
+    snprintf(whole_log, sizeof(whole_log), "%s/whole.jsonl", folder);
+    snprintf(parts_log, sizeof(parts_log), "%s/parts.jsonl", folder);
+    struct vks_train_params p = params_of("whole", whole);
+    p.log_path = whole_log;
+    CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE);
+    for (uint32_t stop = 1; stop < p.steps; stop += 7) {
+        struct losses losses = {.stop_at = stop};
+        struct vks_train_params q = params_of("parts", parts);
+        q.log_path = parts_log;
+        q.progress = watch;
+        q.progress_priv = &losses;
+        CHECK(t, vks_train(&subject, &q, NULL) == VKS_TRAIN_STOPPED);
+        CHECK(t, losses.seen == stop);
+        snprintf(state, sizeof(state), "%s.state", parts);
+        CHECK(t, vks_os_is_file(state));
+        losses.stop_at = 0;
+        q.resume = true;
+        q.micro_batch = 4;  // may change on the way: the bits do not
+        CHECK(t, vks_train(&subject, &q, NULL) == VKS_TRAIN_DONE);
+        CHECK(t, !vks_os_exists(state));
+        EXPECT(t, same_files(whole, parts), "stopped after step %u: other steering", stop);
+        EXPECT(t, same_files(whole_log, parts_log), "stopped after step %u: other log", stop);
+        vks_os_remove(NULL, parts);
+    }
+    toy_finish(&toy);
+}
+
+static void state_of_another_training_is_refused(struct test *t)
+{
+    struct toy toy;
+    char path[512];
+    CHECK(t, toy_init(&toy));
+    const struct vks_subject subject = subject_of(t, &toy);
+    struct losses losses = {.stop_at = 3};
+    struct vks_train_params p = params_of("other", path);
+    p.progress = watch;
+    p.progress_priv = &losses;
+    CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_STOPPED);
+    p.resume = true;
+    p.lr = 0.031;
+    CHECK_REFUSED(t, vks_train(&subject, &p, NULL) != VKS_TRAIN_FAILED, "belongs to another training");
+    toy_finish(&toy);
+}
+
+static void closed_forms_move_the_law(struct test *t)
+{
+    struct toy toy;
+    char path[512];
+    CHECK(t, toy_init(&toy));
+    const struct vks_subject subject = subject_of(t, &toy);
+    const enum vks_method methods[] = {VKS_METHOD_MEAN_ACT, VKS_METHOD_GAUSSIAN_ACT, VKS_METHOD_LINEAR_ACT,
+                                       VKS_METHOD_LINEAR_ACT_AT_ONCE};
+    struct vks_site_list sites = {0};
+    CHECK(t, vks_site_list_add(&sites, subject.log, "net.norm1", VKS_SITE_PIXELS, 12));
+    float *target = vks_collect(&subject, &sites, VKS_SET_TARGET, VKS_POOL_MEAN, 4, 0, NULL, NULL);
+    float *source = vks_collect(&subject, &sites, VKS_SET_SOURCE, VKS_POOL_MEAN, 4, 0, NULL, NULL);
+    double before[12], after[12];
+    CHECK(t, target && source && vks_wasserstein_host(source, SOURCES, target, TARGETS, 12, 2, before));
+    for (int m = 0; m < 4; m++) {
+        struct vks_train_params p = params_of("closed", path);
+        p.method = methods[m];
+        CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE);
+        struct vks_steering steering;
+        CHECK(t, vks_steering_load(&steering, subject.log, path));
+        const struct vks_steering *list[] = {&steering};
+        struct vks_attachment *attachment = vks_attachment_create(gpu, list, 1);
+        const float strengths[VKS_STEP_STRENGTHS] = {1};
+        float *moved = vks_collect(&subject, &sites, VKS_SET_SOURCE, VKS_POOL_MEAN, 5, 0, attachment, strengths);
+        float *off = vks_collect(&subject, &sites, VKS_SET_SOURCE, VKS_POOL_MEAN, 5, 0, attachment, NULL);
+        CHECK(t, moved && off && vks_wasserstein_host(moved, SOURCES, target, TARGETS, 12, 2, after));
+        double sum_before = 0, sum_after = 0;
+        for (int c = 0; c < 12; c++) {
+            sum_before += before[c];
+            sum_after += after[c];
+        }
+        EXPECT(t, sum_after < (m == 0 ? 0.7 : 0.4) * sum_before, "method %d: %g to %g", m, sum_before, sum_after);
+        EXPECT(t, memcmp(off, source, SOURCES * 12 * sizeof(float)) == 0, "method %d: strength 0 changes bits", m);
+        free(moved);
+        free(off);
+        vks_attachment_destroy(&attachment);
+        vks_steering_finish(&steering);
+    }
+    free(target);
+    free(source);
+    vks_site_list_finish(&sites);
+    toy_finish(&toy);
+}
+
+static void bad_parameters_are_refused(struct test *t)
+{
+    struct toy toy;
+    char path[512];
+    CHECK(t, toy_init(&toy));
+    const struct vks_subject subject = subject_of(t, &toy);
+    struct vks_train_params p = params_of("bad", path);
+    p.batch = 3;
+    CHECK_REFUSED(t, vks_train(&subject, &p, NULL) != VKS_TRAIN_FAILED, "at least 4");
+    p.batch = SOURCES + 1;
+    CHECK_REFUSED(t, vks_train(&subject, &p, NULL) != VKS_TRAIN_FAILED, "exceeds the 16 source prompts");
+    p.batch = 8;
+    p.micro_batch = 3;
+    CHECK_REFUSED(t, vks_train(&subject, &p, NULL) != VKS_TRAIN_FAILED, "does not divide");
+    p.micro_batch = 0;
+    p.sites = "net.nothing";
+    CHECK_REFUSED(t, vks_train(&subject, &p, NULL) != VKS_TRAIN_FAILED, "no site is called");
+    p.sites = "net.(norm";
+    CHECK_REFUSED(t, vks_train(&subject, &p, NULL) != VKS_TRAIN_FAILED, "not valid");
+    CHECK(t, !vks_os_exists(path));
+    toy_finish(&toy);
+}
+
+static void print_error(void *priv, enum vks_log_level level, const char *message)
+{
+    (void)priv;
+    (void)level;
+    fprintf(stderr, "%s\n", message);
+}
+
+int main(void)
+{
+    static const struct vks_log log = {.print = print_error, .level = VKS_LOG_WARN};
+    struct test t = {0};
+    gpu = vks_gpu_create(&(struct vks_gpu_params){.log = &log, .validate = true});
+    if (!gpu)
+        return 1;
+    const char *tmp = vks_os_env("TMPDIR");
+    snprintf(folder, sizeof(folder), "%s/vksteer-test-train", tmp ? tmp : "/tmp");
+    if (!vks_os_make_dirs(&log, folder))
+        return 1;
+    TEST(&t, same_bits);
+    TEST(&t, loss_falls);
+    TEST(&t, sparsity_grows_with_gamma);
+    TEST(&t, equal_laws_leave_the_maps_alone);
+    TEST(&t, resumes_bit_for_bit);
+    TEST(&t, state_of_another_training_is_refused);
+    TEST(&t, closed_forms_move_the_law);
+    TEST(&t, bad_parameters_are_refused);
+    if (vks_gpu_validation_messages(gpu)) {
+        printf("FAIL validation: %u messages\n", vks_gpu_validation_messages(gpu));
+        t.failed++;
+    }
+    vks_gpu_destroy(&gpu);
+    return test_summary(&t);
+}
