@@ -15,7 +15,8 @@ static bool read_blocks(const struct vks_log *log, const struct vks_json *json, 
         return false;
     const bool absent = !count && levels == 4;
     if (count != levels && !absent)
-        return vks_fail(log, "%s: %s lists %zu numbers for %u blocks: correct the file", json->path, key, count, levels);
+        return vks_fail(log, "%s: %s lists %zu numbers for %u blocks: correct the file", json->path, key, count,
+                        levels);
     for (uint32_t i = 0; i < levels; i++)
         blocks[i] = absent ? missing[i] : (uint32_t)numbers[i];
     return true;
@@ -48,8 +49,8 @@ static bool read_config(const struct vks_log *log, const struct vks_json *json,
     if (!vks_json_string(log, json, NULL, "_class_name", "AutoencoderTiny", &class))
         return false;
     if (strcmp(class, "AutoencoderTiny"))
-        return vks_fail(log, "%s: the autoencoder %.60s is not supported: put an AutoencoderTiny (TAESD) for this model "
-                        "in its place", json->path, class);
+        return vks_fail(log, "%s: the autoencoder %.60s is not supported: put an AutoencoderTiny (TAESD) for this "
+                        "model in its place", json->path, class);
     if (!vks_config_check(log, json, only) || !vks_config_width_or(log, json, "in_channels", 3, &config->in) ||
         !vks_config_width_or(log, json, "out_channels", 3, &config->out) ||
         !vks_config_width_or(log, json, "latent_channels", 4, &config->latents) ||
@@ -61,9 +62,9 @@ static bool read_config(const struct vks_log *log, const struct vks_json *json,
         !read_blocks(log, json, "num_encoder_blocks", config->encoder_levels, encoder, config->encoder_blocks) ||
         !read_blocks(log, json, "num_decoder_blocks", config->decoder_levels, decoder, config->decoder_blocks))
         return false;
-    if (config->upsampling > 16)
-        return vks_fail(log, "%s: upsampling_scaling_factor %u is beyond reason: correct the file", json->path,
-                        config->upsampling);
+    if (config->upsampling > 8 || vks_autoencoder_tiny_factor(config) > 128)
+        return vks_fail(log, "%s: upsampling_scaling_factor %u at %u levels is beyond reason: correct the file",
+                        json->path, config->upsampling, config->decoder_levels);
     config->scaling = (float)scaling;
     return true;
 }
@@ -144,8 +145,8 @@ vks_tensor *vks_autoencoder_tiny_decode(struct vks_graph *graph, struct vks_weig
             x = vks_upsample_nearest(graph, x, x->shape[1] * config->upsampling, x->shape[2] * config->upsampling);
             x = vks_build_site(&b, vks_path(&b, "layers.%u", n++), x);
         }
-        x = vks_build_conv_same(&b, vks_path(&b, "layers.%u", n++), x, last ? config->out : config->decoder_channels[i],
-                                3, last);
+        const uint32_t out = last ? config->out : config->decoder_channels[i];
+        x = vks_build_conv_same(&b, vks_path(&b, "layers.%u", n++), x, out, 3, last);
     }
     x = half_site(&b, component, "decoder.layers", x);
     return half_site(&b, component, "decoder", vks_scale(graph, x, 2, -1));  // [0, 1] to [-1, 1]

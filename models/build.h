@@ -1,9 +1,10 @@
-// PyTorch's modules as graph nodes: each call finds the module's parameters, adds its operator and publishes its site.
+// PyTorch's modules as graph nodes: each call finds the module's parameters, adds its operator and publishes its
+// site.
 //
-// A site is the output of a module that PyTorch calls exactly once in a forward pass and that returns a tensor, or item
-// i of a tuple (`name:i`). So: Dropout and Identity modules are sites (they are called, and cost nothing here); a
-// nonlinearity shared by several places is none; containers that are never called (ModuleList) and modules that return
-// a ModelOutput (the models themselves, CLIPEncoder) are none; a called Sequential is one.
+// A site is the output of a module that PyTorch calls exactly once in a forward pass and that returns a tensor, or
+// item i of a tuple (`name:i`). So: Dropout and Identity modules are sites (they are called, and cost nothing here);
+// a nonlinearity shared by several places is none; containers that are never called (ModuleList) and modules that
+// return a ModelOutput (the models themselves, CLIPEncoder) are none; a called Sequential is one.
 #ifndef VKS_MODELS_BUILD_H
 #define VKS_MODELS_BUILD_H
 
@@ -36,7 +37,8 @@ vks_tensor *vks_build_conv(struct vks_build *build, const char *path, vks_tensor
 // The same with stride 1 and the padding that keeps the size.
 vks_tensor *vks_build_conv_same(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out,
                                 uint32_t kernel, bool bias);
-vks_tensor *vks_build_group_norm(struct vks_build *build, const char *path, vks_tensor *x, uint32_t groups, float eps);
+vks_tensor *vks_build_group_norm(struct vks_build *build, const char *path, vks_tensor *x, uint32_t groups,
+                                 float eps);
 vks_tensor *vks_build_layer_norm(struct vks_build *build, const char *path, vks_tensor *x, float eps);
 // torch.nn.Embedding: ids (...) -> (..., out), a table of `rows` rows
 vks_tensor *vks_build_embedding(struct vks_build *build, const char *path, vks_tensor *ids, uint32_t rows,

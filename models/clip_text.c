@@ -89,7 +89,8 @@ static vks_tensor *attention(struct vks_build *b, const struct vks_clip_text_con
     return vks_build_site(b, vks_path(b, "%s:0", path), y);
 }
 
-static vks_tensor *layer(struct vks_build *b, const struct vks_clip_text_config *config, uint32_t index, vks_tensor *x)
+static vks_tensor *layer(struct vks_build *b, const struct vks_clip_text_config *config, uint32_t index,
+                         vks_tensor *x)
 {
     const char *path = vks_path(b, "encoder.layers.%u", index);
     const uint32_t outer = vks_build_segment(b);

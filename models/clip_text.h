@@ -1,9 +1,10 @@
 // CLIP's text encoder (CLIPTextModel, CLIPTextModelWithProjection of transformers).
 //
-// tokens + positions -> L x [x += attention(norm1(x)), x += mlp(norm2(x))], causal -> final norm. Radford et al. 2021.
-// Sites bear transformers 5's names: CLIPTextModel has no `text_model.` in them (`text_encoder.encoder.layers.0...`),
-// CLIPTextModelWithProjection has (`text_encoder_2.text_model.encoder.layers.0...`). Parameters are found with the
-// prefix and without, as both are in use.
+// tokens + positions -> L x [x += attention(norm1(x)), x += mlp(norm2(x))], causal -> final norm. Radford et al.
+// 2021. Sites bear transformers 5's names: CLIPTextModel has no `text_model.` in them
+// (`text_encoder.encoder.layers.0...`), CLIPTextModelWithProjection has
+// (`text_encoder_2.text_model.encoder.layers.0...`). Parameters are found with the prefix and without, as both are in
+// use.
 #ifndef VKS_MODELS_CLIP_TEXT_H
 #define VKS_MODELS_CLIP_TEXT_H
 

@@ -90,7 +90,8 @@ bool vks_config_levels(const struct vks_log *log, const struct vks_json *json, c
         scalar = true;
     }
     if (count != levels && !scalar)
-        return vks_fail(log, "%s: %s lists %zu numbers for %u blocks: correct the file", json->path, key, count, levels);
+        return vks_fail(log, "%s: %s lists %zu numbers for %u blocks: correct the file", json->path, key, count,
+                        levels);
     for (uint32_t i = 0; i < levels; i++)
         values[i] = (uint32_t)numbers[scalar ? 0 : i];
     return true;
@@ -114,6 +115,6 @@ bool vks_config_activation(const struct vks_log *log, const struct vks_json *jso
             *kind = known[i].kind;
             return true;
         }
-    return vks_fail(log, "%s: the activation %s = \"%.40s\" is not supported (silu, gelu, quick_gelu, gelu_new, relu): "
-                    "use another model of this class", json->path, key, name ? name : "");
+    return vks_fail(log, "%s: the activation %s = \"%.40s\" is not supported (silu, gelu, quick_gelu, gelu_new, "
+                    "relu): use another model of this class", json->path, key, name ? name : "");
 }

@@ -37,8 +37,8 @@ static bool need_type(struct vks_pipeline *p, const struct vks_json *index, cons
     for (size_t i = 0; supported[i]; i++)
         if (!strcmp(*type, supported[i]))
             return true;
-    return vks_fail(p->log, "%s: the class %.60s of %s is not supported: use a model with %s", index->path, *type, name,
-                    supported[0]);
+    return vks_fail(p->log, "%s: the class %.60s of %s is not supported: use a model with %s", index->path, *type,
+                    name, supported[0]);
 }
 
 static struct vks_pipeline_part *add_part(struct vks_pipeline *p, struct vks_gpu *gpu, const char *name,
@@ -74,8 +74,8 @@ static bool open_text(struct vks_pipeline *p, struct vks_gpu *gpu, const struct 
     if (!p->tokenizer[i])
         return false;
     if ((uint32_t)vks_clip_tokenizer_size(p->tokenizer[i]) > p->text[i].vocabulary)
-        return vks_fail(p->log, "%s: the tokenizer has %d tokens, %s only %u: the two are of different models", tokens,
-                        (int)vks_clip_tokenizer_size(p->tokenizer[i]), text_names[i], p->text[i].vocabulary);
+        return vks_fail(p->log, "%s: the tokenizer has %d tokens, %s only %u: the two are of different models",
+                        tokens, (int)vks_clip_tokenizer_size(p->tokenizer[i]), text_names[i], p->text[i].vocabulary);
     const size_t most = vks_clip_tokenizer_max_length(p->tokenizer[i]);
     const uint32_t length = most < p->text[i].length ? (uint32_t)most : p->text[i].length;
     p->text_length = i && p->text_length < length ? p->text_length : length;
@@ -104,16 +104,16 @@ static bool open_decoder(struct vks_pipeline *p, struct vks_gpu *gpu, const stru
     if (!type)
         return vks_fail(p->log, "%s: the part vae is missing: download the folder again", index->path);
     if (strcmp(type, "AutoencoderTiny")) {
-        vks_warn(p->log, "%s: %.60s is not supported, so pictures cannot be decoded: put an AutoencoderTiny (TAESD) for "
-                 "this model in vae and in model_index.json", folder, type);
+        vks_warn(p->log, "%s: %.60s is not supported, so pictures cannot be decoded: put an AutoencoderTiny (TAESD) "
+                 "for this model in vae and in model_index.json", folder, type);
         return read_foreign_factor(p, folder);
     }
     if (!vks_autoencoder_tiny_config_read(p->log, folder, &p->vae) ||
         !add_part(p, gpu, "vae", type, folder, "diffusion_pytorch_model"))
         return false;
     if (p->vae.latents != p->unet.out)
-        return vks_fail(p->log, "%s: latent_channels %u and the UNet's out_channels %u differ: the two are of different "
-                        "models", folder, p->vae.latents, p->unet.out);
+        return vks_fail(p->log, "%s: latent_channels %u and the UNet's out_channels %u differ: the two are of "
+                        "different models", folder, p->vae.latents, p->unet.out);
     p->factor = vks_autoencoder_tiny_factor(&p->vae);
     p->has_decoder = true;
     return true;
@@ -128,8 +128,8 @@ static bool open_unet(struct vks_pipeline *p, struct vks_gpu *gpu, const struct 
         !add_part(p, gpu, "unet", type, folder, "diffusion_pytorch_model"))
         return false;
     if (p->unet.in != p->unet.out)
-        return vks_fail(p->log, "%s: in_channels %u and out_channels %u differ (an inpainting or editing model): use a "
-                        "text-to-image model", folder, p->unet.in, p->unet.out);
+        return vks_fail(p->log, "%s: in_channels %u and out_channels %u differ (an inpainting or editing model): use "
+                        "a text-to-image model", folder, p->unet.in, p->unet.out);
     const uint32_t width = p->xl ? p->text[0].width + p->text[1].width : p->text[0].width;
     if (p->unet.context[0] != width)
         return vks_fail(p->log, "%s: cross_attention_dim %u does not fit the text's %u channels: the two are of "
@@ -248,9 +248,11 @@ bool vks_pipeline_unet_build(struct vks_pipeline *p, struct vks_graph *graph, co
     unet->width = sample->shape[2] * p->factor;
     unet->time = vks_graph_input(graph, "time", VKS_F32, 2, (uint32_t[]){batch, p->unet.channels[0]}, false);
     if (p->unet.condition)
-        unet->condition = vks_graph_input(graph, "guidance", VKS_F32, 2, (uint32_t[]){batch, p->unet.condition}, false);
+        unet->condition = vks_graph_input(graph, "guidance", VKS_F32, 2, (uint32_t[]){batch, p->unet.condition},
+                                          false);
     if (p->unet.added)
-        unet->time_ids = vks_graph_input(graph, "sizes", VKS_F32, 3, (uint32_t[]){batch, 6, p->unet.added_time}, false);
+        unet->time_ids = vks_graph_input(graph, "sizes", VKS_F32, 3, (uint32_t[]){batch, 6, p->unet.added_time},
+                                         false);
     const struct vks_unet_inputs inputs = {
         .component = "unet",
         .sample = step->input_scale == 1 ? sample : vks_scale(graph, sample, (float)step->input_scale, 0),

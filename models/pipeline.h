@@ -1,6 +1,7 @@
 // A diffusers folder (model_index.json): its parts, and the graphs they make.
 //
-// Graphs: every call adds to the graph it is given, so text encoder, UNet, step and decoder may be one graph or several.
+// Graphs: every call adds to the graph it is given, so text encoder, UNet, step and decoder may be one graph or
+// several.
 //
 //     struct vks_pipeline *p = vks_pipeline_open(log, gpu, "folder");
 //     vks_pipeline_text_build(p, &graph, batch, &text);                  // ids -> text.context

@@ -54,7 +54,8 @@ static bool read_config(const struct vks_log *log, const struct vks_json *json, 
     config->steps_offset = (uint32_t)offset;
     config->original_steps = (uint32_t)original;
     if (lcm && original > train)
-        return vks_fail(log, "%s: original_inference_steps is above num_train_timesteps: correct the file", json->path);
+        return vks_fail(log, "%s: original_inference_steps is above num_train_timesteps: correct the file",
+                        json->path);
     return true;
 }
 
@@ -135,7 +136,8 @@ static void euler(const struct vks_scheduler_config *config, const double bar[],
         const double sigma = sigma_at(config, bar, step->timestep), square = sigma * sigma + 1;
         double next = config->last_sigma_min ? sqrt((1 - bar[0]) / bar[0]) : 0;
         if (i + 1 < schedule->count)
-            next = sigma_at(config, bar, timesteps ? timesteps[i + 1] : euler_timestep(config, schedule->count, i + 1));
+            next = sigma_at(config, bar,
+                            timesteps ? timesteps[i + 1] : euler_timestep(config, schedule->count, i + 1));
         largest = sigma > largest ? sigma : largest;
         step->input_scale = 1 / sqrt(square);
         step->x0_sample = config->prediction == VKS_PREDICT_EPSILON ? 1

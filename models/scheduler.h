@@ -63,8 +63,8 @@ struct vks_schedule {
     struct vks_scheduler_step *steps;
 };
 
-// The schedule of `count` steps; with `timesteps` (falling integers) those in place of the spacing's own (DMD2 starts at
-// 399). False after one message. Free with vks_schedule_finish.
+// The schedule of `count` steps; with `timesteps` (falling integers) those in place of the spacing's own (DMD2 starts
+// at 399). False after one message. Free with vks_schedule_finish.
 bool vks_schedule_init(const struct vks_log *log, const struct vks_scheduler_config *config, uint32_t count,
                        const uint32_t timesteps[], struct vks_schedule *schedule);
 void vks_schedule_finish(struct vks_schedule *schedule);

@@ -2,6 +2,7 @@
 
 #include "models/build.h"
 
+#define MAX_SIDE 4096  // latents
 #define MAX_SKIPS (VKS_MAX_LEVELS * 66 + 1)
 
 // What the blocks share.
@@ -202,8 +203,8 @@ static vks_tensor *added_embedding(struct net *net)
         ids = vks_reshape(b->graph, ids, 2, (uint32_t[]){ids->shape[0], ids->shape[1] * ids->shape[2]});
     vks_tensor *x = vks_concat(b->graph, text, ids);
     if (x && vks_tensor_channels(x) != config->added)
-        return vks_graph_fail(b->graph, "%s does not fit projection_class_embeddings_input_dim = %u: text encoder and "
-                              "UNet are of different models", vks_tensor_text(b->graph, x), config->added);
+        return vks_graph_fail(b->graph, "%s does not fit projection_class_embeddings_input_dim = %u: text encoder "
+                              "and UNet are of different models", vks_tensor_text(b->graph, x), config->added);
     return embedding(net, "add_embedding", x, VKS_SILU);
 }
 
@@ -229,10 +230,14 @@ static bool check_inputs(struct vks_graph *graph, const struct vks_unet_config *
     if (sample->rank != 4 || vks_tensor_channels(sample) != config->in)
         vks_graph_fail(graph, "%s: the latents %s do not fit in_channels = %u", inputs->component,
                        vks_tensor_text(graph, sample), config->in);
+    else if (sample->shape[1] > MAX_SIDE || sample->shape[2] > MAX_SIDE)
+        vks_graph_fail(graph, "%s: latents of %u x %u are too large: choose a smaller picture", inputs->component,
+                       sample->shape[2], sample->shape[1]);
     for (uint32_t i = 0; i < config->levels; i++)
         if (vks_tensor_channels(context) != config->context[i])
-            vks_graph_fail(graph, "%s: the text %s does not fit cross_attention_dim = %u: text encoder and UNet are of "
-                           "different models", inputs->component, vks_tensor_text(graph, context), config->context[i]);
+            vks_graph_fail(graph, "%s: the text %s does not fit cross_attention_dim = %u: text encoder and UNet are "
+                           "of different models", inputs->component, vks_tensor_text(graph, context),
+                           config->context[i]);
     if (time->rank != 2 || time->shape[0] != sample->shape[0] || time->shape[1] != config->channels[0])
         vks_graph_fail(graph, "%s: the time table %s should be (%u, %u)", inputs->component,
                        vks_tensor_text(graph, time), sample->shape[0], config->channels[0]);

@@ -37,12 +37,13 @@ static bool read_blocks(const struct vks_log *log, const struct vks_json *json, 
         !vks_json_strings(log, json, NULL, key, names, VKS_MAX_LEVELS, &count))
         return false;
     if (count != levels)
-        return vks_fail(log, "%s: %s lists %zu blocks, block_out_channels %u: correct the file", json->path, key, count,
-                        levels);
+        return vks_fail(log, "%s: %s lists %zu blocks, block_out_channels %u: correct the file", json->path, key,
+                        count, levels);
     for (uint32_t i = 0; i < levels; i++) {
         cross[i] = !strcmp(names[i], crossed);
         if (!cross[i] && strcmp(names[i], plain))
-            return vks_fail(log, "%s: the block %.60s in %s is not supported (%s, %s): use another model of this class",
+            return vks_fail(log, "%s: the block %.60s in %s is not supported (%s, %s): use another model of this "
+                            "class",
                             json->path, names[i], key, plain, crossed);
     }
     return true;
@@ -53,7 +54,8 @@ static bool read_levels(const struct vks_log *log, const struct vks_json *json, 
     int64_t channels[VKS_MAX_LEVELS];
     size_t count;
     if (!vks_json_require(log, json, NULL, "block_out_channels") ||
-        !vks_json_ints(log, json, NULL, "block_out_channels", 1, VKS_MAX_WIDTH, channels, VKS_MAX_LEVELS, &count, NULL))
+        !vks_json_ints(log, json, NULL, "block_out_channels", 1, VKS_MAX_WIDTH, channels, VKS_MAX_LEVELS, &count,
+                       NULL))
         return false;
     if (!count)
         return vks_fail(log, "%s: block_out_channels is empty: correct the file", json->path);
@@ -77,7 +79,7 @@ static bool read_scalars(const struct vks_log *log, const struct vks_json *json,
     // sample_size may be one number or two; it is advice, not structure.
     int64_t sizes[2];
     size_t count;
-    if (!vks_json_ints(log, json, NULL, "sample_size", 1, VKS_MAX_WIDTH, sizes, 2, &count, NULL))
+    if (!vks_json_ints(log, json, NULL, "sample_size", 1, 4096, sizes, 2, &count, NULL))
         return false;
     sample = count ? sizes[0] : 0;
     if (!vks_config_width_or(log, json, "in_channels", 4, &config->in) ||
@@ -135,6 +137,9 @@ static bool check_shapes(const struct vks_log *log, const struct vks_json *json,
             return vks_fail(log, "%s: %u layers of %u transformer blocks are beyond reason: correct the file",
                             json->path, config->layers[i], config->transformers[i]);
     }
+    if (config->channels[0] / 2 <= config->frequency_shift || (config->condition && config->condition < 4))
+        return vks_fail(log, "%s: %u channels are too few for the sinusoids of the time: correct the file", json->path,
+                        config->condition ? config->condition : config->channels[0]);
     if (!(config->conv_in_kernel & 1) || !(config->conv_out_kernel & 1) || config->conv_in_kernel > 15 ||
         config->conv_out_kernel > 15)
         return vks_fail(log, "%s: conv_in_kernel and conv_out_kernel must be odd and at most 15: correct the file",
@@ -161,8 +166,8 @@ bool vks_unet_config_read(const struct vks_log *log, const char *folder, struct 
     return done;
 }
 
-// Vaswani et al. 2017 as diffusers writes it: frequencies 10000^(-i / (half - shift)), sines and cosines side by side,
-// a zero at the end of an odd width.
+// Vaswani et al. 2017 as diffusers writes it: frequencies 10000^(-i / (half - shift)), sines and cosines side by
+// side, a zero at the end of an odd width.
 static void sinusoid(double x, uint32_t width, double shift, bool flip, float out[])
 {
     const uint32_t half = width / 2;

@@ -185,7 +185,8 @@ static void channels_last(unsigned char *out, const unsigned char *in, const uin
 static bool upload(struct vks_weights *weights, const struct vks_st_tensor *tensor, struct entry *entry)
 {
     const bool widen = entry->layout == VKS_WEIGHT_VECTOR && tensor->dtype != VKS_ST_F32;
-    const bool turn = entry->layout == VKS_WEIGHT_CONV && tensor->rank == 4 && tensor->shape[2] * tensor->shape[3] > 1;
+    const bool turn = entry->layout == VKS_WEIGHT_CONV && tensor->rank == 4 &&
+                      tensor->shape[2] * tensor->shape[3] > 1;
     const void *data = tensor->data;
     unsigned char *copy = NULL;
     entry->dtype = widen ? VKS_F32 : (enum vks_dtype)tensor->dtype;
@@ -237,8 +238,8 @@ static const char *shape_text(struct vks_graph *graph, int rank, const uint64_t 
     return copy ? copy : "";
 }
 
-static struct vks_tensor *state_of(struct vks_graph *graph, const struct entry *entry, const char *name, uint32_t rank,
-                                   const uint32_t shape[])
+static struct vks_tensor *state_of(struct vks_graph *graph, const struct entry *entry, const char *name,
+                                   uint32_t rank, const uint32_t shape[])
 {
     return vks_graph_state(graph, name, entry->dtype, rank, shape, entry->storage,
                            entry->offset / vks_dtype_size(entry->dtype));
@@ -252,8 +253,8 @@ struct vks_tensor *vks_weights_get(struct vks_weights *weights, struct vks_graph
     const char *path = weights->file->path;
     const struct vks_st_tensor *tensor = vks_safetensors_find(weights->file, name);
     if (!tensor)
-        return vks_graph_fail(graph, "%s: the tensor %s is missing: config.json describes another model; download the "
-                              "folder again", path, name);
+        return vks_graph_fail(graph, "%s: the tensor %s is missing: config.json describes another model; download "
+                              "the folder again", path, name);
     uint64_t want[4];
     int want_rank;
     if (!shape_fits(tensor, layout, rank, shape, want, &want_rank))

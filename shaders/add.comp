@@ -4,12 +4,13 @@
 //     dx = dy;  dz = dy, or its sum over the rows that z's row served (reduce_rows.comp)
 //
 // Row r of x meets row (r / row_divide) % row_modulo of z: (C) is modulo 1; (B, C) divides by the rows of a sample;
-// (T, C) is modulo T.
+// (T, C) is modulo T. So z is read either over and over from its start, or a row of it for as long as a sample lasts.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/index.glsl"
 
-layout(constant_id = 1) const uint REPEATED = 0;
+layout(constant_id = 1) const uint FORM = 0;  // 0: z is as long as x, 1: row_divide = 1, 2: row_divide > 1
 
 VKS_BUF(0, float, y);
 VKS_BUF(1, float, x);
@@ -19,15 +20,21 @@ VKS_PUSH(3, add);
 void main()
 {
     const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + gl_LocalInvocationID.x;
+    // FORM 1: column of z as one long row. FORM 2: row of z and place among the values of x that meet it.
+    const uint period = p.cols * (FORM == 1 ? p.row_modulo : p.row_divide);
+    uvec2 at = uvec2(0), column = uvec2(0);
+    if (FORM != 0)
+        at = vks_divide(p.first_row * p.cols + base, period);
+    if (FORM == 2)
+        column = vks_divide(base, p.cols);
     for (uint e = 0; e < VKS_ELEMENTS; e++) {
         const uint i = base + e * gl_WorkGroupSize.x;
-        if (i < p.count) {
-            uint j = i;
-            if (REPEATED != 0) {
-                const uint r = i / p.cols;
-                j = ((p.first_row + r) / p.row_divide % p.row_modulo - p.first_z_row) * p.cols + (i - r * p.cols);
-            }
-            y[off[0] + i] = x[off[1] + i] + z[off[2] + j];
-        }
+        const uint j = FORM == 0 ? i : FORM == 1 ? at.y : at.x * p.cols + column.y;
+        if (i < p.count)
+            y[off[0] + i] = x[off[1] + i] + z[off[2] + j - p.first_z_row * p.cols];
+        if (FORM != 0)
+            at = vks_advance(at, gl_WorkGroupSize.x, period);
+        if (FORM == 2)
+            column = vks_advance(column, gl_WorkGroupSize.x, p.cols);
     }
 }

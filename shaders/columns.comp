@@ -10,22 +10,31 @@
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/index.glsl"
 
 VKS_BUF(0, float, y);
 VKS_BUF(1, float, a);
 VKS_BUF(2, float, b);
 VKS_PUSH(3, columns);
 
-void main()
+void visit(uint i, uint r, uint c)
 {
-    const uint i = vks_item();
-    if (i >= p.rows * p.cols)
-        return;
-    const uint r = i / p.cols, c = i - r * p.cols;
     float v = 0.0;
     if (c >= p.first && c < p.first + p.a_cols)
         v = a[off[1] + r * p.a_stride + c - p.first + p.a_first];
     else if (p.with_b != 0)
         v = b[off[2] + r * (p.cols - p.a_cols) + c - p.a_cols];
     y[off[0] + i] = v;
+}
+
+void main()
+{
+    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + gl_LocalInvocationID.x;
+    uvec2 at = vks_divide(base, p.cols);
+    for (uint e = 0; e < VKS_ELEMENTS; e++) {
+        const uint i = base + e * gl_WorkGroupSize.x;
+        if (i < p.rows * p.cols)
+            visit(i, at.x, at.y);
+        at = vks_advance(at, gl_WorkGroupSize.x, p.cols);
+    }
 }

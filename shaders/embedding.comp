@@ -7,6 +7,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/index.glsl"
 #include "include/half.glsl"
 
 layout(constant_id = 1) const uint DTYPE = 0;
@@ -21,9 +22,10 @@ void main()
     const uint i = vks_item();
     if (i >= p.count * p.cols)
         return;
-    const uint n = i / p.cols, id = uint(ids[off[1] + n]);
+    const uvec2 item = vks_divide(i, p.cols);
+    const uint id = uint(ids[off[1] + item.x]);
     if (id >= p.row_first && id - p.row_first < p.row_count) {
-        const uint e = off[2] + (id - p.row_first) * p.cols + i - n * p.cols;
+        const uint e = off[2] + (id - p.row_first) * p.cols + item.y;
         y[off[0] + i] = vks_element(DTYPE, e, table[vks_word_of(DTYPE, e)]);
     } else if (p.row_first == 0 && id >= p.rows) {
         y[off[0] + i] = 0.0;

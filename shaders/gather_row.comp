@@ -7,6 +7,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/index.glsl"
 
 layout(constant_id = 1) const uint BACKWARD = 0;
 
@@ -20,13 +21,15 @@ void main()
     const uint i = vks_item(), rows = p.row_end - p.row_first;
     if (i >= p.samples * p.cols * (BACKWARD == 0 ? 1 : rows))
         return;
-    const uint c = i % p.cols;
+    const uvec2 item = vks_divide(i, p.cols);
+    const uint c = item.y;
     if (BACKWARD == 0) {
-        const uint b = i / p.cols, t = uint(clamp(index[off[2] + b], 0, int(p.rows) - 1));
+        const uint b = item.x, t = uint(clamp(index[off[2] + b], 0, int(p.rows) - 1));
         if (t >= p.row_first && t < p.row_end)
             y[off[0] + i] = x[off[1] + (b * p.rows + t - p.row_first) * p.cols + c];
     } else {
-        const uint row = i / p.cols, b = row / rows, t = row - b * rows + p.row_first;
+        const uvec2 row = vks_divide(item.x, rows);
+        const uint b = row.x, t = row.y + p.row_first;
         const bool hit = t == uint(clamp(index[off[2] + b], 0, int(p.rows) - 1));
         y[off[0] + i] = hit ? x[off[1] + b * p.cols + c] : 0.0;
     }

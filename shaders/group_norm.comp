@@ -9,6 +9,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/index.glsl"
 
 layout(constant_id = 1) const uint BACKWARD = 0;
 
@@ -27,8 +28,9 @@ void main()
     const uint i = vks_item();
     if (i >= p.samples * blocks * cols)
         return;
-    const uint c = i % cols, block = i / cols % blocks, sample_ = i / (cols * blocks);
-    const uint pair = 2 * (sample_ * p.groups + c / p.width);
+    const uvec2 item = vks_divide(i, cols), place = vks_divide(item.x, blocks);
+    const uint c = item.y, block = place.y, sample_ = place.x;
+    const uint pair = 2 * (sample_ * p.groups + vks_divide(c, p.width).x);
     const float mean = stats[off[2] + pair], rstd = stats[off[2] + pair + 1];
     const float gain = (p.flags & 1u) != 0 ? weight[off[3] + c] : 1.0;
     const uint begin = block * VKS_NORM_ROWS, end = min(begin + VKS_NORM_ROWS, rows);

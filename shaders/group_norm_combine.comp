@@ -8,6 +8,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/index.glsl"
 
 layout(constant_id = 1) const uint BACKWARD = 0;
 
@@ -20,7 +21,8 @@ void main()
     const uint i = vks_item();
     if (i >= p.samples * p.groups)
         return;
-    uint at = off[1] + 3 * (i / p.groups * p.chunk_count * p.groups + i % p.groups);
+    const uvec2 item = vks_divide(i, p.groups);
+    uint at = off[1] + 3 * (item.x * p.chunk_count * p.groups + item.y);
     if (BACKWARD != 0) {
         float s1 = 0.0, s2 = 0.0;
         for (uint k = 0; k < p.chunk_count; k++, at += 3 * p.groups) {

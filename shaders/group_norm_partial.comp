@@ -11,6 +11,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/index.glsl"
 
 layout(constant_id = 1) const uint BACKWARD = 0;
 
@@ -82,8 +83,8 @@ void main()
     const uint i = vks_item();
     if (i >= p.samples * p.chunk_count * p.groups)
         return;
-    const uint group = i % p.groups, chunk_of_slice = i / p.groups % p.chunk_count;
-    const uint sample_ = i / (p.groups * p.chunk_count), chunk = p.chunk_first + chunk_of_slice;
+    const uvec2 item = vks_divide(i, p.groups), place = vks_divide(item.x, p.chunk_count);
+    const uint group = item.y, sample_ = place.x, chunk = p.chunk_first + place.y;
     const uint begin = max(chunk * p.chunk_rows, p.row_first), end = min((chunk + 1) * p.chunk_rows, p.row_end);
     const uint at = ((sample_ * p.rows + begin - p.row_first) * p.groups + group) * p.width;
     const uint pair = 2 * (sample_ * p.groups + group);

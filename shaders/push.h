@@ -13,7 +13,7 @@ typedef uint32_t vks_uint;
 
 #define VKS_GROUPS_X 32768u  // workgroups along x before y counts on
 #define VKS_NORM_ROWS 8u     // rows that an invocation of group_norm.comp visits
-#define VKS_ELEMENTS 4u      // elements that an invocation of an elementwise kernel visits, a workgroup apart
+#define VKS_ELEMENTS 8u      // elements that an invocation of an elementwise kernel visits, a workgroup apart
 
 // Words of the step buffer: all that changes from one submission of a recorded graph to the next.
 #define VKS_STEP_ROWS 0u          // valid leading rows of tensors with a dynamic length
@@ -133,7 +133,7 @@ struct vks_push_matmul {  // C[i, j] += A[i, k] (alpha B[k, j]); strides in elem
     uint inner;           // matrices of the inner batch level: z = outer * inner + inner index
     uint a0, a1, b0, b1, c0, c1;  // elements from matrix to matrix, outer and inner level
     float alpha;
-    uint flags;           // 1: start from C, 2: start from bias
+    uint flags;           // 1: start from the bias
 };
 
 struct vks_push_flat {    // elementwise kernels
@@ -173,6 +173,14 @@ struct vks_push_embedding {
 struct vks_push_gather_row {
     uint samples, rows, cols;
     uint row_first, row_end;
+};
+
+struct vks_push_attention {  // see attention_softmax.comp
+    uint rows, cols, row_first;
+    uint per_sample, queries;   // rows of a sample, and of one of its heads
+    uint query_first;           // number of row 0's query
+    uint sample_first;          // sample of the chunk whose mask is bound first
+    uint flags;                 // 1: there is a mask, 2: causal
 };
 
 struct vks_push_layer_norm {

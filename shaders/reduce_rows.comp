@@ -7,6 +7,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/index.glsl"
 
 VKS_BUF(0, float, y);
 VKS_BUF(1, float, x);
@@ -17,7 +18,8 @@ void main()
     const uint i = vks_item();
     if (i >= p.outputs * p.cols)
         return;
-    const uint o = i / p.cols, c = i - o * p.cols;
+    const uvec2 item = vks_divide(i, p.cols);
+    const uint o = item.x, c = item.y;
     float sum = p.accumulate != 0 ? y[off[0] + i] : 0.0;
     uint at = off[1] + o * p.out_stride * p.cols + c;
     for (uint r = 0; r < p.count; r++, at += p.row_stride * p.cols)

@@ -4,10 +4,12 @@
 //     dx[u, v] = sum of dy[i, j] over the pixels that read (u, v), row by row:
 //                ceil(u height / h) <= i < ceil((u + 1) height / h), and so for j
 //
-// x (B, h, w, C), y (B, height, width, C), cut into lines: line l of y is line i = l % height of sample l / height.
+// x (B, h, w, C), y (B, height, width, C), cut into lines: line l of y is line l % height of sample l / height.
+// One invocation a channel of a line walks along it, so that no pixel costs a division.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/index.glsl"
 
 layout(constant_id = 1) const uint BACKWARD = 0;
 
@@ -15,27 +17,41 @@ VKS_BUF(0, float, y);       // y, or dx
 VKS_BUF(1, float, x);       // x, or dy
 VKS_PUSH(2, upsample);
 
-uint begin_of(uint u, uint large, uint small)
+void forward(uint line, uint to, uint c)
 {
-    return (u * large + small - 1) / small;
+    const uvec2 at = vks_divide(line, p.height);
+    const uint source = at.x * p.h + at.y * p.h / p.height - p.other_line;
+    uint from = off[1] + source * p.w * p.cols + c, v = 0;
+    for (uint j = 0; j < p.width; j++) {
+        for (; (v + 1) * p.width <= j * p.w; v++)
+            from += p.cols;
+        y[to + j * p.cols] = x[from];
+    }
+}
+
+void backward(uint line, uint to, uint c)
+{
+    const uvec2 at = vks_divide(line, p.h);
+    const uint begin = (at.y * p.height + p.h - 1) / p.h, end = ((at.y + 1) * p.height + p.h - 1) / p.h;
+    const uint from = off[1] + (at.x * p.height - p.other_line) * p.width * p.cols + c;
+    uint first = 0, next = 0;
+    for (uint v = 0; v < p.w; v++, first = next) {
+        float sum = 0.0;
+        for (uint i = begin; i < end; i++)
+            for (next = first; next * p.w < (v + 1) * p.width; next++)
+                sum += x[from + (i * p.width + next) * p.cols];
+        y[to + v * p.cols] = sum;
+    }
 }
 
 void main()
 {
-    const uint item = vks_item(), columns = BACKWARD == 0 ? p.width : p.w;
-    if (item >= p.lines * columns * p.cols)
+    const uint item = vks_item();
+    if (item >= p.lines * p.cols)
         return;
-    const uint c = item % p.cols, column = item / p.cols % columns, line = p.line + item / (p.cols * columns);
-    if (BACKWARD == 0) {
-        const uint source = line / p.height * p.h + line % p.height * p.h / p.height - p.other_line;
-        y[off[0] + item] = x[off[1] + (source * p.w + column * p.w / p.width) * p.cols + c];
-        return;
-    }
-    const uint u = line % p.h, base = line / p.h * p.height - p.other_line;
-    const uint i_end = begin_of(u + 1, p.height, p.h), j_end = begin_of(column + 1, p.width, p.w);
-    float sum = 0.0;
-    for (uint i = begin_of(u, p.height, p.h); i < i_end; i++)
-        for (uint j = begin_of(column, p.width, p.w); j < j_end; j++)
-            sum += x[off[1] + ((base + i) * p.width + j) * p.cols + c];
-    y[off[0] + item] = sum;
+    const uvec2 at = vks_divide(item, p.cols);
+    if (BACKWARD == 0)
+        forward(p.line + at.x, off[0] + at.x * p.width * p.cols + at.y, at.y);
+    else
+        backward(p.line + at.x, off[0] + at.x * p.w * p.cols + at.y, at.y);
 }

@@ -53,7 +53,7 @@ static size_t restore_nul(char *text)
 {
     size_t size = strlen(text), at = 0;
     for (size_t i = 0; i < size; i++) {
-        if (!memcmp(text + i, "\xee\x83\xbf", 3)) {
+        if (!strncmp(text + i, "\xee\x83\xbf", 3)) {
             text[at++] = 0;
             i += 2;
         } else {

@@ -106,7 +106,8 @@ static bool feed(void *priv, struct vks_exec *exec, const void *inputs, const st
     const struct vks_api_subject *s = priv;
     const struct inputs *in = inputs;
     return feed_noise(s, exec, in, samples, count) && feed_text(s, exec, in, samples, count) &&
-           vks_pipeline_unet_feed(s->model->pipeline, exec, &in->unet, &s->schedule.steps[0], 1);
+           vks_pipeline_unet_feed(s->model->pipeline, exec, &in->unet, &s->schedule.steps[0],
+                                  s->model->apply_cfg);
 }
 
 // Whether an expression names a site of a text encoder.

@@ -89,7 +89,7 @@ void vks_dynamic_groups(const struct vks_groups *groups, uint32_t rows, uint32_t
     const struct vks_groups now = vks_groups_1d(valid * groups->per_row, groups->per_group);
     xyz[0] = now.x;
     xyz[1] = now.y;
-    xyz[2] = 1;
+    xyz[2] = groups->z;  // columns: not counted by the step buffer
 }
 
 static bool add_dynamic(struct vks_recorder *recorder, const struct vks_dispatch *dispatch,

@@ -27,7 +27,7 @@ struct vks_operand {
 };
 
 // How many workgroups. Static: x, y, z as they are. Dynamic (per_row > 0): work items follow the valid rows
-// [row_first, row_first + row_count) of step[VKS_STEP_ROWS], x = ceil(rows * per_row / per_group).
+// [row_first, row_first + row_count) of step[VKS_STEP_ROWS], x = ceil(rows * per_row / per_group); z stays.
 struct vks_groups {
     uint32_t x, y, z;
     uint32_t row_first, row_count, per_row, per_group;

@@ -41,12 +41,23 @@ struct vks_matmul {
 // False: out of memory, or a single row cannot be bound (logged).
 bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *matmul);
 
-// Which kernel a product runs on: a pure function of limits and shape.
+// Which kernel a product of m rows runs on: a pure function of limits and shape.
 enum vks_matmul_variant {
-    VKS_MATMUL_PLAIN,   // any device
-    VKS_MATMUL_CPU,     // drivers that run on a CPU
-    VKS_MATMUL_TILE,    // shared-memory tile for graphics cards
+    VKS_MATMUL_PLAIN,     // any device
+    VKS_MATMUL_TILE,      // shared-memory tile for graphics cards
+    VKS_MATMUL_CPU4,      // drivers that run on a CPU, by subgroup size
+    VKS_MATMUL_CPU8,
+    VKS_MATMUL_CPU8_FEW,  // at most 16 rows
 };
-enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m, uint32_t n, uint32_t k);
+enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m);
+
+struct vks_matmul_kernel {
+    enum vks_kernel matmul, conv2d;
+    uint32_t rows, cols;  // of C that a workgroup makes
+};
+const struct vks_matmul_kernel *vks_matmul_kernel(enum vks_matmul_variant variant);
+
+// True when 16-byte loads of the matrix's rows are aligned.
+bool vks_matmul_aligned(const struct vks_matrix *matrix);
 
 #endif

@@ -102,7 +102,7 @@ static bool emit_geglu(struct vks_emitter *emitter, const struct vks_node *node)
         };
         const struct vks_push_rows push = {(uint32_t)n, cols};
         if (!vks_emit_special(emitter, VKS_K_geglu, &backward, 1, operands, 3, &push, sizeof(push),
-                              vks_groups_rows(x, row, n, cols, VKS_GROUP)))
+                              vks_groups_rows(x, row, n, cols, VKS_GROUP * VKS_ELEMENTS)))
             return false;
     }
     return true;
@@ -222,11 +222,11 @@ struct add {
 
 static bool emit_add(struct vks_emitter *emitter, const struct vks_node *node)
 {
-    const uint32_t repeated = 0;
+    const uint32_t form = 0;
     struct vks_operand operands[] = {vks_write(node->outputs[0], 0, 0), vks_read(node->inputs[0], 0, 0),
                                      vks_read(node->inputs[1], 0, 0)};
     struct vks_push_add push = {0};
-    return vks_emit_flat(emitter, VKS_K_add, &repeated, 1, operands, 3, &push, sizeof(push));
+    return vks_emit_flat(emitter, VKS_K_add, &form, 1, operands, 3, &push, sizeof(push));
 }
 
 static bool infer_add_rows(struct vks_graph *graph, struct vks_node *node)
@@ -242,7 +242,7 @@ static bool emit_add_rows(struct vks_emitter *emitter, const struct vks_node *no
     const uint64_t cols = vks_tensor_channels(x), rows = vks_tensor_rows(x);
     const uint64_t most = vks_rows_per_slice(emitter, rows, 4 * cols);
     const bool z_fits = 4 * vks_tensor_elements(z) <= emitter->limits.max_range;
-    const uint32_t repeated = 1;
+    const uint32_t form = attrs->row_divide == 1 ? 1 : 2;
     if (most == 0)
         return vks_fail_row(emitter, x);
     for (uint64_t row = 0, n; row < rows; row += n) {
@@ -263,7 +263,7 @@ static bool emit_add_rows(struct vks_emitter *emitter, const struct vks_node *no
             (uint32_t)(n * cols), (uint32_t)cols,    (uint32_t)row,
             (uint32_t)z_first,    attrs->row_divide, attrs->row_modulo,
         };
-        if (!vks_emit_special(emitter, VKS_K_add, &repeated, 1, operands, 3, &push, sizeof(push),
+        if (!vks_emit_special(emitter, VKS_K_add, &form, 1, operands, 3, &push, sizeof(push),
                               vks_groups_rows(x, row, n, cols, VKS_GROUP * VKS_ELEMENTS)))
             return false;
     }

@@ -48,7 +48,7 @@ static bool emit_columns(struct vks_emitter *emitter, const struct vks_node *nod
             .with_b = b != NULL,
         };
         if (!vks_emit(emitter, VKS_K_columns, operands, 3, &push, sizeof(push),
-                      vks_groups_rows(y, row, n, cols, VKS_GROUP)))
+                      vks_groups_rows(y, row, n, cols, VKS_GROUP * VKS_ELEMENTS)))
             return false;
     }
     return true;
@@ -192,7 +192,7 @@ static bool emit_upsample(struct vks_emitter *emitter, const struct vks_node *no
             .cols = s->cols,
         };
         if (!vks_emit_special(emitter, VKS_K_upsample, &backward, 1, operands, 2, &push, sizeof(push),
-                              vks_groups_1d(n * width, VKS_GROUP)))
+                              vks_groups_1d(n * s->cols, VKS_GROUP)))
             return false;
     }
     return true;

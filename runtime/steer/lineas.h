@@ -18,6 +18,7 @@ bool vks_lineas_step(struct vks_lineas *lineas, uint32_t step, double *value);
 
 // Everything that training changes: w and b (2 D), first and second moments (2 D each; SGD has none but keeps zeros).
 #define VKS_LINEAS_ARRAYS 3
+#define VKS_LINEAS_GRADIENT 3  // of the last step, for vks_lineas_get
 uint64_t vks_lineas_size(const struct vks_lineas *lineas);  // floats of one array: 2 D
 bool vks_lineas_get(struct vks_lineas *lineas, uint32_t array, float *out);
 bool vks_lineas_set(struct vks_lineas *lineas, uint32_t array, const float *in);

@@ -6,9 +6,10 @@
 #ifndef VKS_MATH_GLSL
 #define VKS_MATH_GLSL
 
-// exp(x) for x in [-87, 88], clamped outside; relative error 2e-7. x = k ln 2 + r, exp(r) by polynomial, 2^k by bits.
+// exp(x), relative error 2e-7; 0 below -87, clamped at 88. x = k ln 2 + r, exp(r) by polynomial, 2^k by bits.
 float vks_exp(float x)
 {
+    const bool tiny = x < -87.0;
     x = clamp(x, -87.0, 88.0);
     const float k = floor(fma(x, 1.44269504, 0.5));
     float r = fma(k, -0.693359375, x);         // k times this part of ln 2 is exact
@@ -18,7 +19,7 @@ float vks_exp(float x)
     p = fma(p, r, 0.16666518);
     p = fma(p, r, 0.5);
     const float e = fma(p * r, r, r) + 1.0;
-    return e * uintBitsToFloat(uint(int(k) + 127) << 23);
+    return tiny ? 0.0 : e * uintBitsToFloat(uint(int(k) + 127) << 23);
 }
 
 // 1 / (1 + exp(-x))

@@ -24,6 +24,8 @@
 #define VEC_B 2u
 #define VEC_C 4u
 #define ALPHA 8u
+#define START_C 16u  // accumulate: start from what C holds
+#define TAIL 32u     // k is no multiple of 4
 
 layout(constant_id = 1) const uint FORM = 0;
 layout(constant_id = 2) const uint DTYPE = 0;  // of B
@@ -43,8 +45,7 @@ VKS_PUSH(4, conv2d);
 VKS_PUSH(4, matmul);
 #endif
 
-#define START_C 1u     // p.flags
-#define START_BIAS 2u
+#define START_BIAS 1u  // p.flags: start from the bias
 
 // Elements i .. i + 3 of A, or element i.
 vec4 load_a4(uint i)

@@ -111,6 +111,8 @@ void products(uint tap, uint lane)
         [[unroll]] for (int g = 0; g < GROUPS; g++)
             multiply4(g, k, w);
     }
+    if ((FLAGS & TAIL) == 0)
+        return;
     for (uint k = whole; k < p.k; k++) {
         const uint at = tap + (FORM == NT ? k : k * p.ldb);
         const vec4 w = scale(vec4(load_b(at + col_b[0]), load_b(at + col_b[1]), load_b(at + col_b[2]),
@@ -147,7 +149,7 @@ void start(uint base, uint row, uint col)
             from[j] = bias[off[3] + min(col + j, p.n - 1)];
     [[unroll]] for (int i = 0; i < ROWS; i++)
         acc[i] = from;
-    if ((p.flags & START_C) != 0)
+    if ((FLAGS & START_C) != 0)
         [[unroll]] for (int i = 0; i < ROWS; i++) {
             const uint at = off[2] + base + row_of_c(min(row + i, p.m - 1));
             [[unroll]] for (int j = 0; j < 4; j++)

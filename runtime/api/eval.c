@@ -1,0 +1,177 @@
+// What a steering does: distances to the target before and after, and how far pictures move.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/internal.h"
+#include "steer/train.h"
+
+#define BATCH 16
+
+struct evaluated {
+    struct vks_arena arena;
+};
+
+// The sites at which the steerings act, in the order of the model.
+static bool steered_sites(vksteer_model *model, const struct vksteer_eval_params *params, struct vks_site_list *list)
+{
+    struct vks_graph graph;
+    struct vks_site_list named = {0};
+    bool ok = true;
+    for (size_t k = 0; k < params->steering_count && ok; k++) {
+        struct vks_steering steering;
+        ok = vks_steering_load(&steering, model->log, params->steerings[k].path);
+        for (size_t i = 0; ok && i < steering.sites.count; i++) {
+            const struct vks_site_slot *slot = &steering.sites.slots[i];
+            if (!vks_site_list_find(&named, slot->name))
+                ok = vks_site_list_add(&named, model->log, slot->name, slot->kind, slot->channels);
+        }
+        vks_steering_finish(&steering);
+    }
+    vks_graph_init(&graph, model->log);
+    ok = ok && vks_pipeline_describe(model->pipeline, &graph);
+    for (size_t i = 0; i < graph.site_count && ok; i++) {
+        const struct vks_site *site = &graph.sites[i];
+        if (vks_site_list_find(&named, site->name) && strncmp(site->name, "vae.", 4) != 0)
+            ok = vks_site_list_add(list, model->log, site->name, site->kind, site->channels);
+    }
+    vks_graph_finish(&graph);
+    vks_site_list_finish(&named);
+    return ok && (list->count || vks_fail(model->log, "the steering acts nowhere in %s: train it for this model",
+                                          model->info.path));
+}
+
+// Distances per site, summed over channels.
+static bool distances(const struct vks_site_list *sites, const struct vks_subject *subject, const float *rows,
+                      const float *target, double *out)
+{
+    double *columns = malloc((size_t)sites->channels * sizeof(*columns));
+    if (!columns || !vks_wasserstein_host(rows, subject->set_sizes[VKS_SET_SOURCE], target,
+                                          subject->set_sizes[VKS_SET_TARGET], sites->channels, 2, columns)) {
+        free(columns);
+        return vks_fail(subject->log, VKS_NO_MEMORY);
+    }
+    for (size_t i = 0; i < sites->count; i++) {
+        out[i] = 0;
+        for (uint32_t c = 0; c < sites->slots[i].channels; c++)
+            out[i] += columns[sites->slots[i].first + c];
+    }
+    free(columns);
+    return true;
+}
+
+static bool measure_sites(vksteer_model *model, const struct vks_subject *subject, const struct vks_api_uses *uses,
+                          const struct vks_site_list *sites, struct vksteer_eval *eval)
+{
+    struct evaluated *own = eval->priv;
+    const size_t count = sites->count;
+    eval->sites = vks_arena_alloc(&own->arena, count * sizeof(*eval->sites));
+    double *before = vks_arena_alloc(&own->arena, count * sizeof(*before));
+    double *after = vks_arena_alloc(&own->arena, count * sizeof(*after));
+    if (!eval->sites || !before || !after)
+        return vks_fail(model->log, VKS_NO_MEMORY);
+    float *target = vks_collect(subject, sites, VKS_SET_TARGET, VKS_POOL_MEAN, BATCH, 0, NULL, NULL);
+    float *plain = target ? vks_collect(subject, sites, VKS_SET_SOURCE, VKS_POOL_MEAN, BATCH, 0, NULL, NULL) : NULL;
+    float *steered = plain ? vks_collect(subject, sites, VKS_SET_SOURCE, VKS_POOL_MEAN, BATCH, 0, uses->attachment,
+                                         uses->strengths) : NULL;
+    const bool ok = steered && distances(sites, subject, plain, target, before) &&
+                    distances(sites, subject, steered, target, after);
+    free(target);
+    free(plain);
+    free(steered);
+    for (size_t i = 0; i < count && ok; i++) {
+        eval->sites[i] = (struct vksteer_eval_site){vks_arena_strdup(&own->arena, sites->slots[i].name), before[i],
+                                                    after[i]};
+        if (!eval->sites[i].site)
+            return vks_fail(model->log, VKS_NO_MEMORY);
+        eval->before += before[i] / (double)count;
+        eval->after += after[i] / (double)count;
+        eval->site_count++;
+    }
+    return ok;
+}
+
+static double squared_error(const struct vksteer_image *a, const struct vksteer_image *b)
+{
+    const size_t count = (size_t)a->width * a->height * 3;
+    double sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += ((double)a->rgb[i] - b->rgb[i]) * ((double)a->rgb[i] - b->rgb[i]);
+    return sum / (double)count;
+}
+
+static bool measure_pictures(vksteer_model *model, const struct vksteer_eval_params *params, struct vksteer_eval *eval)
+{
+    const char *const *prompts = params->prompts ? params->prompts : params->source;
+    const size_t count = params->prompts ? params->prompt_count : params->source_count;
+    const float off[VKSTEER_MAX_STEERINGS] = {0};
+    vksteer_painter *painter = vksteer_painter_open(model, &(struct vksteer_paint_params){
+        .steerings = params->steerings,
+        .steering_count = params->steering_count,
+    });
+    bool ok = painter != NULL;
+    for (size_t i = 0; i < count && ok; i++) {
+        struct vksteer_image plain = {0}, steered = {0};
+        ok = vksteer_paint(painter, prompts[i], NULL, params->seed, off, NULL, 0, &plain) &&
+             vksteer_paint(painter, prompts[i], NULL, params->seed, NULL, NULL, 0, &steered);
+        if (ok) {
+            const double error = squared_error(&plain, &steered);
+            eval->mse += error;
+            // A picture that did not move counts as one that moved by less than a hundredth of a level.
+            eval->psnr += 10 * log10(255.0 * 255 / fmax(error, 1e-4));
+            eval->pictures++;
+        }
+        free(plain.rgb);
+        free(steered.rgb);
+    }
+    if (eval->pictures) {
+        eval->mse /= (double)eval->pictures;
+        eval->psnr /= (double)eval->pictures;
+    }
+    vksteer_painter_close(&painter);
+    return ok;
+}
+
+bool vksteer_evaluate(vksteer_model *model, const struct vksteer_eval_params *params, struct vksteer_eval *eval)
+{
+    *eval = (struct vksteer_eval){0};
+    if (!vks_api_can_run(model))
+        return false;
+    if (!params->steering_count || !params->source_count || !params->target_count)
+        return vks_fail(model->log, "an evaluation needs a steering, source and target prompts: give all three");
+    struct evaluated *own = calloc(1, sizeof(*own));
+    if (!own)
+        return vks_fail(model->log, VKS_NO_MEMORY);
+    eval->priv = own;
+    struct vks_site_list sites = {0};
+    struct vks_api_uses uses = {0};
+    struct vks_api_subject *subject = NULL;
+    bool ok = steered_sites(model, params, &sites) &&
+              vks_api_uses_open(model, params->steerings, params->steering_count, false, &uses);
+    if (ok) {
+        const struct vks_api_subject_params subject_params = {
+            .prompts = {params->source, params->target},
+            .counts = {params->source_count, params->target_count},
+            .sites = uses.text ? ".*" : NULL,
+            .seed = params->seed,
+        };
+        subject = vks_api_subject_create(model, &subject_params);
+    }
+    ok = ok && subject && measure_sites(model, vks_api_subject(subject), &uses, &sites, eval) &&
+         (!model->pipeline->has_decoder || measure_pictures(model, params, eval));
+    vks_api_subject_destroy(&subject);
+    vks_api_uses_close(&uses);
+    vks_site_list_finish(&sites);
+    if (!ok)
+        vksteer_eval_finish(eval);
+    return ok;
+}
+
+void vksteer_eval_finish(struct vksteer_eval *eval)
+{
+    struct evaluated *own = eval->priv;
+    if (own)
+        vks_arena_finish(&own->arena);
+    free(own);
+    *eval = (struct vksteer_eval){0};
+}

@@ -1,0 +1,146 @@
+// vksteer_train: the model's prompts and noise, the steering layer's training.
+#include <string.h>
+
+#include "api/internal.h"
+#include "steer/train.h"
+
+struct bridge {
+    const struct vksteer_train_params *params;
+};
+
+static void translate(const struct vks_train_progress *in, struct vksteer_progress *out)
+{
+    *out = (struct vksteer_progress){
+        .stage = "training",
+        .step = in->step,
+        .steps = in->steps,
+        .loss = in->loss,
+        .floor = in->floor,
+        .max_w = in->max_w,
+        .max_b = in->max_b,
+        .path_share = in->path_share,
+        .seconds = in->seconds,
+    };
+}
+
+static bool report(void *priv, const struct vks_train_progress *progress)
+{
+    const struct bridge *bridge = priv;
+    struct vksteer_progress out;
+    if (!bridge->params->progress)
+        return true;
+    translate(progress, &out);
+    return bridge->params->progress(bridge->params->priv, &out);
+}
+
+// The index of `text` among `names` (the last one NULL); NULL text is the first.
+static bool choose(const struct vks_log *log, const char *what, const char *text, const char *const names[], int *index)
+{
+    char known[256] = "";
+    *index = 0;
+    if (!text)
+        return true;
+    for (int i = 0; names[i]; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *index = i;
+            return true;
+        }
+        if (strlen(known) + strlen(names[i]) + 3 < sizeof(known)) {
+            strcat(known, i ? ", " : "");
+            strcat(known, names[i]);
+        }
+    }
+    return vks_fail(log, "%s \"%s\" is not known: use one of %s", what, text, known);
+}
+
+static bool fill(vksteer_model *model, const struct vksteer_train_params *in, struct vks_train_params *out)
+{
+    static const char *const methods[] = {"lineas", "linear-act", "linear-act-at-once", "mean-act", "gaussian-act",
+                                          NULL};
+    static const char *const optimizers[] = {"adam", "sgd", NULL}, *const positions[] = {"all", "last", "avg", NULL};
+    static const char *const pools[] = {"mean", "last", "max", NULL}, *const scales[] = {"sum", "mean", NULL};
+    static const char *const proxes[] = {"l1", "sparse-group", NULL};
+    const struct vks_log *log = model->log;
+    int method, optimizer, position, pool, scale, prox;
+    const char *own = in->optimizer ? in->optimizer : model->info.train_optimizer;
+    if (!choose(log, "the method", in->method, methods, &method) ||
+        !choose(log, "the optimizer", own, optimizers, &optimizer) ||
+        !choose(log, "the position", in->position, positions, &position) ||
+        !choose(log, "the pooling", in->pool, pools, &pool) ||
+        !choose(log, "the loss scale", in->loss_scale, scales, &scale) ||
+        !choose(log, "the proximal step", in->prox ? in->prox : proxes[optimizer == 1], proxes, &prox))
+        return false;
+    const bool same = strcmp(own, model->info.train_optimizer) == 0;  // a rate belongs to its optimiser
+    static const enum vks_method kinds[] = {VKS_METHOD_LINEAS, VKS_METHOD_LINEAR_ACT, VKS_METHOD_LINEAR_ACT_AT_ONCE,
+                                            VKS_METHOD_MEAN_ACT, VKS_METHOD_GAUSSIAN_ACT};
+    static const enum vks_position places[] = {VKS_POSITION_ALL, VKS_POSITION_LAST, VKS_POSITION_AVG};
+    static const enum vks_pool pooling[] = {VKS_POOL_MEAN, VKS_POOL_LAST, VKS_POOL_MAX};
+    *out = (struct vks_train_params){
+        .method = kinds[method],
+        .sites = in->sites ? in->sites : model->info.train_sites,
+        .loss_sites = in->loss_sites,
+        .steps = in->steps ? in->steps : model->info.train_steps,
+        .batch = in->batch ? in->batch : model->info.train_batch,
+        .micro_batch = in->micro_batch,
+        .lr = in->lr > 0 ? in->lr : same ? model->info.train_lr : optimizer == 1 ? 0.1 : 1e-3,
+        .gamma = in->gamma,
+        .support = in->support,
+        .sgd = optimizer == 1,
+        .sparse_group = prox == 1,
+        .mean_scale = scale == 1,
+        .p = in->p ? in->p : 2,
+        .position = places[position],
+        .pool = pooling[pool],
+        .seed = in->seed,
+        .recompute = in->recompute,
+        .force = in->force,
+        .output = in->output,
+        .log_path = in->log_path,
+        .resume = in->resume,
+    };
+    // The model's batch is a default and gives way to a small set; one that was asked for does not.
+    if (!in->batch && out->batch > in->source_count && in->source_count >= 4)
+        out->batch = (uint32_t)in->source_count;
+    return true;
+}
+
+enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_train_params *params,
+                                  struct vksteer_progress *last)
+{
+    struct vks_train_params inner;
+    struct vks_train_progress figures = {0};
+    struct bridge bridge = {params};
+    if (!vks_api_can_run(model) || !fill(model, params, &inner))
+        return VKSTEER_FAILED;
+    if (!params->source_count || !params->target_count) {
+        vks_fail(model->log, "training needs source and target prompts: give at least 4 of each");
+        return VKSTEER_FAILED;
+    }
+    if (params->source_count > UINT32_MAX / 2 || params->target_count > UINT32_MAX / 2) {
+        vks_fail(model->log, "too many prompts: give fewer");
+        return VKSTEER_FAILED;
+    }
+    if (model->apply_steps > 1)
+        vks_warn(model->log, "maps are trained at the first of this model's %u steps", model->apply_steps);
+    if (params->progress && !params->progress(params->priv, &(struct vksteer_progress){.stage = "prompts"}))
+        return VKSTEER_STOPPED;
+    const struct vks_api_subject_params subject_params = {
+        .prompts = {params->source, params->target},
+        .counts = {params->source_count, params->target_count},
+        .sites = inner.sites,
+        .loss_sites = inner.loss_sites,
+        .width = params->width,
+        .height = params->height,
+        .seed = params->seed,
+    };
+    struct vks_api_subject *subject = vks_api_subject_create(model, &subject_params);
+    if (!subject)
+        return VKSTEER_FAILED;
+    inner.progress = report;
+    inner.progress_priv = &bridge;
+    const enum vks_train_result result = vks_train(vks_api_subject(subject), &inner, &figures);
+    vks_api_subject_destroy(&subject);
+    if (last)
+        translate(&figures, last);
+    return result == VKS_TRAIN_DONE ? VKSTEER_DONE : result == VKS_TRAIN_STOPPED ? VKSTEER_STOPPED : VKSTEER_FAILED;
+}

@@ -1,0 +1,106 @@
+// Steering files on a model: loaded, checked, uploaded.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/internal.h"
+
+// Two fingerprints agree when their numbers do, within what storage types change.
+static bool fingerprints_agree(const char *a, const char *b)
+{
+    unsigned long long count_a, count_b;
+    double mean_a, mean_b, rms_a, rms_b;
+    const char *form = "norms %llu mean %lf rms %lf";
+    if (sscanf(a, form, &count_a, &mean_a, &rms_a) != 3 || sscanf(b, form, &count_b, &mean_b, &rms_b) != 3)
+        return strcmp(a, b) == 0;
+    return count_a == count_b && fabs(mean_a - mean_b) <= 1e-3 * (1 + fabs(mean_a)) &&
+           fabs(rms_a - rms_b) <= 1e-3 * (1 + fabs(rms_a));
+}
+
+static bool fits(const vksteer_model *model, const char *path, const struct vks_steering *steering, bool strict)
+{
+    const char *architecture = vks_steering_metadata(steering, "model");
+    const char *fingerprint = vks_steering_metadata(steering, "fingerprint");
+    if (architecture && strcmp(architecture, model->info.architecture) != 0)
+        return vks_fail(model->log, "%s was trained for a %s, and %s is a %s: train it for this model", path,
+                        architecture, model->info.path, model->info.architecture);
+    if (!fingerprint || fingerprints_agree(fingerprint, model->fingerprint))
+        return true;
+    if (strict)
+        return vks_fail(model->log, "%s was trained on other weights than those of %s: train it for this model, or "
+                        "leave --strict out", path, model->info.path);
+    vks_warn(model->log, "%s was trained on other weights than those of %s: expect a weaker or odd effect", path,
+             model->info.path);
+    return true;
+}
+
+// A gain that strength turns negative flips its channel: say how many do.
+static void warn_of_flips(const vksteer_model *model, const struct vksteer_use *use,
+                          const struct vks_steering *steering)
+{
+    uint32_t flips = 0;
+    for (uint32_t i = 0; i < steering->sites.channels; i++)
+        flips += use->strength * (1 - steering->w[i]) >= 1;
+    if (flips)
+        vks_warn(model->log, "%s: strength %g turns the sign of %u of %u channels: expect broken pictures", use->path,
+                 use->strength, flips, steering->sites.channels);
+}
+
+static bool load(const vksteer_model *model, const struct vksteer_use *use, bool strict, struct vks_steering *steering)
+{
+    if (!isfinite(use->strength) || fabsf(use->strength) > 1000)
+        return vks_fail(model->log, "%s: a strength of %g makes no sense: 0 is off, 1 is as trained", use->path,
+                        use->strength);
+    if (!vks_steering_load(steering, model->log, use->path) || !fits(model, use->path, steering, strict))
+        return false;
+    if (use->inverse) {
+        const char *position = vks_steering_metadata(steering, "position");
+        if (position && strcmp(position, "all") != 0)
+            vks_debug(model->log, "%s: inverse maps at position %s", use->path, position);
+        uint32_t skipped = 0;
+        vks_steering_invert(steering, &skipped);
+        if (skipped)
+            vks_warn(model->log, "%s: %u channels have a gain near 0 and no inverse: they are left alone", use->path,
+                     skipped);
+    }
+    warn_of_flips(model, use, steering);
+    return true;
+}
+
+bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings, size_t count, bool strict,
+                       struct vks_api_uses *uses)
+{
+    *uses = (struct vks_api_uses){.count = count};
+    if (count == 0)
+        return true;
+    if (count > VKSTEER_MAX_STEERINGS)
+        return vks_fail(model->log, "%zu steerings at once: %d is the most", count, VKSTEER_MAX_STEERINGS);
+    struct vks_steering *loaded = calloc(count, sizeof(*loaded));
+    const struct vks_steering *pointers[VKSTEER_MAX_STEERINGS];
+    bool ok = loaded != NULL || vks_fail(model->log, VKS_NO_MEMORY);
+    for (size_t i = 0; i < count && ok; i++) {
+        ok = load(model, &steerings[i], strict, &loaded[i]);
+        uses->strengths[i] = steerings[i].strength;
+        pointers[i] = &loaded[i];
+        for (size_t k = 0; k < loaded[i].sites.count; k++)
+            uses->text |= strncmp(loaded[i].sites.slots[k].name, "text_encoder", strlen("text_encoder")) == 0;
+    }
+    if (ok)
+        ok = (uses->attachment = vks_attachment_create(model->session->gpu, pointers, (uint32_t)count)) != NULL;
+    for (size_t i = 0; loaded && i < count; i++)
+        vks_steering_finish(&loaded[i]);
+    free(loaded);
+    return ok;
+}
+
+void vks_api_uses_close(struct vks_api_uses *uses)
+{
+    vks_attachment_destroy(&uses->attachment);
+}
+
+void vks_api_uses_step(const struct vks_api_uses *uses, const float *strengths, uint32_t step[VKS_STEP_WORDS])
+{
+    memset(step, 0, VKS_STEP_WORDS * sizeof(*step));
+    memcpy(&step[VKS_STEP_STRENGTH], strengths ? strengths : uses->strengths, uses->count * sizeof(float));
+}

@@ -1,0 +1,180 @@
+#include "ops/matmul.h"
+
+#include "ops/common.h"
+
+enum { START_BIAS = 1 };                                                            // push flags
+enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32 };       // specialisation, constant 3
+
+// The committed table: for each variant its kernels and tiles, as in shaders/include/matmul_*.glsl.
+static const struct vks_matmul_kernel kernels[] = {
+    [VKS_MATMUL_PLAIN] = {VKS_K_matmul_plain, VKS_K_conv2d_plain, 4, 64},
+    [VKS_MATMUL_TILE] = {VKS_K_matmul_tile, VKS_K_conv2d_tile, 32, 64},
+    [VKS_MATMUL_CPU4] = {VKS_K_matmul_cpu4, VKS_K_conv2d_cpu4, 12, 16},
+    [VKS_MATMUL_CPU8] = {VKS_K_matmul_cpu8, VKS_K_conv2d_cpu8, 24, 32},
+    [VKS_MATMUL_CPU8_FEW] = {VKS_K_matmul_cpu8_few, VKS_K_conv2d_cpu8, 8, 32},
+};
+
+enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m)
+{
+    if (limits->is_cpu && limits->subgroup_size == 8)
+        return m <= 16 ? VKS_MATMUL_CPU8_FEW : VKS_MATMUL_CPU8;
+    if (limits->is_cpu && limits->subgroup_size == 4)
+        return VKS_MATMUL_CPU4;
+    // Barriers are coroutine switches on a CPU; graphics cards want the tile even for few rows, whose loads it joins.
+    return limits->is_cpu ? VKS_MATMUL_PLAIN : VKS_MATMUL_TILE;
+}
+
+const struct vks_matmul_kernel *vks_matmul_kernel(enum vks_matmul_variant variant)
+{
+    return &kernels[variant];
+}
+
+// True when element `first` of the tensor lies at a multiple of four elements from an aligned address.
+static bool aligned_first(const struct vks_tensor *tensor, uint64_t first)
+{
+    // Planned memory is aligned; a state, or a view of one, may begin anywhere in its storage.
+    while (tensor->kind != VKS_TENSOR_STATE && tensor->node && strcmp(tensor->node->op->name, "reshape") == 0)
+        tensor = tensor->node->inputs[0];
+    return (first + (tensor->kind == VKS_TENSOR_STATE ? tensor->offset : 0)) % 4 == 0;
+}
+
+bool vks_matmul_aligned(const struct vks_matrix *matrix)
+{
+    return matrix->stride % 4 == 0 && matrix->batch[0] % 4 == 0 && matrix->batch[1] % 4 == 0 &&
+           aligned_first(matrix->tensor, matrix->first);
+}
+
+// A piece of the product: matrices [bo, bo + no) x [bi, bi + ni), rows, columns and k.
+struct piece {
+    uint32_t bo, bi, m, n, k;
+    uint32_t no, ni, nm, nn, nk;
+};
+
+// Elements from the first to the last one that the piece uses of a stack of rows x cols matrices.
+static uint64_t span(const struct vks_matrix *matrix, const struct piece *piece, uint32_t rows, uint32_t cols)
+{
+    return (uint64_t)(piece->no - 1) * matrix->batch[0] + (uint64_t)(piece->ni - 1) * matrix->batch[1] +
+           (uint64_t)(rows - 1) * matrix->stride + cols;
+}
+
+static uint64_t first_of(const struct vks_matrix *matrix, const struct piece *piece, uint32_t row, uint32_t col)
+{
+    return matrix->first + (uint64_t)piece->bo * matrix->batch[0] + (uint64_t)piece->bi * matrix->batch[1] +
+           (uint64_t)row * matrix->stride + col;
+}
+
+static uint64_t span_a(const struct vks_matmul *mm, const struct piece *piece)
+{
+    return mm->form == VKS_MATMUL_TN ? span(&mm->a, piece, piece->nk, piece->nm)
+                                     : span(&mm->a, piece, piece->nm, piece->nk);
+}
+
+static uint64_t span_b(const struct vks_matmul *mm, const struct piece *piece)
+{
+    return mm->form == VKS_MATMUL_NT ? span(&mm->b, piece, piece->nn, piece->nk)
+                                     : span(&mm->b, piece, piece->nk, piece->nn);
+}
+
+// About half, in steps that keep 16-byte loads aligned.
+static bool halve(uint32_t *count, uint32_t step)
+{
+    const uint32_t half = (*count + 1) / 2;
+    if (*count <= 1)
+        return false;
+    *count = half > step ? vks_ceil_div(half, step) * step : half > 4 ? vks_ceil_div(half, 4) * 4 : *count > 4 ? 4 : half;
+    return true;
+}
+
+// The largest piece whose bindings fit; false when not even one row does. Batch first, k last.
+static bool fit(const struct vks_emitter *emitter, const struct vks_matmul *mm, uint32_t tile_cols, struct piece *piece)
+{
+    const uint64_t most = emitter->limits.max_range / sizeof(float);
+    const uint64_t most_b = emitter->limits.max_range / vks_dtype_size(mm->b.tensor->dtype);
+    for (;;) {
+        const bool long_a = span_a(mm, piece) > most, long_b = span_b(mm, piece) > most_b;
+        const bool long_c = span(&mm->c, piece, piece->nm, piece->nn) > most;
+        const bool many = (uint64_t)piece->no * piece->ni * vks_ceil_div(piece->nn, tile_cols) >
+                          emitter->limits.max_groups;
+        if (!long_a && !long_b && !long_c && !many)
+            return true;
+        if (halve(&piece->no, 1) || halve(&piece->ni, 1))
+            continue;
+        const bool tn = mm->form == VKS_MATMUL_TN, nt = mm->form == VKS_MATMUL_NT;
+        bool cut = false;
+        if (long_c || (long_a && !tn))
+            cut = halve(&piece->nm, 24);
+        if (!cut && (long_c || many || (long_b && nt)))
+            cut = halve(&piece->nn, 32);
+        if (!cut && (long_a || long_b))
+            cut = halve(&piece->nk, 16) || (tn && halve(&piece->nm, 24)) || halve(&piece->nn, 32);
+        if (!cut)
+            return false;
+    }
+}
+
+static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm, const struct piece *piece)
+{
+    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, mm->m));
+    const bool tn = mm->form == VKS_MATMUL_TN, nt = mm->form == VKS_MATMUL_NT;
+    const bool more = mm->accumulate || piece->k > 0, biased = mm->bias && !more;
+    const struct vks_push_matmul push = {
+        .m = piece->nm, .n = piece->nn, .k = piece->nk,
+        .lda = mm->a.stride, .ldb = mm->b.stride, .ldc = mm->c.stride,
+        .inner = piece->ni,
+        .a0 = mm->a.batch[0], .a1 = mm->a.batch[1],
+        .b0 = mm->b.batch[0], .b1 = mm->b.batch[1],
+        .c0 = mm->c.batch[0], .c1 = mm->c.batch[1],
+        .alpha = mm->alpha != 0 ? mm->alpha : 1,
+        .flags = biased ? START_BIAS : 0,
+    };
+    const uint32_t flags = (vks_matmul_aligned(&mm->a) && (!tn || piece->nm % 4 == 0) ? VEC_A : 0) |
+                           (vks_matmul_aligned(&mm->b) && (nt || piece->nn % 4 == 0) ? VEC_B : 0) |
+                           (vks_matmul_aligned(&mm->c) && piece->nn % 4 == 0 ? VEC_C : 0) |
+                           (push.alpha != 1 ? ALPHA : 0) | (more ? START_C : 0) | (piece->nk % 4 ? TAIL : 0);
+    const uint64_t a = tn ? first_of(&mm->a, piece, piece->k, piece->m) : first_of(&mm->a, piece, piece->m, piece->k);
+    const uint64_t b = nt ? first_of(&mm->b, piece, piece->n, piece->k) : first_of(&mm->b, piece, piece->k, piece->n);
+    const uint64_t c = first_of(&mm->c, piece, piece->m, piece->n), c_count = span(&mm->c, piece, piece->nm, piece->nn);
+    const struct vks_operand operands[] = {
+        vks_read(mm->a.tensor, a, span_a(mm, piece)),
+        vks_read(mm->b.tensor, b, span_b(mm, piece)),
+        more ? vks_update(mm->c.tensor, c, c_count) : vks_write(mm->c.tensor, c, c_count),
+        biased ? vks_read(mm->bias, piece->n, piece->nn) : vks_unused(),
+    };
+    struct vks_groups groups = mm->rows ? vks_groups_rows(mm->rows, piece->m, piece->nm, 1, kernel->rows)
+                                        : vks_groups_1d(piece->nm, kernel->rows);
+    groups.z = vks_ceil_div(piece->nn, kernel->cols) * piece->no * piece->ni;
+    return vks_emit_special(emitter, kernel->matmul, (const uint32_t[]){mm->form, mm->b.tensor->dtype, flags}, 3,
+                            operands, 4, &push, sizeof(push), groups);
+}
+
+bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *mm)
+{
+    const uint32_t outer = mm->batch[0] ? mm->batch[0] : 1, inner = mm->batch[1] ? mm->batch[1] : 1;
+    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, mm->m));
+    struct piece most = {.no = outer, .ni = inner, .nm = mm->m, .nn = mm->n, .nk = mm->k};
+    if (!fit(emitter, mm, kernel->cols, &most))
+        return vks_fail_row(emitter, mm->c.tensor);
+    if (mm->rows && mm->rows->dynamic) {
+        // The step buffer counts leading rows: no piece may begin inside one.
+        const uint32_t each = (uint32_t)(vks_tensor_rows(mm->rows) / mm->rows->shape[0]);
+        if (most.nm < mm->m && most.nm < each)
+            return vks_fail_row(emitter, mm->c.tensor);
+        if (most.nm < mm->m)
+            most.nm = most.nm / each * each;
+    }
+    struct piece piece;
+    for (piece.bo = 0; piece.bo < outer; piece.bo += most.no)
+        for (piece.bi = 0; piece.bi < inner; piece.bi += most.ni)
+            for (piece.m = 0; piece.m < mm->m; piece.m += most.nm)
+                for (piece.n = 0; piece.n < mm->n; piece.n += most.nn)
+                    for (piece.k = 0; piece.k < mm->k; piece.k += most.nk) {
+                        piece.no = (uint32_t)vks_min_u64(most.no, outer - piece.bo);
+                        piece.ni = (uint32_t)vks_min_u64(most.ni, inner - piece.bi);
+                        piece.nm = (uint32_t)vks_min_u64(most.nm, mm->m - piece.m);
+                        piece.nn = (uint32_t)vks_min_u64(most.nn, mm->n - piece.n);
+                        piece.nk = (uint32_t)vks_min_u64(most.nk, mm->k - piece.k);
+                        if (!emit_piece(emitter, mm, &piece))
+                            return false;
+                    }
+    return true;
+}

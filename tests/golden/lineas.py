@@ -1,0 +1,225 @@
+"""Writes data/lineas/*.safetensors: LinEAS on the tiny UNets of make_models.py, by an independent PyTorch program.
+
+    python lineas.py [case ...]
+
+Everything runs in double from the single-precision inputs that are stored, so that what is compared is the method and
+not PyTorch's rounding; every case is run in single as well and must agree to a tenth of the tolerance.
+
+A case `MODEL-NAME.safetensors` uses the UNet of data/MODEL and holds (channels-last, fp32)
+
+    source.sample, source.context, target.sample, target.context, timestep     inputs of the UNet; B and N prompts
+    source.pooled.SITE (B, D), target.pooled.SITE (N, D)     pooled activations: under the maps at step 0; unmapped
+    gradient.weight.SITE, gradient.bias.SITE (D)             at step 0
+    step1.weight.SITE, step1.bias.SITE, step10.*             parameters after one and after all ten steps
+    loss (11)                                                before each step, and after the last
+
+and as metadata the settings: model, sites (regular expression, whole name), order (comma-separated sites in the order
+in which they run), p, optimizer, lr, beta1, beta2, eps, gamma, lambda1, lambda_group, steps. The same sources serve
+every step. Loss: mean over the sites of the sum over channels of W_p^p; tau = rate * gamma; cosine schedule.
+"""
+
+import math
+import pathlib
+import re
+import sys
+from fractions import Fraction
+
+import diffusers
+import numpy as np
+import ot
+import torch
+from safetensors.torch import save_file
+
+DATA = pathlib.Path(__file__).parent / "data"
+SITES = r"unet.*norm.*"
+STEPS = 10
+TOLERANCE = 1e-3
+
+ADAM = dict(optimizer="adam", lr=0.05, beta1=0.9, beta2=0.9, eps=1e-8)
+SGD = dict(optimizer="sgd", lr=0.1, beta1=0.0, beta2=0.0, eps=0.0)
+PLAIN = dict(p=2, gamma=0.0, lambda1=1.0, lambda_group=0.0)
+
+CASES = {
+    "sd1-equal": dict(PLAIN, **ADAM, seed=1, sources=6, targets=6),
+    "sd2-unequal": dict(PLAIN, **ADAM, seed=2, sources=6, targets=9),
+    "half-fewer": dict(PLAIN, **SGD, seed=3, sources=9, targets=4),
+    "sd1-ties": dict(PLAIN, **ADAM, seed=4, sources=8, targets=8, ties=True),
+    "half-ties-p1": dict(PLAIN, **SGD, seed=5, sources=8, targets=8, ties=True) | dict(p=1),
+    "sd2-p1": dict(PLAIN, **SGD, seed=6, sources=5, targets=7) | dict(p=1),
+    "sd1-sparse": dict(PLAIN, **ADAM, seed=7, sources=6, targets=6) | dict(gamma=0.3),
+    "half-sparse-group": dict(PLAIN, **SGD, seed=8, sources=6, targets=8) | dict(gamma=0.02, lambda_group=1.0),
+}
+
+
+def wasserstein(u, v, p):
+    """W_p^p of every column of u (B, D) and v (N, D): the integral of |F^-1 - G^-1|^p over the exact breakpoints."""
+    b, n = len(u), len(v)
+    u, v = torch.sort(u, dim=0, stable=True).values, torch.sort(v, dim=0, stable=True).values
+    cuts = sorted({Fraction(i, b) for i in range(b + 1)} | {Fraction(j, n) for j in range(n + 1)})
+    total = 0
+    for low, high in zip(cuts, cuts[1:]):
+        i, j = math.floor(low * b), math.floor(low * n)
+        total = total + float(high - low) * (u[i] - v[j]).abs() ** p
+    return total
+
+
+class Map(torch.nn.Module):
+    def __init__(self, channels, dtype):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(channels, dtype=dtype))
+        self.bias = torch.nn.Parameter(torch.zeros(channels, dtype=dtype))
+
+
+class Steered:
+    """A UNet whose sites are observed, and mapped where there are maps."""
+
+    def __init__(self, model, dtype):
+        self.unet = diffusers.UNet2DConditionModel.from_pretrained(DATA / model / "unet").to(dtype).eval()
+        self.unet.requires_grad_(False)
+        self.dtype, self.maps, self.pooled = dtype, None, {}
+        for name, module in self.unet.named_modules():
+            if name and re.fullmatch(SITES, f"unet.{name}"):
+                module.register_forward_hook(self.hook(f"unet.{name}"))
+
+    def hook(self, site):
+        def act(_module, _inputs, z):
+            axis = 1 if z.ndim == 4 else -1
+            if self.maps is not None:
+                if site not in self.maps:
+                    self.maps[site] = Map(z.shape[axis], self.dtype)
+                shape = [1] * z.ndim
+                shape[axis] = -1
+                z = self.maps[site].weight.view(shape) * z + self.maps[site].bias.view(shape)
+            rest = [i for i in range(1, z.ndim) if i != axis % z.ndim]
+            self.pooled[site] = z.mean(rest) if rest else z
+            return z
+        return act
+
+    def run(self, sample, timestep, context):
+        self.pooled = {}
+        self.unet(sample.permute(0, 3, 1, 2).to(self.dtype), timestep.to(self.dtype), context.to(self.dtype))
+        return self.pooled
+
+
+def shrink(x, threshold, group_threshold):
+    x = x.sign() * (x.abs() - threshold).clamp(min=0)
+    norm = x.norm()
+    return x * (1 - group_threshold * math.sqrt(x.numel()) / norm).clamp(min=0) if norm > 0 else x
+
+
+def train(case, model, inputs, dtype):
+    steered = Steered(model, dtype)
+    with torch.no_grad():
+        targets = steered.run(inputs["target.sample"], inputs["timestep"], inputs["target.context"])
+    steered.maps = {}
+    out = {f"target.pooled.{site}": v for site, v in targets.items()}
+    order = list(targets)
+    optimizer, losses = None, []
+
+    def loss_of():
+        pooled = steered.run(inputs["source.sample"], inputs["timestep"], inputs["source.context"])
+        return pooled, sum(wasserstein(pooled[s], targets[s], case["p"]).sum() for s in order) / len(order)
+
+    for step in range(STEPS):
+        rate = case["lr"] * (1e-3 + (1 - 1e-3) * (1 + math.cos(math.pi * step / STEPS)) / 2)
+        pooled, loss = loss_of()
+        maps = steered.maps
+        if step == 0:
+            parameters = [p for m in maps.values() for p in m.parameters()]
+            if case["optimizer"] == "adam":
+                optimizer = torch.optim.Adam(parameters, rate, (case["beta1"], case["beta2"]), case["eps"])
+            else:
+                optimizer = torch.optim.SGD(parameters, rate)
+        optimizer.zero_grad()
+        loss.backward()
+        losses.append(loss.item())
+        if step == 0:
+            out |= {f"source.pooled.{s}": v.detach().clone() for s, v in pooled.items()}
+            for site, m in maps.items():
+                out[f"gradient.weight.{site}"] = m.weight.grad.clone()
+                out[f"gradient.bias.{site}"] = m.bias.grad.clone()
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.step()
+        with torch.no_grad():
+            tau = rate * case["gamma"]
+            for m in maps.values() if tau > 0 else ():
+                m.weight.copy_(1 + shrink(m.weight - 1, tau * case["lambda1"], tau * case["lambda_group"]))
+                m.bias.copy_(shrink(m.bias, tau * case["lambda1"], tau * case["lambda_group"]))
+        if step + 1 in (1, STEPS):
+            for site, m in maps.items():
+                out[f"step{step + 1}.weight.{site}"] = m.weight.detach().clone()
+                out[f"step{step + 1}.bias.{site}"] = m.bias.detach().clone()
+    with torch.no_grad():
+        losses.append(loss_of()[1].item())
+    out["loss"] = torch.tensor(losses, dtype=dtype)
+    return order, out
+
+
+def make_inputs(case, config):
+    """Prompts of two kinds: the targets' text states are shifted and the noise has another mean."""
+    generator = torch.Generator().manual_seed(case["seed"])
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    height, width, tokens = 4, 6, 5
+    shift = normal(config.cross_attention_dim)
+    out = {"timestep": torch.tensor([float([999, 600, 250][case["seed"] % 3])])}
+    for kind, count, move in (("source", case["sources"], 0.0), ("target", case["targets"], 1.0)):
+        out[f"{kind}.sample"] = normal(count, height, width, config.in_channels) + 0.4 * move
+        out[f"{kind}.context"] = normal(count, tokens, config.cross_attention_dim) + move * shift
+    if case.get("ties"):  # the same prompt twice and thrice: equal values in every column
+        for kind in ("source", "target"):
+            for key in ("sample", "context"):
+                x = out[f"{kind}.{key}"]
+                x[1], x[4], x[5] = x[0], x[2], x[2]
+    if case.get("ties") and case["p"] == 2:  # and one that both have; p = 1 has no gradient there
+        for key in ("sample", "context"):
+            out[f"source.{key}"][7] = out[f"target.{key}"][7]
+    return out
+
+
+def disagreement(got, wanted):
+    """max|a - b| / max|b - start| of each kind of tensor, and of gradients at each site."""
+    for key, value in wanted.items():
+        start = 1.0 if key.startswith("step") and ".weight." in key else 0.0
+        kind = key if key.startswith("gradient") else key.split(".unet.")[0]
+        scale = max((v - start).abs().max() for k, v in wanted.items() if k.startswith(kind))
+        yield ((value - got[key]).abs().max() / scale).item()
+
+
+def make(name, case):
+    model = name.split("-")[0]
+    config = diffusers.UNet2DConditionModel.load_config(DATA / model / "unet")
+    inputs = make_inputs(case, diffusers.configuration_utils.FrozenDict(config))
+    order, exact = train(case, model, inputs, torch.float64)
+    _, single = train(case, model, inputs, torch.float32)
+    worst = max(disagreement(single, exact))
+    loss = exact["loss"]
+    fall = 1 - (loss[-1] / loss[0]).item()
+    channels = sum(exact[f"step10.weight.{s}"].numel() for s in order)
+    support = sum(((exact[f"step10.weight.{s}"] - 1).abs() > 1e-5).logical_or(exact[f"step10.bias.{s}"].abs() > 1e-5)
+                  .sum().item() for s in order) / channels
+    site = order[len(order) // 2]
+    u, v = exact[f"source.pooled.{site}"].numpy(), exact[f"target.pooled.{site}"].numpy()
+    pot = np.array([ot.wasserstein_1d(u[:, [d]], v[:, [d]], p=case["p"])[0] for d in range(u.shape[1])])
+    ours = wasserstein(torch.tensor(u), torch.tensor(v), case["p"]).numpy()
+    assert np.abs(pot - ours).max() < 1e-9 * max(1, pot.max())
+    print(f"{name}: {len(order)} sites, {channels} channels, loss {loss[0]:.4f} to {loss[-1]:.4f} (-{100 * fall:.0f} %), "
+          f"support {100 * support:.0f} %, single against double {worst:.1e}", flush=True)
+    assert fall >= 0.3, "the loss falls too little"
+    assert worst < TOLERANCE / 10, "the case is too sensitive"
+    settings = {k: str(case[k]) for k in ("p", "optimizer", "lr", "beta1", "beta2", "eps", "gamma", "lambda1",
+                                          "lambda_group")}
+    settings |= {"model": model, "sites": SITES, "order": ",".join(order), "steps": str(STEPS)}
+    folder = DATA / "lineas"
+    folder.mkdir(exist_ok=True)
+    tensors = {k: v.float().contiguous() for k, v in {**inputs, **exact}.items()}
+    save_file(tensors, folder / f"{name}.safetensors", metadata=settings)
+    (folder / f"{name}.safetensors").chmod(0o644)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for name in sys.argv[1:] or CASES:
+        make(name, CASES[name])
