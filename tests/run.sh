@@ -72,6 +72,8 @@ suite()  # SUITE SHARE COMMAND...: share in seconds
         f=$((f + 1)) note="ended without a summary, exit code $code"
     elif [ $code != 0 ] && [ "$f" = 0 ]; then
         f=1 note="exit code $code"
+    elif [ $((p + f + s)) = 0 ]; then
+        f=1 note="it ran no test"
     fi
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
     printf '%-26s %5d passed, %d failed, %d skipped %*s%5d s of %d\n' \

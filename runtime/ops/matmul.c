@@ -33,7 +33,7 @@ const struct vks_matmul_kernel *vks_matmul_kernel(enum vks_matmul_variant varian
 static bool aligned_first(const struct vks_tensor *tensor, uint64_t first)
 {
     // Planned memory is aligned; a state, or a view of one, may begin anywhere in its storage.
-    while (tensor->kind != VKS_TENSOR_STATE && tensor->node && strcmp(tensor->node->op->name, "reshape") == 0)
+    while (tensor->kind != VKS_TENSOR_STATE && tensor->node && tensor->node->op->alias)
         tensor = tensor->node->inputs[0];
     return (first + (tensor->kind == VKS_TENSOR_STATE ? tensor->offset : 0)) % 4 == 0;
 }
