@@ -6,7 +6,7 @@
 
 #include "models/config.h"
 
-static const char *const class_names[] = {"EulerDiscreteScheduler", "LCMScheduler", NULL};
+static const char *const class_names[] = {"EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "LCMScheduler", NULL};
 static const char *const prediction_names[] = {"epsilon", "v_prediction", "sample", NULL};
 static const char *const spacing_names[] = {"linspace", "leading", "trailing", NULL};
 static const char *const beta_names[] = {"linear", "scaled_linear", NULL};
@@ -49,7 +49,7 @@ static bool read_config(const struct vks_log *log, const struct vks_json *json, 
     config->prediction = (enum vks_prediction)prediction;
     config->spacing = (enum vks_spacing)spacing;
     config->scaled_linear = beta == 1;
-    config->last_sigma_min = last == 1;
+    config->last_sigma_min = last == 1 && kind == VKS_SCHEDULER_EULER;
     config->train_steps = (uint32_t)train;
     config->steps_offset = (uint32_t)offset;
     config->original_steps = (uint32_t)original;
@@ -90,7 +90,7 @@ static void alphas(const struct vks_scheduler_config *config, double bar[])
         const double root = (sqrt(bar[i]) - last) * first / (first - last);
         bar[i] = root * root;
     }
-    if (config->kind == VKS_SCHEDULER_EULER)
+    if (config->kind != VKS_SCHEDULER_LCM)
         bar[n - 1] = 0x1p-24;  // diffusers: close to 0, so that the first sigma is finite
 }
 
@@ -146,8 +146,13 @@ static void euler(const struct vks_scheduler_config *config, const double bar[],
         step->x0_output = config->prediction == VKS_PREDICT_EPSILON ? -sigma
                           : config->prediction == VKS_PREDICT_V     ? -sigma / sqrt(square)
                                                                     : 1;
-        // next = sample + (sample - x0) / sigma * (next sigma - sigma)
-        const double rate = (next - sigma) / sigma;
+        double down = next;  // ancestral: part of the way is fresh noise
+        if (config->kind == VKS_SCHEDULER_EULER_ANCESTRAL && next > 0) {
+            step->next_noise = next * sqrt(fmax(sigma * sigma - next * next, 0)) / sigma;
+            down = next * next / sigma;
+        }
+        // next = sample + (sample - x0) / sigma * (down - sigma) + next_noise * noise
+        const double rate = (down - sigma) / sigma;
         step->next_sample = 1 + rate * (1 - step->x0_sample);
         step->next_output = -rate * step->x0_output;
     }
@@ -228,7 +233,7 @@ bool vks_schedule_init(const struct vks_log *log, const struct vks_scheduler_con
         return vks_fail(log, "out of memory: close other programs");
     }
     alphas(config, bar);
-    if (config->kind == VKS_SCHEDULER_EULER)
+    if (config->kind != VKS_SCHEDULER_LCM)
         euler(config, bar, timesteps, schedule);
     else
         lcm(config, bar, timesteps, schedule);

@@ -1,4 +1,5 @@
-// Noise schedules and the steps over them: EulerDiscreteScheduler and LCMScheduler of diffusers, in double.
+// Noise schedules and the steps over them: EulerDiscreteScheduler, EulerAncestralDiscreteScheduler and LCMScheduler
+// of diffusers, in double.
 //
 // Every step is linear in what the model reads and writes, so a step is a handful of coefficients.
 // Karras et al. 2022 (Euler), Luo et al. 2023 (LCM), Lin et al. 2023 (spacing, zero terminal SNR).
@@ -14,6 +15,7 @@
 
 enum vks_scheduler_class {
     VKS_SCHEDULER_EULER,
+    VKS_SCHEDULER_EULER_ANCESTRAL,      // one step of it is one step of Euler
     VKS_SCHEDULER_LCM,
 };
 
@@ -49,7 +51,7 @@ bool vks_scheduler_config_read(const struct vks_log *log, const char *folder, st
 //     input of the model = input_scale * sample
 //     x0   = x0_sample * sample + x0_output * output            (the picture as the model sees it now)
 //     next = next_sample * sample + next_output * output + next_noise * noise, noise ~ N(0, 1)
-// After the last step `next` goes to the decoder. One step of LCM reads no noise.
+// After the last step `next` goes to the decoder. The last step (and so a single one) reads no noise.
 struct vks_scheduler_step {
     double timestep;
     double input_scale;

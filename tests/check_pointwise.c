@@ -2,6 +2,7 @@
 
 #include "check.h"
 #include "ref/pointwise.h"
+#include "shaders/push.h"
 
 static uint64_t count(uint32_t rank, const uint32_t shape[])
 {
@@ -174,8 +175,31 @@ static void chain_case(struct check *c, uint32_t rows, uint32_t cols)
     check_run(c);
 }
 
+// Operators on a tensor whose length the step buffer gives: y = softmax(geglu(silu(x) + b)), all rows valid.
+static void dynamic_case(struct check *c, uint32_t rows, uint32_t cols)
+{
+    const uint32_t shape[] = {rows, 2 * cols}, width = 2 * cols;
+    const uint64_t n = (uint64_t)rows * width;
+    double *x = check_values(c, n, CHECK_NORMAL), *b = check_values(c, width, CHECK_NORMAL), *t = zeros(c, n);
+    double *s = zeros(c, n), *y = zeros(c, n);
+    struct vks_graph *g = check_begin(c, "dynamic rows (%u, %u)", rows, width);
+    struct vks_tensor *tx = check_input(c, "x", x, 2, shape), *tb = check_state(c, "b", b, VKS_F32, 1, &width);
+    if (tx)
+        tx->dynamic = true;
+    check_step_uint(c, VKS_STEP_ROWS, rows);
+    struct vks_tensor *ty = vks_softmax(g, vks_geglu(g, vks_add(g, vks_unary(g, tx, VKS_SILU), tb)));
+    ref_unary(t, x, n, VKS_SILU);
+    ref_add(s, t, b, rows, width, 1, 1);
+    ref_geglu(t, s, rows, cols);
+    ref_softmax(y, t, rows, cols);
+    check_expect(c, ty, y, 1e-6);
+    check_run(c);
+}
+
 void check_pointwise(struct check *c)
 {
+    dynamic_case(c, 3, 1 + check_random(c, 50));
+    dynamic_case(c, 301, 77);
     check_unary(c);
     geglu_case(c, CHECK_NORMAL, 3, 1 + check_random(c, 12));
     geglu_case(c, CHECK_HOSTILE, 7, 33);

@@ -94,8 +94,47 @@ static void gather_row_case(struct check *c, uint32_t b, uint32_t t, uint32_t co
     check_run(c);
 }
 
+// Shapes that do not fit are refused by the builder, once and without a crash.
+static void check_refusals(struct check *c)
+{
+    for (int which = 0; which < 15; which++) {
+        struct vks_graph g;
+        vks_graph_init(&g, NULL);
+        struct vks_tensor *x = vks_graph_input(&g, "x", VKS_F32, 3, (uint32_t[]){2, 4, 6}, false);
+        struct vks_tensor *z = vks_graph_input(&g, "z", VKS_F32, 2, (uint32_t[]){3, 6}, false);
+        struct vks_tensor *odd = vks_graph_input(&g, "odd", VKS_F32, 2, (uint32_t[]){4, 5}, false);
+        struct vks_tensor *ids = vks_graph_input(&g, "ids", VKS_I32, 1, (uint32_t[]){3}, false);
+        struct vks_tensor *half = vks_graph_input(&g, "half", VKS_F16, 3, (uint32_t[]){2, 4, 6}, false);
+        struct vks_tensor *pixels = vks_graph_input(&g, "pixels", VKS_F32, 4, (uint32_t[]){1, 4, 4, 3}, false);
+        const struct vks_attention three = {.heads = 3}, four = {.heads = 4};
+        struct vks_tensor *made[] = {
+            which == 0 ? vks_add(&g, x, z) : NULL,
+            which == 1 ? vks_multiply(&g, x, z) : NULL,
+            which == 2 ? vks_geglu(&g, odd) : NULL,
+            which == 3 ? vks_reshape(&g, x, 2, (uint32_t[]){7, 7}) : NULL,
+            which == 4 ? vks_concat(&g, x, z) : NULL,
+            which == 5 ? vks_slice(&g, x, 5, 2) : NULL,
+            which == 6 ? vks_slice(&g, x, UINT32_MAX, 2) : NULL,
+            which == 7 ? vks_upsample_nearest(&g, pixels, 3, 8) : NULL,
+            which == 8 ? vks_embedding(&g, z, z) : NULL,
+            which == 9 ? vks_gather_row(&g, x, ids) : NULL,
+            which == 10 ? vks_group_norm(&g, x, NULL, NULL, 4, 1e-5f) : NULL,
+            which == 11 ? vks_layer_norm(&g, x, odd, NULL, 1e-5f) : NULL,
+            which == 12 ? vks_attention(&g, x, x, x, NULL, &four) : NULL,
+            which == 13 ? vks_attention(&g, x, x, x, z, &three) : NULL,
+            which == 14 ? vks_unary(&g, half, VKS_SILU) : NULL,
+        };
+        bool refused = g.failed;
+        for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++)
+            refused &= made[i] == NULL;
+        check_true(c, refused && !vks_add(&g, x, x), "shapes that do not fit (%d) were taken", which);
+        vks_graph_finish(&g);
+    }
+}
+
 void check_shape(struct check *c)
 {
+    check_refusals(c);
     concat_case(c, 1 + check_random(c, 9), 1 + check_random(c, 9), 1 + check_random(c, 30));
     concat_case(c, 130, 64, 33);
     slice_case(c, 5, 12, 1 + check_random(c, 4), 1 + check_random(c, 5));

@@ -1,7 +1,7 @@
 // Models against diffusers and transformers: every module's output of the fixtures in tests/golden/data, which
 // tests/golden/make_models.py wrote.
 //
-//     test_golden [--validate] [DATA]
+//     test_golden [--validate] [--phone] [--cuts] [DATA]
 //
 // For each fixture and part: the sites must be PyTorch's modules, no more and no fewer, and every one must agree to
 // TOLERANCE. Then every bias is zeroed, every norm weight set to one and every position code to zero, one at a time,
@@ -29,7 +29,6 @@
 #endif
 
 static const char *data = VKS_TEST_DATA;
-static bool validate;
 static struct vks_gpu *gpu;
 
 // A compared output: a site of the graph, or the pooled text.
@@ -706,12 +705,19 @@ static void wrong_weights(struct test *t)
 int main(int argc, char **argv)
 {
     struct test t = {0};
+    struct vks_gpu_params params = {.log = test_log(&t)};
     for (int i = 1; i < argc; i++)
-        if (!strcmp(argv[i], "--validate"))
-            validate = true;
-        else
+        if (!strcmp(argv[i], "--validate")) {
+            params.validate = true;
+        } else if (!strcmp(argv[i], "--phone")) {
+            params.phone_limits = true;
+        } else if (!strcmp(argv[i], "--cuts")) {
+            params.force_max_range = 64 << 10;
+            params.force_seconds = 1e-3;
+        } else {
             data = argv[i];
-    gpu = vks_gpu_create(&(struct vks_gpu_params){.log = test_log(&t), .validate = validate});
+        }
+    gpu = vks_gpu_create(&params);
     TEST(&t, schedulers);
     TEST(&t, schedule_refusals);
     TEST(&t, refusals);
@@ -722,7 +728,7 @@ int main(int argc, char **argv)
     TEST(&t, turbo);
     TEST(&t, half);
     TEST(&t, xl);
-    if (gpu && validate && vks_gpu_validation_messages(gpu)) {
+    if (gpu && params.validate && vks_gpu_validation_messages(gpu)) {
         printf("FAIL validation: %u messages\n", vks_gpu_validation_messages(gpu));
         t.failed++;
     }

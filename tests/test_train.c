@@ -366,6 +366,35 @@ static void closed_forms_move_the_law(struct test *t)
     toy_finish(&toy);
 }
 
+static void trains_on_top_of_another_steering(struct test *t)
+{
+    struct toy toy;
+    char first[512], second[512];
+    CHECK(t, toy_init(&toy));
+    const struct vks_subject subject = subject_of(t, &toy);
+    struct vks_train_params p = params_of("first", first);
+    p.steps = 100;
+    struct vks_train_progress alone, on_top;
+    CHECK(t, vks_train(&subject, &p, &alone) == VKS_TRAIN_DONE);
+    struct vks_steering steering;
+    CHECK(t, vks_steering_load(&steering, test_log(t), first));
+    const struct vks_steering *base[] = {&steering};
+    p = params_of("second", second);
+    p.steps = 20;
+    p.base = base;
+    p.base_strengths = (const float[]){1};
+    p.base_count = 1;
+    struct losses losses = {0};
+    p.progress = watch;
+    p.progress_priv = &losses;
+    CHECK(t, vks_train(&subject, &p, &on_top) == VKS_TRAIN_DONE);
+    // It begins where the first one ended, and has little left to do.
+    EXPECT(t, losses.first < 1.3 * alone.loss, "the first loss is %g, the base ended at %g", losses.first, alone.loss);
+    EXPECT(t, on_top.max_w < alone.max_w, "max |w - 1| %g on top of %g", on_top.max_w, alone.max_w);
+    vks_steering_finish(&steering);
+    toy_finish(&toy);
+}
+
 static void bad_parameters_are_refused(struct test *t)
 {
     struct toy toy;
@@ -414,6 +443,7 @@ int main(void)
     TEST(&t, resumes_bit_for_bit);
     TEST(&t, state_of_another_training_is_refused);
     TEST(&t, closed_forms_move_the_law);
+    TEST(&t, trains_on_top_of_another_steering);
     TEST(&t, bad_parameters_are_refused);
     if (vks_gpu_validation_messages(gpu)) {
         printf("FAIL validation: %u messages\n", vks_gpu_validation_messages(gpu));

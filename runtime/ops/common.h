@@ -86,11 +86,11 @@ static inline bool vks_fail_row(struct vks_emitter *emitter, const struct vks_te
                           (unsigned long long)emitter->limits.max_range) != NULL;
 }
 
-// Invocations that share a row in kernels with include/rows.glsl: 1 on CPU drivers (narrow subgroups, dear barriers),
+// Invocations that share a row in kernels with include/rows.glsl: 1 on CPU drivers, where barriers are dear,
 // 32 on graphics cards.
 static inline uint32_t vks_row_lanes(const struct vks_emitter *emitter)
 {
-    return emitter->limits.subgroup_size >= 16 ? 32 : 1;
+    return emitter->limits.is_cpu ? 1 : 32;
 }
 
 // An elementwise kernel over operands of the same number of 4-byte elements, cut into stretches. The first operand

@@ -135,7 +135,5 @@ struct vks_prox {
     float lambda1, lambda_group;
 };
 bool vks_prox(struct vks_graph *g, vks_tensor *param, vks_tensor *groups, const struct vks_prox *attrs);
-// Learning rate of step 0 .. steps - 1: lr (1e-3 + (1 - 1e-3) (1 + cos(pi step / steps)) / 2).
-double vks_cosine_rate(double lr, uint32_t step, uint32_t steps);
 
 #endif

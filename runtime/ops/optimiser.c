@@ -1,11 +1,7 @@
 // Optimisers over the flat parameters of all maps: one dispatch a step each, cut by columns where they do not fit.
-#include <math.h>
-
 #include "ops/columns.h"
 #include "ops/common.h"
 #include "ops/ops.h"
-
-#define PI 3.14159265358979323846
 
 // A node without inputs of its own: every operand is a STATE that its attributes name.
 static bool states_fit(struct vks_graph *graph, const struct vks_node *node, vks_tensor *const states[],
@@ -245,14 +241,4 @@ bool vks_prox(struct vks_graph *g, vks_tensor *param, vks_tensor *groups, const 
     if (!param || (!groups && attrs->lambda_group != 0))
         return false;
     return vks_graph_add(g, &op_prox, inputs, 2, attrs, sizeof(*attrs)) != NULL;
-}
-
-// ---- schedule ---------------------------------------------------------------------------------------------------
-
-double vks_cosine_rate(double lr, uint32_t step, uint32_t steps)
-{
-    const double floor = 1e-3;
-    if (steps == 0 || step >= steps)
-        return lr * floor;
-    return lr * (floor + (1 - floor) * (1 + cos(PI * step / steps)) / 2);
 }

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "shaders/push.h"
 #include "steer/collect.h"
 #include "steer/statistics.h"
 
@@ -85,16 +86,32 @@ static bool report(const struct vks_train_params *params, uint32_t step, uint32_
     return !params->progress || params->progress(params->progress_priv, &progress);
 }
 
+// The base steerings and, unless NULL, one more.
+static struct vks_attachment *attach_with(const struct vks_subject *subject, const struct vks_train_params *params,
+                                          const struct vks_steering *steering, float strengths[VKS_STEP_STRENGTHS])
+{
+    const struct vks_steering *list[VKS_STEP_STRENGTHS];
+    uint32_t count = params->base_count;
+    for (uint32_t i = 0; i < count; i++) {
+        list[i] = params->base[i];
+        strengths[i] = params->base_strengths[i];
+    }
+    if (steering) {
+        strengths[count] = 1;
+        list[count++] = steering;
+    }
+    return vks_attachment_create(subject->gpu, list, count);
+}
+
 // Layer by layer: the sources run with the maps of all earlier sites active.
 static bool incremental(const struct vks_subject *subject, const struct vks_train_params *params,
                         struct vks_steering *steering, const float *target, float *source)
 {
     const struct vks_site_list *sites = &steering->sites;
-    const float strengths[VKS_STEP_STRENGTHS] = {1};
+    float strengths[VKS_STEP_STRENGTHS] = {0};
     const uint32_t batch = vks_collect_batch(subject->set_sizes[VKS_SET_SOURCE], params->batch);
     for (size_t l = 0; l < sites->count; l++) {
-        const struct vks_steering *list[] = {steering};
-        struct vks_attachment *attachment = vks_attachment_create(subject->gpu, list, 1);
+        struct vks_attachment *attachment = attach_with(subject, params, steering, strengths);
         if (!attachment)
             return false;
         struct vks_collector *collector =
@@ -118,7 +135,11 @@ bool vks_train_closed(const struct vks_subject *subject, const struct vks_train_
     const struct vks_site_list *sites = &steering->sites;
     const uint32_t batch = params->batch;
     float *target = vks_collect(subject, sites, VKS_SET_TARGET, params->pool, batch, 0, NULL, NULL);
-    float *source = target ? vks_collect(subject, sites, VKS_SET_SOURCE, params->pool, batch, 0, NULL, NULL) : NULL;
+    float strengths[VKS_STEP_STRENGTHS] = {0};
+    struct vks_attachment *base = params->base_count ? attach_with(subject, params, NULL, strengths) : NULL;
+    float *source = target && (base || !params->base_count)
+                        ? vks_collect(subject, sites, VKS_SET_SOURCE, params->pool, batch, 0, base, strengths) : NULL;
+    vks_attachment_destroy(&base);
     bool ok = source != NULL;
     if (ok && params->method == VKS_METHOD_LINEAR_ACT)
         ok = incremental(subject, params, steering, target, source);

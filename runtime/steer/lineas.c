@@ -30,6 +30,8 @@ struct vks_lineas {
     const struct vks_subject *subject;
     const struct vks_train_params *params;
     const struct vks_site_list *maps, *loss;
+    struct vks_attachment *base;                  // steerings that are on already, or NULL
+    struct vks_graph base_hook;                   // only carries their hook
     uint32_t batch, micro, target_rows, pair_count;
     struct vks_storage *storages[STORAGES];
     struct part whole;                            // b = B: everything in one graph
@@ -69,6 +71,8 @@ static struct vks_tensor *on_site(void *priv, struct vks_graph *g, const struct 
 {
     const struct hook *hook = priv;
     const struct vks_lineas *t = hook->t;
+    if (t->base)
+        z = t->base_hook.hook(t->base_hook.hook_priv, g, site, z);
     const struct vks_site_slot *map = vks_site_list_find(t->maps, site->name);
     if (map) {
         const uint32_t d = t->maps->channels, first = map->first, count = map->channels;
@@ -76,7 +80,7 @@ static struct vks_tensor *on_site(void *priv, struct vks_graph *g, const struct 
                            vks_graph_columns(g, hook->param, d + first, count), site->mask,
                            hook->differentiate ? vks_graph_columns(g, hook->rows, first, count) : NULL,
                            hook->differentiate ? vks_graph_columns(g, hook->rows, d + first, count) : NULL,
-                           &(struct vks_affine){.position = t->params->position});
+                           &(struct vks_affine){.position = t->params->position, .strength = t->params->base_count});
     }
     const struct vks_site_slot *loss = vks_site_list_find(t->loss, site->name);
     if (loss)
@@ -272,11 +276,20 @@ struct vks_lineas *vks_lineas_create(const struct vks_subject *subject, const st
     t->order = malloc(subject->set_sizes[VKS_SET_SOURCE] * sizeof(*t->order));
     t->samples = malloc(t->micro * sizeof(*t->samples));
     t->host_terms = malloc(loss->channels * sizeof(*t->host_terms));
+    if (params->base_count) {
+        t->base = vks_attachment_create(subject->gpu, params->base, params->base_count);
+        if (!t->base) {
+            vks_lineas_destroy(&t);
+            return NULL;
+        }
+        vks_attachment_hook(t->base, &t->base_hook);
+    }
     double spread = 0;
     bool ok = t->order && t->samples && t->host_terms;
     if (!ok)
         vks_fail(subject->log, "out of memory: close other programs and try again");
-    ok = ok && put_tables(t) && put_target(t, target, &spread) && put_arrays(t) && build_parts(t);
+    ok = ok && put_tables(t) && put_target(t, target, &spread) && put_arrays(t) && build_parts(t) &&
+         (!t->base || vks_attachment_check(t->base, subject->log));
     if (!ok)
         vks_lineas_destroy(&t);
     else
@@ -298,6 +311,7 @@ void vks_lineas_destroy(struct vks_lineas **address)
         }
     for (int i = 0; i < STORAGES; i++)
         vks_storage_destroy(&t->storages[i]);
+    vks_attachment_destroy(&t->base);
     free(t->order);
     free(t->samples);
     free(t->host_terms);
@@ -346,9 +360,11 @@ static void fill_step_words(const struct vks_lineas *t, uint32_t step, uint32_t 
         {VKS_STEP_BIAS1, (float)(1 - pow(0.9, step + 1))},
         {VKS_STEP_BIAS2, (float)(1 - pow(0.9, step + 1))},
         {VKS_STEP_TAU, (float)(lr * t->params->gamma)},
-        {VKS_STEP_STRENGTH, 1},
+        {VKS_STEP_STRENGTH + t->params->base_count, 1},
     };
     memset(words, 0, VKS_STEP_WORDS * sizeof(*words));
+    if (t->params->base_count)
+        memcpy(&words[VKS_STEP_STRENGTH], t->params->base_strengths, t->params->base_count * sizeof(float));
     for (size_t i = 0; i < sizeof(floats) / sizeof(floats[0]); i++)
         memcpy(&words[floats[i].word], &floats[i].value, sizeof(float));
 }

@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/os.h"
+#include "shaders/push.h"
 #include "steer/closed.h"
 #include "steer/collect.h"
 #include "steer/resume.h"
@@ -35,6 +36,9 @@ static bool check_params(const struct vks_subject *subject, const struct vks_tra
     const uint32_t *sizes = subject->set_sizes;
     if (sizes[VKS_SET_SOURCE] == 0 || sizes[VKS_SET_TARGET] == 0)
         return vks_fail(subject->log, "both prompt sets need at least one prompt");
+    if (p->base_count >= VKS_STEP_STRENGTHS)
+        return vks_fail(subject->log, "%u steerings at once: %u is the most while training", p->base_count,
+                        VKS_STEP_STRENGTHS - 1);
     if (p->method != VKS_METHOD_LINEAS)
         return p->batch > 0 || vks_fail(subject->log, "--batch must be at least 1");
     if (p->batch > sizes[VKS_SET_SOURCE])
@@ -112,6 +116,12 @@ static uint64_t hash_training(const struct training *t, const float *target, uin
         vks_hash_add_text(&hash, t->steering.sites.slots[i].name);
     for (size_t i = 0; i < t->loss_sites.count; i++)
         vks_hash_add_text(&hash, t->loss_sites.slots[i].name);
+    for (uint32_t i = 0; i < t->params->base_count; i++) {
+        const struct vks_steering *base = t->params->base[i];
+        vks_hash_add(&hash, &t->params->base_strengths[i], sizeof(float));
+        vks_hash_add(&hash, base->w, base->sites.channels * sizeof(float));
+        vks_hash_add(&hash, base->b, base->sites.channels * sizeof(float));
+    }
     vks_hash_add(&hash, target, target_count * sizeof(*target));
     return vks_hash_value(&hash);
 }

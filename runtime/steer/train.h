@@ -42,6 +42,10 @@ struct vks_train_params {
     const char *output;                // the steering file; OUT.state beside it while training
     const char *log_path;              // --log; NULL: none
     bool resume;
+    // Steerings that are on already, in order, before the one that is trained: sources run with them, targets without.
+    const struct vks_steering *const *base;
+    const float *base_strengths;
+    uint32_t base_count;               // at most VKS_STEP_STRENGTHS - 1
     struct vks_exec_params exec;       // test settings; gpu comes from the subject
     // Called after every step; return false to stop cleanly (the state is saved). May be NULL.
     bool (*progress)(void *priv, const struct vks_train_progress *progress);

@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Writes the seed corpora of the fuzz targets: python3 tests/fuzz/seeds.py FOLDER makes FOLDER/{safetensors,json,tokenizer}/."""
+
+import json
+import pathlib
+import sys
+
+
+def entry(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def seeds():
+    header = json.dumps({"__metadata__": {"format": "pt", "k": "v"}, "a": entry("F32", [2, 1], 0, 8),
+                         "b": entry("F16", [3], 8, 14), "c": entry("BF16", [1], 14, 16)}).encode()
+    yield "safetensors", b"\0" + len(header).to_bytes(8, "little") + header + bytes(16)
+    yield "safetensors", b"\1" + header + bytes(16)
+    for dtype, size in (("BOOL", 1), ("U8", 1), ("I8", 1), ("F8_E4M3", 1), ("F8_E5M2", 1), ("U16", 2), ("I16", 2), ("U32", 4),
+                        ("I32", 4), ("U64", 8), ("I64", 8), ("F64", 8)):
+        tensors = {"x": entry(dtype, [16 // size], 0, 16), "e": entry(dtype, [0, 3], 16, 16)}
+        yield "safetensors", b"\1" + json.dumps(tensors).encode() + bytes(16)
+    yield "safetensors", b"\2" + json.dumps({"metadata": {"total_size": 4}, "weight_map": {"a": "x.safetensors"}}).encode()
+    document = json.dumps({"a": {"a": 5}, "model_max_length": 77, "block_out_channels": [1, 2, 3], "b": [True, None, -1.5e3],
+                           "s": "\u00e9\U0001f600\n\"\\"}).encode()
+    yield "json", b"\4" + document
+    yield "json", b"\5\xef\xbb\xbf" + json.dumps([[], {}, [[{"a": [{}]}]]]).encode()
+    yield "json", b"\0one\ntwo\r\n\n three"
+    yield "json", b"\1" + b'{"prompt":"x"}\n"y"\r\n{"text":"z"}'
+    yield "json", b"\2" + b'["x",{"caption":"y"},{"text":"z"}]'
+    yield "json", b"\3" + b'id,prompt\r\n1,"a, ""b""\nc"\r\n2,d\n'
+    yield "json", b"\x13" + b"a\nx\ny\n"
+    for text in ("a photo of the cat", "aaaaaaaa THE <l> x  <R>  w w1!", "<|startoftext|><|ENDOFTEXT|>", "e\u0301 \u0130 \u1100\u1161 \u200d",
+                 "it's 're 123 \u3000\u2003\t\n", "\U0001f469\u200d\U0001f4bb \u4f60\u597d"):
+        yield "tokenizer", b"\x0f" + text.encode()
+    special = {"content": "<x>", "lstrip": True, "normalized": True, "rstrip": True, "single_word": True, "special": True}
+    vocab = {"a": 0, "b</w>": 1, "ab</w>": 2, "<|startoftext|>": 3, "<|endoftext|>": 4}
+    yield "tokenizer", b"\0" + json.dumps(vocab).encode()
+    yield "tokenizer", b"\1" + b"#version: 0.2\na a\nt h\nth e</w>\n"
+    yield "tokenizer", b"\2" + json.dumps({"added_tokens_decoder": {"7": special}, "bos_token": special, "pad_token": "!",
+                                           "model_max_length": 1e30}).encode()
+    yield "tokenizer", b"\3" + json.dumps({"eos_token": special, "pad_token": "w", "additional_special_tokens": ["q", special]}).encode()
+    yield "tokenizer", b"\4" + json.dumps({"added_tokens": [{"id": 3, **special}],
+                                           "model": {"vocab": vocab, "merges": ["a b</w>", ["a", "b</w>"]]}}).encode()
+    yield "tokenizer", b"\5" + json.dumps({"<y>": 200, "w": 5}).encode()
+
+
+def main(folder):
+    for number, (target, data) in enumerate(seeds()):
+        path = pathlib.Path(folder, target, f"seed-{number:02}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "corpus")
