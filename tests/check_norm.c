@@ -6,14 +6,15 @@ static void norm_function(void *priv, const double *x, double *y)
     ref_norm(y, x, priv);
 }
 
-// How the values are made hard: `shift` puts the mean far from 0 in units of the deviation.
+// How the values are made hard: `shift` puts the mean far from 0 in units of the deviation (a mean of 1000 is held to
+// 3e-5 in fp32, and that is divided by the deviation of a small group).
 struct spread {
     enum check_fill fill;
     float shift;
     double tolerance;
 };
 
-static const struct spread normal = {CHECK_NORMAL, 0, 2e-6}, shifted = {CHECK_NORMAL, 1000, 3e-5},
+static const struct spread normal = {CHECK_NORMAL, 0, 2e-6}, shifted = {CHECK_NORMAL, 1000, 3e-4},
                            hostile = {CHECK_HOSTILE, 0, 1e-5};
 
 // rank 4: group norm of x (b, rows, 1, cols); rank 3 with groups 0: layer norm of x (b, rows, cols)

@@ -161,17 +161,23 @@ fi
 
 # ---- builds ------------------------------------------------------------------------------------------------------------
 
-build()  # FOLDER COMPILER MESON-ARGUMENT...
+build()  # FOLDER COMPILER MESON-ARGUMENT... [-- TARGET...]
 {
-    local folder=$1
+    local folder=$1 arguments=()
     export CC=$2
     shift 2
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
+        arguments+=("$1")
+        shift
+    done
+    [ $# = 0 ] || shift
     if [ -e "$folder/build.ninja" ]; then
-        meson setup --reconfigure "$folder" "$@" || meson setup --wipe "$folder" "$@" || return 1
+        meson setup --reconfigure "$folder" "${arguments[@]}" ||
+            meson setup --wipe "$folder" "${arguments[@]}" || return 1
     else
-        meson setup "$folder" "$@" || return 1
+        meson setup "$folder" "${arguments[@]}" || return 1
     fi
-    check "build $folder" ninja -C "$folder"
+    check "build $folder" ninja -k 0 -C "$folder" "$@"
     summary
 }
 export -f build
@@ -348,27 +354,30 @@ sanitize()
     sanitized unit_tests build-sanitize
 }
 
-# Every tests/fuzz/fuzz_NAME.c is a target; tests/fuzz/seeds/NAME holds what it starts from. Two run at a time.
+# Every tests/fuzz/fuzz_NAME.c is a target; seeds.py writes what it starts from. Two run at a time.
 fuzz_build()
 {
     local target flags="-g -O1 -std=c11 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all"
+    local archives="libvksteer-models.a libvksteer-io.a libvksteer-base.a"
+    # shellcheck disable=SC2086  # lists of words
     build build-fuzz clang --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
-        -Dc_args='-fsanitize=fuzzer-no-link -fno-sanitize-recover=all' || return 1
+        -Dc_args='-fsanitize=fuzzer-no-link -fno-sanitize-recover=all' -- $archives || return 1
     for target in tests/fuzz/fuzz_*.c; do
-        # shellcheck disable=SC2046,SC2086  # lists of words
-        clang $flags -Ibuild-fuzz/include/api -Itests "$target" -o "build-fuzz/$(basename "$target" .c)" \
-            -Wl,--start-group build-fuzz/libvksteer-*.a -Wl,--end-group \
-            $(pkg-config --libs libcjson libpcre2-8 libutf8proc) -lm -ldl -pthread || return 1
+        # shellcheck disable=SC2046,SC2086
+        (cd build-fuzz && clang $flags -Iinclude/api -I.. "../$target" -o "$(basename "$target" .c)" \
+            -Wl,--start-group $archives -Wl,--end-group \
+            $(pkg-config --libs libcjson libpcre2-8 libutf8proc) -lm -ldl -pthread) || return 1
     done
+    rm -rf "$logs/seeds"
+    python3 tests/fuzz/seeds.py "$logs/seeds"
 }
 fuzz_one()  # NAME SECONDS
 {
     local name=$1 work=$logs/fuzz-$1
     rm -rf "$work"
     mkdir -p "$work/corpus"
-    [ -d "tests/fuzz/seeds/$name" ] && cp -r "tests/fuzz/seeds/$name/." "$work/corpus"
     if "build-fuzz/fuzz_$name" -max_total_time="$2" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-            -artifact_prefix="$work/" "$work/corpus" >"$work/log" 2>&1; then
+            -artifact_prefix="$work/" "$work/corpus" "$logs/seeds/$name" >"$work/log" 2>&1; then
         echo "ok $name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$work/log") inputs"
     else
         tail -n 40 "$work/log"

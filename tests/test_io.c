@@ -269,6 +269,7 @@ static void safetensors_write_refused(struct test *t)
     const struct vks_st_pair keys[] = {{"k", "1"}, {"k", "2"}}, bytes[] = {{"k", "\xff"}};
     char path[700];
     snprintf(path, sizeof(path), "%s", in_scratch("refused.safetensors"));
+    CHECK(t, vks_os_remove(test_log(t), path));
     CHECK_REFUSED(t, vks_safetensors_write(test_log(t), path, twice, 2, NULL, 0), "given twice");
     CHECK_REFUSED(t, vks_safetensors_write(test_log(t), path, &reserved, 1, NULL, 0), "reserved");
     CHECK_REFUSED(t, vks_safetensors_write(test_log(t), path, &large, 1, NULL, 0), "too large");

@@ -249,6 +249,23 @@ static void sparsity_grows_with_gamma(struct test *t)
     toy_finish(&toy);
 }
 
+static void finds_gamma_for_a_support(struct test *t)
+{
+    struct toy toy;
+    char path[512];
+    CHECK(t, toy_init(&toy));
+    const struct vks_subject subject = subject_of(t, &toy);
+    struct vks_train_params p = params_of("support", path);
+    p.support = 0.5;
+    CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE);
+    struct vks_steering steering;
+    CHECK(t, vks_steering_load(&steering, test_log(t), path));
+    const double support = vks_steering_support(&steering);
+    EXPECT(t, support <= 0.5 && support > 0.3, "support %g, not just below 0.5", support);
+    vks_steering_finish(&steering);
+    toy_finish(&toy);
+}
+
 static void equal_laws_leave_the_maps_alone(struct test *t)
 {
     struct toy toy;
@@ -439,6 +456,7 @@ int main(void)
     TEST(&t, same_bits);
     TEST(&t, loss_falls);
     TEST(&t, sparsity_grows_with_gamma);
+    TEST(&t, finds_gamma_for_a_support);
     TEST(&t, equal_laws_leave_the_maps_alone);
     TEST(&t, resumes_bit_for_bit);
     TEST(&t, state_of_another_training_is_refused);

@@ -1,8 +1,368 @@
+// How fast a device is: matrix products of fixed and of the model's own shapes, sort, attention, training, a picture.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "api/internal.h"
+#include "base/os.h"
+#include "base/text.h"
+#include "exec/backward.h"
+#include "steer/train.h"
+
+#define MOST_RUNS 15
+#define MOST_SHAPES 96
+
+struct bench {
+    vksteer_session *session;
+    vksteer_model *model;
+    const struct vks_log *log;
+    const struct vksteer_bench_params *params;
+};
+
+static bool wants(const struct bench *bench, const char *name)
+{
+    const char *what = bench->params->what;
+    return !what || strcmp(what, "all") == 0 || strcmp(what, name) == 0;
+}
+
+static bool stopped(const struct bench *bench)
+{
+    return bench->params->stop && bench->params->stop(bench->params->priv);
+}
+
+static void report(const struct bench *bench, struct vksteer_bench_row row, double seconds, double flop)
+{
+    row.ms = 1e3 * seconds;
+    row.gflops = flop > 0 && seconds > 0 ? flop / seconds / 1e9 : 0;
+    row.count = row.count ? row.count : 1;
+    bench->params->row(bench->params->priv, &row);
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, size_t count)
+{
+    qsort(values, count, sizeof(*values), compare);
+    return count ? values[count / 2] : 0;
+}
+
+// Median seconds of a run of the graph, the first discarded (drivers compile at the first dispatch). Negative: failed.
+static double time_graph(const struct bench *bench, struct vks_graph *graph)
+{
+    double times[MOST_RUNS];
+    size_t count = 0;
+    struct vks_exec *exec = vks_exec_create(graph, &(struct vks_exec_params){.gpu = bench->session->gpu});
+    bool ok = exec && vks_exec_run(exec, NULL);
+    const double start = vks_os_seconds();
+    while (ok && count < MOST_RUNS && (count < 3 || vks_os_seconds() - start < 0.4) && !stopped(bench)) {
+        const double from = vks_os_seconds();
+        ok = vks_exec_run(exec, NULL);
+        times[count++] = vks_os_seconds() - from;
+    }
+    vks_exec_destroy(&exec);
+    return ok && count ? median(times, count) : -1;
+}
+
+// Storage of `elements` elements of small numbers that are none of fp16's or bf16's special cases.
+static struct vks_storage *numbers(const struct bench *bench, enum vks_dtype dtype, uint64_t elements)
+{
+    const uint32_t word = dtype == VKS_F32 ? 0x3e99999a : dtype == VKS_F16 ? 0x34cd34cd : 0x3e9a3e9a;  // about 0.3
+    const uint64_t size = (elements * vks_dtype_size(dtype) + 15) / 16 * 16;
+    struct vks_storage *storage = vks_storage_create(bench->session->gpu, size);
+    if (storage && !vks_storage_fill(storage, 0, size, word))
+        vks_storage_destroy(&storage);
+    return storage;
+}
+
+// ---- matrix products and convolutions -----------------------------------------------------------------------------
+
+struct shape {
+    const char *op, *name;       // "linear", "conv2d"; the weight's name
+    enum vks_dtype dtype;        // of the weight
+    uint32_t x[4], w[4], x_rank, w_rank, count;
+    bool bias;
+    struct vks_conv2d conv;
+};
+
+// y from x, or dx from dy, of one layer. False: does not fit or the graph failed.
+static bool build_layer(struct vks_graph *graph, const struct shape *s, struct vks_storage *weights, bool gradient,
+                        double *flop, struct vksteer_bench_row *row)
+{
+    uint64_t elements = 1;
+    for (uint32_t i = 0; i < s->w_rank; i++)
+        elements *= s->w[i];
+    struct vks_tensor *x = vks_graph_input(graph, "x", VKS_F32, s->x_rank, s->x, false);
+    struct vks_tensor *w = vks_graph_state(graph, "w", s->dtype, s->w_rank, s->w, weights, 0);
+    struct vks_tensor *y = s->w_rank == 2 ? vks_linear(graph, x, w, NULL) : vks_conv2d(graph, x, w, NULL, &s->conv);
+    if (!y)
+        return false;
+    row->m = (uint32_t)vks_tensor_rows(y);
+    row->n = s->w[0];
+    row->k = (uint32_t)(elements / s->w[0]);
+    *flop = 2.0 * row->m * row->n * row->k;
+    if (!gradient) {
+        y->keep = true;
+        return true;
+    }
+    struct vks_tensor *dy = vks_graph_input(graph, "dy", VKS_F32, y->rank, y->shape, false), *dx = NULL;
+    const struct vks_backward backward = {
+        .outputs = &y, .output_gradients = &dy, .output_count = 1, .wanted = &x, .gradients = &dx, .wanted_count = 1};
+    if (!dy || !vks_graph_backward(graph, &backward) || !dx)
+        return false;
+    dx->keep = true;
+    return true;
+}
+
+static bool time_layer(const struct bench *bench, const struct shape *s, const char *name, bool gradient)
+{
+    struct vks_graph graph;
+    struct vksteer_bench_row row = {.type = vks_dtype_name(s->dtype), .what = s->name, .count = s->count, .name = name};
+    static const char *const types[] = {"f32", "f16", "bf16", "i32"};
+    uint64_t elements = 1;
+    double flop = 0;
+    row.type = types[s->dtype];
+    for (uint32_t i = 0; i < s->w_rank; i++)
+        elements *= s->w[i];
+    struct vks_storage *weights = numbers(bench, s->dtype, elements);
+    vks_graph_init(&graph, bench->log);
+    const bool built = weights && build_layer(&graph, s, weights, gradient, &flop, &row);
+    const double seconds = built ? time_graph(bench, &graph) : -1;
+    vks_graph_finish(&graph);
+    vks_storage_destroy(&weights);
+    if (seconds >= 0)
+        report(bench, row, seconds, flop);
+    return seconds >= 0;
+}
+
+static bool same_shape(const struct shape *a, const struct shape *b)
+{
+    return strcmp(a->op, b->op) == 0 && memcmp(a->x, b->x, sizeof(a->x)) == 0 &&
+           memcmp(a->w, b->w, sizeof(a->w)) == 0 && memcmp(&a->conv, &b->conv, sizeof(a->conv)) == 0;
+}
+
+// The distinct layers of a graph, with how often each is there.
+static size_t collect_shapes(const struct vks_graph *graph, struct shape *shapes, size_t capacity)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < graph->node_count; i++) {
+        const struct vks_node *node = graph->nodes[i];
+        const bool linear = strcmp(node->op->name, "linear") == 0, conv = strcmp(node->op->name, "conv2d") == 0;
+        if (!linear && !conv)
+            continue;
+        const struct vks_tensor *x = node->inputs[0], *w = node->inputs[1];
+        struct shape s = {.op = node->op->name, .name = w->name, .dtype = w->dtype, .x_rank = x->rank,
+                          .w_rank = w->rank, .count = 1};
+        memcpy(s.x, x->shape, sizeof(s.x));
+        memcpy(s.w, w->shape, sizeof(s.w));
+        memset(s.x + x->rank, 0, (VKS_MAX_RANK - x->rank) * sizeof(*s.x));
+        memset(s.w + w->rank, 0, (VKS_MAX_RANK - w->rank) * sizeof(*s.w));
+        if (conv && node->attrs_size >= sizeof(s.conv))
+            memcpy(&s.conv, node->attrs, sizeof(s.conv));
+        size_t at = 0;
+        while (at < count && !same_shape(&shapes[at], &s))
+            at++;
+        if (at < count)
+            shapes[at].count++;
+        else if (count < capacity)
+            shapes[count++] = s;
+    }
+    return count;
+}
+
+// The UNet of a training step, and the sites of the model.
+static struct vks_api_subject *trial_subject(const struct bench *bench)
+{
+    static const char *const prompt = "a cat";
+    const struct vks_api_subject_params params = {.prompts = {&prompt, &prompt}, .counts = {1, 1}};
+    return vks_api_subject_create(bench->model, &params);
+}
+
+static bool bench_model_layers(const struct bench *bench)
+{
+    struct vks_graph graph;
+    void *inputs;
+    struct shape *shapes = calloc(MOST_SHAPES, sizeof(*shapes));
+    struct vks_api_subject *subject = trial_subject(bench);
+    vks_graph_init(&graph, bench->log);
+    bool ok = shapes && subject;
+    if (ok) {
+        const struct vks_subject *s = vks_api_subject(subject);
+        ok = s->build(s->priv, &graph, bench->model->info.train_batch, &inputs);
+    }
+    const size_t count = ok ? collect_shapes(&graph, shapes, MOST_SHAPES) : 0;
+    for (size_t i = 0; i < count && ok && !stopped(bench); i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "%s_dx", shapes[i].op);
+        ok = time_layer(bench, &shapes[i], shapes[i].op, false) && time_layer(bench, &shapes[i], name, true);
+    }
+    vks_graph_finish(&graph);
+    vks_api_subject_destroy(&subject);
+    free(shapes);
+    return ok;
+}
+
+static bool bench_matmul(const struct bench *bench)
+{
+    static const uint32_t sizes[] = {256, 512, 1024};
+    bool ok = true;
+    for (size_t i = 0; i < 3 && ok && !stopped(bench); i++) {
+        const uint32_t n = sizes[i];
+        char what[32];
+        snprintf(what, sizeof(what), "%u cubed", n);
+        const struct shape s = {.op = "linear", .name = what, .x = {n, n}, .w = {n, n}, .x_rank = 2, .w_rank = 2};
+        ok = time_layer(bench, &s, "matmul", false) && time_layer(bench, &s, "matmul_dx", true);
+    }
+    return ok && (!bench->model || stopped(bench) || bench_model_layers(bench));
+}
+
+// ---- sort and attention -------------------------------------------------------------------------------------------
+
+static bool bench_sort(const struct bench *bench)
+{
+    static const uint32_t shapes[][2] = {{4, 294080}, {16, 65536}, {32, 65536}, {64, 65536}, {65536, 16}};
+    bool ok = true;
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes) && ok && !stopped(bench); i++) {
+        struct vks_graph graph;
+        struct vks_tensor *sorted, *permutation;
+        const uint32_t one = 1;
+        struct vks_storage *storage = numbers(bench, VKS_F32, 16);
+        vks_graph_init(&graph, bench->log);
+        struct vks_tensor *x = vks_graph_input(&graph, "x", VKS_F32, 2, shapes[i], false);
+        struct vks_tensor *flag = storage ? vks_graph_state(&graph, "flag", VKS_I32, 1, &one, storage, 0) : NULL;
+        ok = vks_sort_columns(&graph, x, flag, &sorted, &permutation);
+        if (ok)
+            sorted->keep = permutation->keep = true;
+        const double seconds = ok ? time_graph(bench, &graph) : -1;
+        vks_graph_finish(&graph);
+        vks_storage_destroy(&storage);
+        ok = seconds >= 0;
+        if (ok)
+            report(bench, (struct vksteer_bench_row){.name = "sort", .type = "f32", .m = shapes[i][0],
+                   .n = shapes[i][1]}, seconds, 0);
+    }
+    return ok;
+}
+
+static bool bench_attention(const struct bench *bench)
+{
+    static const uint32_t shapes[][3] = {{256, 256, 96}, {256, 32, 96}, {1024, 1024, 320}};  // queries, keys, channels
+    bool ok = true;
+    for (size_t i = 0; i < 3 && ok && !stopped(bench); i++) {
+        struct vks_graph graph;
+        const uint32_t q[] = {1, shapes[i][0], shapes[i][2]}, k[] = {1, shapes[i][1], shapes[i][2]};
+        vks_graph_init(&graph, bench->log);
+        struct vks_tensor *y = vks_attention(&graph, vks_graph_input(&graph, "q", VKS_F32, 3, q, false),
+                                             vks_graph_input(&graph, "k", VKS_F32, 3, k, false),
+                                             vks_graph_input(&graph, "v", VKS_F32, 3, k, false), NULL,
+                                             &(struct vks_attention){.heads = 8});
+        if (y)
+            y->keep = true;
+        const double seconds = y ? time_graph(bench, &graph) : -1;
+        vks_graph_finish(&graph);
+        ok = seconds >= 0;
+        if (ok)
+            report(bench, (struct vksteer_bench_row){.name = "attention", .type = "f32", .m = q[1], .n = k[1],
+                   .k = q[2], .what = "queries x keys x channels, 8 heads"}, seconds, 4.0 * q[1] * k[1] * q[2]);
+    }
+    return ok;
+}
+
+// ---- the real thing -----------------------------------------------------------------------------------------------
+
+struct steps {
+    const struct bench *bench;
+    double times[8], last;
+    size_t count;
+};
+
+static bool on_step(void *priv, const struct vksteer_progress *progress)
+{
+    struct steps *steps = priv;
+    const double now = vks_os_seconds();
+    if (strcmp(progress->stage, "training") != 0)
+        return true;
+    // The first step compiles.
+    if (progress->step > 1 && steps->count < 8)
+        steps->times[steps->count++] = now - steps->last;
+    steps->last = now;
+    return !stopped(steps->bench);
+}
+
+static bool bench_train(const struct bench *bench)
+{
+    enum { PROMPTS = 32, STEPS = 6 };
+    char texts[PROMPTS][32];
+    const char *prompts[PROMPTS];
+    struct vksteer_plan plan;
+    struct steps steps = {.bench = bench};
+    const uint32_t batch = bench->model->info.train_batch < PROMPTS ? bench->model->info.train_batch : PROMPTS;
+    for (int i = 0; i < PROMPTS; i++) {
+        snprintf(texts[i], sizeof(texts[i]), "a thing with %d parts", i);
+        prompts[i] = texts[i];
+    }
+    char *folder = vks_os_cache_dir(bench->log, "vksteer", true);
+    char *output = folder ? vks_path_join(folder, "bench.safetensors") : NULL;
+    char *state = folder ? vks_path_join(folder, "bench.safetensors.state") : NULL;
+    const struct vksteer_train_params params = {
+        .source = prompts, .target = prompts, .source_count = PROMPTS, .target_count = PROMPTS, .output = output,
+        .steps = STEPS, .batch = batch, .lr = 1e-6, .progress = on_step, .priv = &steps};
+    bool ok = output && state && vksteer_model_plan(bench->model, NULL, batch, 0, &plan) &&
+              vksteer_train(bench->model, &params, NULL) != VKSTEER_FAILED;
+    if (output && state) {
+        vks_os_remove(NULL, output);
+        vks_os_remove(NULL, state);
+    }
+    free(folder);
+    free(output);
+    free(state);
+    if (ok && steps.count)
+        report(bench, (struct vksteer_bench_row){.name = "train", .type = "f32", .m = batch, .n = 1,
+               .what = "a training step: batch"}, median(steps.times, steps.count), plan.train_flop);
+    return ok;
+}
+
+static bool bench_apply(const struct bench *bench)
+{
+    double times[MOST_RUNS];
+    size_t count = 0;
+    struct vksteer_plan plan;
+    uint32_t width, height, steps;
+    double cfg;
+    vksteer_painter *painter = vksteer_painter_open(bench->model, NULL);
+    bool ok = painter && vksteer_model_plan(bench->model, NULL, 1, 0, &plan);
+    for (uint64_t seed = 0; ok && seed < 6 && !stopped(bench); seed++) {
+        struct vksteer_image image;
+        const double from = vks_os_seconds();
+        // Another prompt each time: the text encoder belongs to it.
+        ok = vksteer_paint(painter, seed & 1 ? "a cat" : "a dog", NULL, seed, NULL, NULL, 0, &image);
+        if (ok && seed)
+            times[count++] = vks_os_seconds() - from;
+        free(image.rgb);
+    }
+    if (ok && count) {
+        vksteer_painter_size(painter, &width, &height, &steps, &cfg);
+        report(bench, (struct vksteer_bench_row){.name = "apply", .type = "f32", .m = width, .n = height,
+               .what = "a picture"}, median(times, count), steps == 1 ? plan.apply_flop : 0);
+    }
+    vksteer_painter_close(&painter);
+    return ok;
+}
 
 bool vksteer_bench(vksteer_session *session, vksteer_model *model, const struct vksteer_bench_params *params)
 {
-    (void)model;
-    (void)params;
-    return vks_fail(&session->bridge.log, "bench: not written yet");
+    const struct bench bench = {session, model, &session->bridge.log, params};
+    if (wants(&bench, "matmul") && !bench_matmul(&bench))
+        return false;
+    if (wants(&bench, "sort") && !stopped(&bench) && !bench_sort(&bench))
+        return false;
+    if (wants(&bench, "attention") && !stopped(&bench) && !bench_attention(&bench))
+        return false;
+    if (model && wants(&bench, "train") && !stopped(&bench) && !bench_train(&bench))
+        return false;
+    return !model || !wants(&bench, "apply") || stopped(&bench) || !model->pipeline->has_decoder ||
+           bench_apply(&bench);
 }

@@ -91,13 +91,14 @@ bool vksteer_image_grid(const struct vksteer_log *log, const struct vksteer_imag
     if (count == 0)
         return vks_fail(inner, "a grid of no pictures: give at least one");
     columns = columns == 0 || columns > count ? (uint32_t)count : columns;
-    const uint32_t width = images[0].width, height = images[0].height;
+    const uint32_t zoom = images[0].width < 128 && images[0].height < 128 ? 2 : 1;
+    const uint32_t width = images[0].width * zoom, height = images[0].height * zoom;
     const uint32_t rows = (uint32_t)((count + columns - 1) / columns);
     uint32_t lines = 0;
     for (size_t i = 0; i < count; i++) {
         const uint32_t own = labels && labels[i] ? count_lines(labels[i], width / (VKS_FONT_WIDTH + 1)) : 0;
         lines = own > lines ? own : lines;
-        if (images[i].width != width || images[i].height != height)
+        if (images[i].width * zoom != width || images[i].height * zoom != height)
             return vks_fail(inner, "a grid takes pictures of one size: number %zu differs", i + 1);
     }
     const uint32_t cell_width = width + 2 * GAP, cell_height = height + 2 * GAP + (lines ? lines * LINE + 1 : 0);
@@ -115,8 +116,9 @@ bool vksteer_image_grid(const struct vksteer_log *log, const struct vksteer_imag
         const uint32_t left = (uint32_t)(i % columns) * cell_width + GAP;
         const uint32_t top = (uint32_t)(i / columns) * cell_height + GAP;
         for (uint32_t y = 0; y < height; y++)
-            memcpy(grid->rgb + 3 * ((size_t)(top + y) * grid->width + left), images[i].rgb + 3 * (size_t)y * width,
-                   3 * (size_t)width);
+            for (uint32_t x = 0; x < width; x++)
+                memcpy(grid->rgb + 3 * ((size_t)(top + y) * grid->width + left + x),
+                       images[i].rgb + 3 * ((size_t)(y / zoom) * images[i].width + x / zoom), 3);
         if (labels && labels[i])
             draw_label(grid, left, top + height + GAP + 1, width, labels[i]);
     }

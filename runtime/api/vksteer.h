@@ -211,7 +211,8 @@ void vksteer_painter_size(const vksteer_painter *painter, uint32_t *width, uint3
 // Writes a PNG with text chunks (key, value pairs).
 bool vksteer_image_write(const struct vksteer_log *log, const char *path, const struct vksteer_image *image,
                          const char *const *keys, const char *const *values, size_t count);
-// A strip or grid of equal pictures, `columns` wide, with `labels` (one a picture, or NULL) drawn under each.
+// A strip or grid of equal pictures, `columns` wide, with `labels` (one a picture, or NULL) drawn under each. Pictures
+// of less than 128 pixels are doubled.
 bool vksteer_image_grid(const struct vksteer_log *log, const struct vksteer_image *images, size_t count,
                         uint32_t columns, const char *const *labels, struct vksteer_image *grid);
 // Latents of another program: a safetensors file with one tensor, or the bare fp32 values. free() *values.
@@ -257,6 +258,7 @@ struct vksteer_bench_row {
     const char *name, *type;            // "matmul", "sort", "train", "apply"; "f32"
     const char *what;                   // where the shape comes from: "1024 cubed", "unet.conv_in"; may be NULL
     uint32_t m, n, k;                   // of a matrix product (m, k) x (k, n); or rows, columns, 0
+    uint32_t count;                     // how often this shape is there in one forward pass of the model
     double ms, gflops;                  // median of several runs, the first discarded; gflops 0: not meaningful
 };
 struct vksteer_bench_params {

@@ -29,6 +29,7 @@ struct training {
     struct vks_resume resume;
     struct vks_train_progress progress;
     double path;                       // sum of all learning rates
+    bool trial;                        // of the search for gamma: no log, no state
 };
 
 static bool check_params(const struct vks_subject *subject, const struct vks_train_params *p)
@@ -50,6 +51,8 @@ static bool check_params(const struct vks_subject *subject, const struct vks_tra
         return vks_fail(subject->log, "--micro-batch %u does not divide the batch of %u", p->micro_batch, p->batch);
     if (p->steps == 0 || !(p->lr > 0) || !isfinite(p->lr) || !(p->gamma >= 0) || !isfinite(p->gamma))
         return vks_fail(subject->log, "--steps and --lr must be above 0, --gamma 0 or above");
+    if (!(p->support >= 0) || p->support > 1)
+        return vks_fail(subject->log, "--support is a share of the channels, above 0 and at most 1");
     if (p->p != 1 && p->p != 2)
         return vks_fail(subject->log, "the loss is W_1 or W_2^2, not W_%u", p->p);
     return true;
@@ -130,6 +133,8 @@ static bool open_state(struct training *t, const float *target)
 {
     const struct vks_train_params *p = t->params;
     struct vks_resume *resume = &t->resume;
+    if (t->trial)
+        return true;
     const struct vks_gpu_info *info = vks_gpu_info(t->subject->gpu);
     const size_t size = strlen(p->output) + sizeof(".state");
     resume->path = malloc(size);
@@ -218,7 +223,9 @@ static enum vks_train_result run_steps(struct training *t)
             return VKS_TRAIN_FAILED;
         const bool go_on = !p->progress || p->progress(p->progress_priv, &t->progress);
         const bool last = step + 1 == p->steps;
-        if (!last && (!go_on || vks_os_seconds() - saved > SAVE_SECONDS)) {
+        if (t->trial && !go_on)
+            return VKS_TRAIN_STOPPED;
+        if (!last && !t->trial && (!go_on || vks_os_seconds() - saved > SAVE_SECONDS)) {
             if (!save_state(t))
                 return VKS_TRAIN_FAILED;
             saved = vks_os_seconds();
@@ -245,7 +252,7 @@ static enum vks_train_result train_lineas(struct training *t)
     const enum vks_train_result result = run_steps(t);
     if (result != VKS_TRAIN_DONE)
         return result;
-    if (!p->sgd && t->progress.path_share > 0.9)
+    if (!p->sgd && !t->trial && t->progress.path_share > 0.9)
         vks_warn(subject->log, "some channels moved %.0f %% of what the learning rates allow: the step budget is used "
                  "up; raise --lr or --steps for a stronger steering", 100 * t->progress.path_share);
     const bool noted = vks_steering_note(&t->steering, "first_loss", "%.9g", t->resume.first_loss) &&
@@ -254,28 +261,60 @@ static enum vks_train_result train_lineas(struct training *t)
     return noted ? VKS_TRAIN_DONE : VKS_TRAIN_FAILED;
 }
 
-enum vks_train_result vks_train(const struct vks_subject *subject, const struct vks_train_params *params,
+static void finish_training(struct training *t)
+{
+    vks_os_appender_close(&t->log);
+    vks_lineas_destroy(&t->lineas);
+    vks_site_list_finish(&t->loss_sites);
+    vks_steering_finish(&t->steering);
+    free(t->resume.path);
+}
+
+// The smallest gamma, within 1/128, at which at most the wanted share of channels is left: support falls as gamma
+// rises, so whole trainings bisect it.
+static enum vks_train_result find_gamma(const struct vks_subject *subject, struct vks_train_params *params)
+{
+    double low = 0, high = 1;
+    for (int trial = 0; trial < 7; trial++) {
+        params->gamma = (low + high) / 2;
+        struct training t = {.subject = subject, .params = params, .trial = true};
+        const enum vks_train_result result =
+            choose_sites(&t) && describe(&t) ? train_lineas(&t) : VKS_TRAIN_FAILED;
+        const double support = vks_steering_support(&t.steering);
+        finish_training(&t);
+        if (result != VKS_TRAIN_DONE)
+            return result;
+        vks_info(subject->log, "gamma %g leaves %.1f %% of the channels", params->gamma, 100 * support);
+        if (support > params->support)
+            low = params->gamma;
+        else
+            high = params->gamma;
+    }
+    params->gamma = high;
+    return VKS_TRAIN_DONE;
+}
+
+enum vks_train_result vks_train(const struct vks_subject *subject, const struct vks_train_params *asked,
                                 struct vks_train_progress *last)
 {
-    struct training t = {.subject = subject, .params = params};
-    enum vks_train_result result = VKS_TRAIN_FAILED;
-    if (check_params(subject, params) && choose_sites(&t) && describe(&t)) {
-        if (params->method == VKS_METHOD_LINEAS)
-            result = train_lineas(&t);
-        else if (vks_train_closed(subject, params, &t.steering))
-            result = VKS_TRAIN_DONE;
-    }
-    if (result == VKS_TRAIN_DONE && !vks_steering_save(&t.steering, subject->log, params->output))
+    struct vks_train_params params = *asked;
+    struct training t = {.subject = subject, .params = &params};
+    enum vks_train_result result = check_params(subject, &params) ? VKS_TRAIN_DONE : VKS_TRAIN_FAILED;
+    if (result == VKS_TRAIN_DONE && params.support > 0 && params.method == VKS_METHOD_LINEAS)
+        result = find_gamma(subject, &params);
+    if (result == VKS_TRAIN_DONE && !(choose_sites(&t) && describe(&t)))
+        result = VKS_TRAIN_FAILED;
+    if (result == VKS_TRAIN_DONE && params.method == VKS_METHOD_LINEAS)
+        result = train_lineas(&t);
+    else if (result == VKS_TRAIN_DONE && !vks_train_closed(subject, &params, &t.steering))
+        result = VKS_TRAIN_FAILED;
+    if (result == VKS_TRAIN_DONE && !vks_steering_save(&t.steering, subject->log, params.output))
         result = VKS_TRAIN_FAILED;
     // The state has served its purpose only once the steering is on disk.
     if (result == VKS_TRAIN_DONE && t.resume.path && vks_os_exists(t.resume.path))
         vks_os_remove(subject->log, t.resume.path);
     if (last)
         *last = t.progress;
-    vks_os_appender_close(&t.log);
-    vks_lineas_destroy(&t.lineas);
-    vks_site_list_finish(&t.loss_sites);
-    vks_steering_finish(&t.steering);
-    free(t.resume.path);
+    finish_training(&t);
     return result;
 }

@@ -29,7 +29,7 @@ struct vks_train_params {
     enum vks_method method;
     const char *sites, *loss_sites;    // regular expressions; loss_sites NULL: the intervened sites
     uint32_t steps, batch, micro_batch;  // micro_batch 0: the batch
-    double lr, gamma, support;         // support > 0: find gamma by bisection (not yet: refused)
+    double lr, gamma, support;         // support > 0: find gamma by bisection (8 trainings)
     bool sgd;                          // proximal SGD instead of Adam
     bool sparse_group;                 // the published proximal step, with group shrink
     bool mean_scale;                   // --loss-scale mean: mean over channels instead of the sum

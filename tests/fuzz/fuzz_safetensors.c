@@ -28,8 +28,8 @@ static void touch(const struct vks_safetensors *file)
     }
     for (size_t i = 0; i < file->metadata_count; i++)
         sum += (unsigned)strlen(file->metadata[i].key) + (unsigned)strlen(file->metadata[i].value);
-    static volatile unsigned sink;
-    sink = sum;
+    if (sum == 0x12345678)
+        puts("");  // so that the reads are not left out
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -40,9 +40,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (!*folder) {
         const char *temporary = vks_os_env("TMPDIR");
-        snprintf(folder, sizeof(folder), "%s/vks-fuzz-safetensors", temporary ? temporary : "/dev/shm");
+        snprintf(folder, sizeof(folder), "%s/vks-fuzz-safetensors", temporary ? temporary : "/tmp");
         if (!vks_os_make_dirs(NULL, folder))
-            snprintf(folder, sizeof(folder), "/tmp");
+            abort();
         snprintf(path, sizeof(path), "%s/x.safetensors", folder);
         snprintf(index, sizeof(index), "%s/x.json", folder);
     }

@@ -3,7 +3,8 @@
     python lineas.py [case ...]
 
 Everything runs in double from the single-precision inputs that are stored, so that what is compared is the method and
-not PyTorch's rounding; every case is run in single as well and must agree to a tenth of the tolerance.
+not PyTorch's rounding; every case is run in single precision and from nudged inputs as well, and must agree to a quarter
+of the tolerance: what sorting and Adam blow up beyond that would test nothing.
 
 A case `MODEL-NAME.safetensors` uses the UNet of data/MODEL and holds (channels-last, fp32)
 
@@ -181,12 +182,20 @@ def make_inputs(case, config):
 
 
 def disagreement(got, wanted):
-    """max|a - b| / max|b - start| of each kind of tensor, and of gradients at each site."""
+    """max|a - b| / max|b - start| of every tensor, as the test compares them."""
     for key, value in wanted.items():
         start = 1.0 if key.startswith("step") and ".weight." in key else 0.0
-        kind = key if key.startswith("gradient") else key.split(".unet.")[0]
-        scale = max((v - start).abs().max() for k, v in wanted.items() if k.startswith(kind))
-        yield ((value - got[key]).abs().max() / scale).item()
+        yield ((value - got[key]).abs().max() / (value - start).abs().max().clamp(min=1e-30)).item()
+
+
+def sensitivity(case, model, inputs, exact):
+    """How far single precision, and inputs that are off by rounding errors, move what is compared."""
+    generator = torch.Generator().manual_seed(99)
+    _, single = train(case, model, inputs, torch.float32)
+    nudged = {k: v if k == "timestep" else v * (1 + 2e-6 * torch.randn(v.shape, generator=generator).double())
+              for k, v in inputs.items()}
+    _, moved = train(case, model, nudged, torch.float64)
+    return max(*disagreement(single, exact), *disagreement(moved, exact))
 
 
 def make(name, case):
@@ -194,8 +203,7 @@ def make(name, case):
     config = diffusers.UNet2DConditionModel.load_config(DATA / model / "unet")
     inputs = make_inputs(case, diffusers.configuration_utils.FrozenDict(config))
     order, exact = train(case, model, inputs, torch.float64)
-    _, single = train(case, model, inputs, torch.float32)
-    worst = max(disagreement(single, exact))
+    worst = sensitivity(case, model, inputs, exact)
     loss = exact["loss"]
     fall = 1 - (loss[-1] / loss[0]).item()
     channels = sum(exact[f"step10.weight.{s}"].numel() for s in order)
@@ -207,9 +215,9 @@ def make(name, case):
     ours = wasserstein(torch.tensor(u), torch.tensor(v), case["p"]).numpy()
     assert np.abs(pot - ours).max() < 1e-9 * max(1, pot.max())
     print(f"{name}: {len(order)} sites, {channels} channels, loss {loss[0]:.4f} to {loss[-1]:.4f} (-{100 * fall:.0f} %), "
-          f"support {100 * support:.0f} %, single against double {worst:.1e}", flush=True)
+          f"support {100 * support:.0f} %, sensitivity {worst:.1e}", flush=True)
     assert fall >= 0.3, "the loss falls too little"
-    assert worst < TOLERANCE / 10, "the case is too sensitive"
+    assert worst < TOLERANCE / 4, "the case is too sensitive"
     settings = {k: str(case[k]) for k in ("p", "optimizer", "lr", "beta1", "beta2", "eps", "gamma", "lambda1",
                                           "lambda_group")}
     settings |= {"model": model, "sites": SITES, "order": ",".join(order), "steps": str(STEPS)}

@@ -1,0 +1,274 @@
+// vksteer apply: prompts to pictures.
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli.h"
+
+#define MAX_PICTURES 4096
+
+struct job {
+    struct common common;
+    const char *prompt, *prompts_path, *field, *negative, *output, *latents_path, *steer_strength;
+    struct steer_list steer;
+    struct sweep sweep;
+    uint32_t grid, batch;
+    int64_t seed;
+    bool show, strict, has_grid;
+    struct vksteer_paint_params paint;
+    // made from these
+    char *typed;                        // the prompt that standard input brought
+    struct vksteer_prompts list;
+    const char *const *prompts;
+    size_t prompt_count;
+    float *latents;
+    size_t latent_count;
+    vksteer_session *session;
+    vksteer_model *model;
+    vksteer_painter *painter;
+};
+
+// The whole of standard input, without the newline at its end.
+static char *read_input(void)
+{
+    enum { MOST = 1 << 20 };
+    char *text = malloc(MOST + 1);
+    const size_t size = text ? fread(text, 1, MOST, stdin) : 0;
+    if (!text)
+        return NULL;
+    text[size] = 0;
+    for (size_t end = size; end > 0 && (text[end - 1] == '\n' || text[end - 1] == '\r'); end--)
+        text[end - 1] = 0;
+    return text;
+}
+
+static int read_prompts(struct job *job)
+{
+    if (job->prompts_path) {
+        if (!vksteer_prompts_read(cli_log(), job->prompts_path, job->field, &job->list))
+            return EXIT_FAILED;
+        job->prompts = (const char *const *)job->list.items;
+        job->prompt_count = job->list.count;
+        return EXIT_DONE;
+    }
+    if (strcmp(job->prompt, "-") == 0) {
+        job->typed = read_input();
+        if (!job->typed || !*job->typed) {
+            say_error("standard input brought no prompt: write one to it, or use -p");
+            return EXIT_FAILED;
+        }
+        job->prompt = job->typed;
+    }
+    job->prompts = &job->prompt;
+    job->prompt_count = 1;
+    return EXIT_DONE;
+}
+
+static bool paint(struct job *job, const char *prompt, int64_t seed, const float *strengths,
+                  struct vksteer_image *image)
+{
+    return vksteer_paint(job->painter, prompt, job->negative, (uint64_t)seed, strengths, job->latents,
+                         job->latent_count, image);
+}
+
+static bool save(struct job *job, const char *prompt, int64_t seed, const char *sweep, uint32_t index, bool many,
+                 const struct vksteer_image *image)
+{
+    struct picture_facts facts = {
+        .prompt = prompt,
+        .negative = job->negative,
+        .seed = seed,
+        .uses = job->steer.uses,
+        .use_count = job->steer.count,
+        .sweep = sweep,
+    };
+    const char *path = vksteer_model_info(job->model)->path, *slash = strrchr(path, '/');
+    facts.model = slash ? slash + 1 : path;
+    vksteer_painter_size(job->painter, &facts.width, &facts.height, &facts.steps, &facts.cfg);
+    char *file = numbered_path(job->output, index, many);
+    const bool ok = file && save_picture(file, image, &facts);
+    if (ok && !job->common.json)
+        print_line("%s", file);
+    if (ok && job->common.json) {
+        json_open(NULL, '{');
+        json_text("path", file);
+        json_text("prompt", prompt);
+        json_integer("seed", (uint64_t)seed);
+        json_integer("width", image->width);
+        json_integer("height", image->height);
+        json_close();
+    }
+    if (ok && job->show)
+        show_picture(file, image);
+    free(file);
+    return ok;
+}
+
+// A row a prompt and seed, a column a strength; or the pictures of all prompts and seeds in a grid.
+static int paint_sheet(struct job *job)
+{
+    const uint32_t points = job->sweep.count ? job->sweep.count : 1;
+    const size_t rows = job->prompt_count * job->batch, count = rows * points;
+    struct vksteer_image *images = calloc(count, sizeof(*images)), sheet = {0};
+    const char **labels = calloc(count, sizeof(*labels));
+    char (*texts)[96] = calloc(count, sizeof(*texts)), sweep[96] = "";
+    bool ok = (images && labels && texts) || (say_error("out of memory: close other programs and try again"), false);
+    for (size_t i = 0; i < count && ok && !vksteer_interrupted(); i++) {
+        const size_t row = i / points;
+        const uint32_t point = (uint32_t)(i % points);
+        float strengths[VKSTEER_MAX_STEERINGS];
+        const double share = points > 1 ? (double)point / (points - 1) : 0;
+        const double strength = job->sweep.from + (job->sweep.to - job->sweep.from) * share;
+        for (size_t k = 0; k < VKSTEER_MAX_STEERINGS; k++)
+            strengths[k] = (float)strength;
+        const char *prompt = job->prompts[row / job->batch];
+        const int64_t seed = job->seed + (int64_t)(row % job->batch);
+        ok = paint(job, prompt, seed, job->sweep.count ? strengths : NULL, &images[i]);
+        if (job->sweep.count && point == 0 && job->prompt_count > 1)
+            snprintf(texts[i], sizeof(texts[i]), "%.4g\n%s", strength, prompt);  // the row's name
+        else if (job->sweep.count)
+            snprintf(texts[i], sizeof(texts[i]), "%.4g", strength);
+        else
+            snprintf(texts[i], sizeof(texts[i]), "%lld", (long long)seed);
+        labels[i] = job->sweep.count ? texts[i] : job->prompt_count > 1 ? prompt : texts[i];
+        progress_show("painting", (uint32_t)i + 1, (uint32_t)count, "");
+    }
+    progress_done();
+    if (job->sweep.count)
+        snprintf(sweep, sizeof(sweep), "%g:%g:%u", job->sweep.from, job->sweep.to, points);
+    const uint32_t columns = job->grid ? job->grid : points > 1 ? points : (uint32_t)count;
+    if (ok && !vksteer_interrupted())
+        ok = vksteer_image_grid(cli_log(), images, count, columns, labels, &sheet) &&
+             save(job, job->prompts[0], job->seed, *sweep ? sweep : NULL, 0, false, &sheet);
+    for (size_t i = 0; images && i < count; i++)
+        free(images[i].rgb);
+    free(sheet.rgb);
+    free(images);
+    free(labels);
+    free(texts);
+    return vksteer_interrupted() ? EXIT_INTERRUPTED : ok ? EXIT_DONE : EXIT_FAILED;
+}
+
+static int paint_each(struct job *job)
+{
+    const size_t count = job->prompt_count * job->batch;
+    for (size_t i = 0; i < count; i++) {
+        struct vksteer_image image = {0};
+        const char *prompt = job->prompts[i / job->batch];
+        const int64_t seed = job->seed + (int64_t)(i % job->batch);
+        const bool ok = paint(job, prompt, seed, NULL, &image) &&
+                        save(job, prompt, seed, NULL, (uint32_t)i, count > 1, &image);
+        free(image.rgb);
+        if (count > 1)
+            progress_show("painting", (uint32_t)i + 1, (uint32_t)count, "");
+        if (!ok)
+            return EXIT_FAILED;
+        if (vksteer_interrupted())
+            return EXIT_INTERRUPTED;
+    }
+    progress_done();
+    return EXIT_DONE;
+}
+
+static int run(struct job *job)
+{
+    int code = read_prompts(job);
+    if (code != EXIT_DONE)
+        return code;
+    if (job->prompt_count * job->batch * (job->sweep.count ? job->sweep.count : 1) > MAX_PICTURES)
+        return usage_error("more than %d pictures at once: ask for fewer", MAX_PICTURES);
+    if (!vksteer_can_write(cli_log(), job->output) ||
+        (job->latents_path && !vksteer_latents_read(cli_log(), job->latents_path, &job->latents, &job->latent_count)))
+        return EXIT_FAILED;
+    code = open_session(&job->common, &job->session);
+    if (code == EXIT_DONE)
+        code = open_model(&job->common, job->session, &job->model);
+    if (code != EXIT_DONE)
+        return code;
+    job->paint.steerings = job->steer.uses;
+    job->paint.steering_count = job->steer.count;
+    job->painter = vksteer_painter_open(job->model, &job->paint);
+    if (!job->painter)
+        return EXIT_FAILED;
+    if (job->batch > 1)
+        say("seeds %lld to %lld", (long long)job->seed, (long long)(job->seed + job->batch - 1));
+    else
+        say("seed %lld", (long long)job->seed);
+    vksteer_catch_interrupt();
+    if (job->common.json)
+        json_open(NULL, '[');
+    code = job->sweep.count || job->has_grid ? paint_sheet(job) : paint_each(job);
+    progress_done();
+    if (job->common.json && !json_finish())
+        code = EXIT_FAILED;
+    return code;
+}
+
+static int check(struct job *job, const double *strength, double cfg)
+{
+    if (!job->prompt == !job->prompts_path)
+        return usage_error("apply needs -p PROMPT or --prompts FILE (one of them): see `vksteer apply --help`");
+    if (!pattern_is_good(job->output))
+        return usage_error("-o %s: one %%d or %%03d is the most", job->output);
+    if (job->sweep.count && job->steer.count == 0)
+        return usage_error("--sweep moves the strength of steerings: give one with --steer");
+    if (job->sweep.count)
+        for (size_t i = 0; i < job->steer.count; i++)
+            if (job->steer.numbered[i])
+                say("--sweep replaces the strength given with %s", job->steer.uses[i].path);
+    if (*strength <= 100 && job->steer.count == 0)
+        return usage_error("--steer-strength is for steerings: give one with --steer");
+    for (size_t i = 0; i < job->steer.count && *strength <= 100; i++)
+        if (!job->steer.numbered[i])
+            job->steer.uses[i].strength = (float)*strength;
+    if (job->seed < 0)  // a new picture every time, and the seed is printed
+        job->seed = ((int64_t)time(NULL) * 2654435761 ^ (int64_t)(vksteer_seconds() * 1e6)) & 0x7fffffff;
+    job->paint.strict = job->strict;
+    job->paint.cfg_scale = cfg;
+    job->has_grid = job->grid != 0;
+    return EXIT_DONE;
+}
+
+int command_apply(int argc, char **argv)
+{
+    double cfg = 0, strength = 1000;
+    struct job job = {.output = "out.png", .batch = 1, .seed = 42};
+    struct arguments arguments;
+    const struct option options[] = {
+        {'p', "prompt", OPT_TEXT, &job.prompt, 0, 0, "PROMPT", "what to paint; - reads standard input"},
+        {0, "prompts", OPT_TEXT, &job.prompts_path, 0, 0, "FILE", "many prompts: a picture, or a row of the sheet, each"},
+        {0, "field", OPT_TEXT, &job.field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
+        {'n', "negative-prompt", OPT_TEXT, &job.negative, 0, 0, "PROMPT", "what not to paint (guidance scale above 1)"},
+        {0, "steer", OPT_STEER, &job.steer, 0, 0, "FILE[:S|:inv]", "steer, at strength S (default 1) or by the inverse "
+         "maps; may be repeated"},
+        {0, "steer-strength", OPT_NUMBER, &strength, -100, 100, "F", "strength of steerings without one"},
+        {'o', "output", OPT_TEXT, &job.output, 0, 0, "OUT.png", "the picture; %03d is replaced by its number"},
+        {0, "sweep", OPT_SWEEP, &job.sweep, 0, 0, "FROM:TO:COUNT", "a strip over strengths, with labels"},
+        {0, "grid", OPT_COUNT, &job.grid, 1, 64, "COLS", "all pictures in one file, so many to a row"},
+        {'b', "batch-count", OPT_COUNT, &job.batch, 1, 1024, "COUNT", "so many seeds, counting up"},
+        {'s', "seed", OPT_SEED, &job.seed, 0, 0, "SEED", "default 42; negative: random"},
+        {'W', "width", OPT_COUNT, &job.paint.width, 1, 8192, "PX", "picture width"},
+        {'H', "height", OPT_COUNT, &job.paint.height, 1, 8192, "PX", "picture height"},
+        {0, "steps", OPT_COUNT, &job.paint.steps, 1, 1000, "N", "steps of the scheduler"},
+        {0, "cfg-scale", OPT_NUMBER, &cfg, 0, 100, "F", "guidance scale; up to 1: none"},
+        {0, "latents", OPT_TEXT, &job.latents_path, 0, 0, "FILE", "noise of another program: .safetensors or raw fp32"},
+        {0, "show", OPT_FLAG, &job.show, 0, 0, NULL, "show the picture in the terminal"},
+        {0, "strict", OPT_FLAG, &job.strict, 0, 0, NULL, "refuse steerings of other weights"},
+    };
+    const struct command command = {"apply", "-p PROMPT [--steer FILE[:STRENGTH]]... [-o OUT.png] [OPTIONS]",
+                                    "Makes pictures from prompts, steered or not.", options, COUNT_OF(options), 0, 0,
+                                    NULL};
+    int code = parse_arguments(&command, &job.common, argc, argv, &arguments);
+    if (code == EXIT_DONE && !job.common.help)
+        code = check(&job, &strength, cfg);
+    if (code == EXIT_DONE && !job.common.help)
+        code = run(&job);
+    vksteer_painter_close(&job.painter);
+    vksteer_model_close(&job.model);
+    vksteer_session_close(&job.session);
+    vksteer_prompts_finish(&job.list);
+    steer_list_finish(&job.steer);
+    free(job.latents);
+    free(job.typed);
+    return code;
+}

@@ -1,0 +1,91 @@
+// vksteer bench: how fast this device is.
+#include <string.h>
+
+#include "cli.h"
+
+static void on_row(void *priv, const struct vksteer_bench_row *row)
+{
+    if (*(const bool *)priv) {
+        json_open(NULL, '{');
+        json_text("name", row->name);
+        json_integer("m", row->m);
+        json_integer("n", row->n);
+        json_integer("k", row->k);
+        json_text("type", row->type);
+        if (row->what)
+            json_text("what", row->what);
+        json_integer("count", row->count);
+        json_number("ms", row->ms);
+        json_number("gflops", row->gflops);
+        json_close();
+        return;
+    }
+    char shape[64];
+    snprintf(shape, sizeof(shape), row->k ? "%u x %u x %u" : "%u x %u", row->m, row->n, row->k);
+    if (row->gflops > 0)
+        print_line("%-18s %-20s %-4s %10.3f ms %9.2f GFLOP/s  %s", row->name, shape, row->type, row->ms, row->gflops,
+                   row->what ? row->what : "");
+    else
+        print_line("%-18s %-20s %-4s %10.3f ms %19s  %s", row->name, shape, row->type, row->ms, "",
+                   row->what ? row->what : "");
+}
+
+static bool on_stop(void *priv)
+{
+    (void)priv;
+    return vksteer_interrupted();
+}
+
+int command_bench(int argc, char **argv)
+{
+    static const char *const known[] = {"matmul", "sort", "attention", "train", "apply", "all"};
+    bool tune = false;
+    struct common common = {0};
+    struct arguments arguments;
+    const struct option options[] = {
+        {0, "tune", OPT_FLAG, &tune, 0, 0, NULL, NULL},
+    };
+    const struct command command = {"bench", "[matmul|sort|attention|train|apply|all]",
+                                    "Measures: the median of several runs, the first discarded.", options,
+                                    COUNT_OF(options), 0, 1, NULL};
+    int code = parse_arguments(&command, &common, argc, argv, &arguments);
+    if (code != EXIT_DONE || common.help)
+        return code;
+    const char *what = arguments.count ? arguments.positionals[0] : "all";
+    bool found = false;
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        found |= strcmp(what, known[i]) == 0;
+    if (!found) {
+        const char *near = nearest_name(what, known, COUNT_OF(known));
+        return usage_error("bench does not know %s: use %s", what,
+                           near ? near : "matmul, sort, attention, train, apply or all");
+    }
+    if (tune)
+        return usage_error("bench --tune is not there yet: the built-in table of kernels is used");
+    vksteer_session *session = NULL;
+    vksteer_model *model = NULL;
+    code = open_session(&common, &session);
+    if (code == EXIT_DONE)
+        code = open_model(&common, session, &model);
+    if (code == EXIT_DONE) {
+        vksteer_catch_interrupt();
+        if (common.json) {
+            json_open(NULL, '{');
+            json_text("device", vksteer_session_device(session)->name);
+            json_text("driver", vksteer_session_device(session)->driver);
+            json_open("results", '[');
+        } else {
+            print_line("%s, %s", vksteer_session_device(session)->name, vksteer_session_device(session)->driver);
+        }
+        const struct vksteer_bench_params params = {.what = what, .row = on_row, .stop = on_stop, .priv = &common.json};
+        if (!vksteer_bench(session, model, &params))
+            code = EXIT_FAILED;
+        if (vksteer_interrupted())
+            code = EXIT_INTERRUPTED;
+        if (common.json && !json_finish())
+            code = EXIT_FAILED;
+    }
+    vksteer_model_close(&model);
+    vksteer_session_close(&session);
+    return code;
+}

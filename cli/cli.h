@@ -1,0 +1,152 @@
+// The command line: what its files share.
+#ifndef VKSTEER_CLI_H
+#define VKSTEER_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "vksteer.h"
+
+enum exit_code {
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_NO_DEVICE = 3,
+    EXIT_INTERRUPTED = 130,
+};
+
+// ---- args.c -------------------------------------------------------------------------------------------------------
+
+enum option_kind {
+    OPT_FLAG,      // bool
+    OPT_TEXT,      // const char *
+    OPT_NUMBER,    // double
+    OPT_COUNT,     // uint32_t
+    OPT_SEED,      // int64_t
+    OPT_STEER,     // struct steer_list
+    OPT_SWEEP,     // struct sweep
+};
+
+struct option {
+    char letter;             // 0: none
+    const char *name;        // without the dashes
+    enum option_kind kind;
+    void *value;
+    double low, high;        // of numbers; both 0: any
+    const char *meta, *help;
+};
+
+struct steer_list {
+    struct vksteer_use uses[VKSTEER_MAX_STEERINGS];
+    size_t count;
+    bool numbered[VKSTEER_MAX_STEERINGS];  // a strength was given
+    char *copies[VKSTEER_MAX_STEERINGS];   // file names without what follows the colon
+};
+void steer_list_finish(struct steer_list *list);
+
+struct sweep {
+    double from, to;
+    uint32_t count;          // 0: none
+};
+
+// What every command takes.
+struct common {
+    const char *model, *device, *precision, *limits;
+    uint32_t memory;
+    bool verbose, quiet, json, help, validate;
+};
+
+struct command {
+    const char *name, *usage, *summary;
+    const struct option *options;
+    size_t option_count;
+    size_t positionals_low, positionals_high;
+    const char *positional_name;
+};
+
+#define MAX_POSITIONALS 64
+struct arguments {
+    const char *positionals[MAX_POSITIONALS];
+    size_t count;
+};
+
+// Fills the values that the options point at, those of `common` too. EXIT_DONE: go on; anything else: return it.
+// After --help (printed here) it is EXIT_DONE and common->help is set.
+int parse_arguments(const struct command *command, struct common *common, int argc, char **argv,
+                    struct arguments *arguments);
+// Prints "vksteer: ..." and a hint to standard error; returns EXIT_USAGE.
+int usage_error(const char *format, ...);
+// A whole number or a real one, all of `text`; false when it is none.
+bool parse_number(const char *text, double *value);
+// The nearest of `names` to `text`, or NULL when none is near.
+const char *nearest_name(const char *text, const char *const *names, size_t count);
+
+// ---- progress.c ---------------------------------------------------------------------------------------------------
+
+// The log that library calls get; set up once by parse_arguments' caller.
+const struct vksteer_log *cli_log(void);
+void cli_log_setup(const struct common *common);
+// One line that is rewritten on a terminal, a line now and then elsewhere. `note` may be "".
+void progress_show(const char *stage, uint32_t step, uint32_t steps, const char *note);
+void progress_done(void);
+// A message to standard error that a progress line does not get mixed up with; silent with -q.
+void say(const char *format, ...);
+void say_error(const char *format, ...);
+
+// ---- json.c -------------------------------------------------------------------------------------------------------
+
+// Writes JSON to standard output. A key is NULL inside arrays and at the top.
+void json_open(const char *key, char bracket);  // '{' or '['
+void json_close(void);
+void json_text(const char *key, const char *value);    // NULL gives null
+void json_number(const char *key, double value);       // null unless finite
+void json_integer(const char *key, uint64_t value);
+void json_bool(const char *key, bool value);
+// A newline at the end; false (said) when standard output could not take it all.
+bool json_finish(void);
+
+// ---- picture.c ----------------------------------------------------------------------------------------------------
+
+// `pattern` with a %d or %03d replaced by `index`, or with _000 before its ending when there is none and `many`; heap.
+char *numbered_path(const char *pattern, uint32_t index, bool many);
+bool pattern_is_good(const char *pattern);
+struct picture_facts {
+    const char *prompt, *negative, *model;
+    int64_t seed;
+    uint32_t width, height, steps;
+    double cfg;
+    const struct vksteer_use *uses;
+    const float *strengths;   // NULL: those of the uses
+    size_t use_count;
+    const char *sweep;        // NULL: none
+};
+// Writes a PNG with its parameters as text.
+bool save_picture(const char *path, const struct vksteer_image *image, const struct picture_facts *facts);
+// Shows it in the terminal if that can; says so if not.
+void show_picture(const char *path, const struct vksteer_image *image);
+
+// ---- main.c -------------------------------------------------------------------------------------------------------
+
+// Session and model of a command. The model is opened first without a device, so that its errors come before a search
+// for one; EXIT_DONE or what to return. `session` NULL: no device wanted.
+int open_session(const struct common *common, vksteer_session **session);
+int open_model(const struct common *common, vksteer_session *session, vksteer_model **model);
+// A result line on standard output; flushed, so that nothing is lost when a later step fails.
+void print_line(const char *format, ...);
+// Whether everything written to standard output arrived.
+bool output_is_good(void);
+
+int command_devices(int argc, char **argv);
+int command_info(int argc, char **argv);
+int command_train(int argc, char **argv);
+int command_apply(int argc, char **argv);
+int command_eval(int argc, char **argv);
+int command_inspect(int argc, char **argv);
+int command_bench(int argc, char **argv);
+int command_demo(int argc, char **argv);
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+#endif

@@ -1,0 +1,141 @@
+// vksteer info: a model's parts, sites and memory plan.
+#include <string.h>
+
+#include "cli.h"
+
+static void print_info(const struct vksteer_model_info *info)
+{
+    print_line("%s", info->path);
+    print_line("  %s, pictures of %u x %u", info->pipeline, info->width, info->height);
+    print_line("  %.3f M parameters, %.1f MiB", (double)info->parameters / 1e6, (double)info->bytes / (1 << 20));
+    for (uint32_t i = 0; i < info->parts; i++)
+        print_line("    %-16s %-28s %10.3f M", info->part_names[i], info->part_classes[i],
+                   (double)info->part_parameters[i] / 1e6);
+    print_line("  steering defaults: sites %s, %s, lr %g, %u steps, batch %u", info->train_sites, info->train_optimizer,
+               info->train_lr, info->train_steps, info->train_batch);
+}
+
+static void json_info(const struct vksteer_model_info *info)
+{
+    json_text("path", info->path);
+    json_text("pipeline", info->pipeline);
+    json_text("architecture", info->architecture);
+    json_integer("width", info->width);
+    json_integer("height", info->height);
+    json_integer("parameters", info->parameters);
+    json_integer("bytes", info->bytes);
+    json_open("parts", '[');
+    for (uint32_t i = 0; i < info->parts; i++) {
+        json_open(NULL, '{');
+        json_text("name", info->part_names[i]);
+        json_text("class", info->part_classes[i]);
+        json_integer("parameters", info->part_parameters[i]);
+        json_close();
+    }
+    json_close();
+    json_open("train", '{');
+    json_text("sites", info->train_sites);
+    json_text("optimizer", info->train_optimizer);
+    json_number("lr", info->train_lr);
+    json_integer("steps", info->train_steps);
+    json_integer("batch", info->train_batch);
+    json_close();
+}
+
+static bool show_sites(vksteer_model *model, const char *expression, bool json)
+{
+    const struct vksteer_site *sites;
+    size_t count;
+    uint64_t channels = 0;
+    if (!vksteer_model_sites(model, expression, &sites, &count))
+        return false;
+    if (json)
+        json_open("sites", '[');
+    for (size_t i = 0; i < count; i++) {
+        channels += sites[i].channels;
+        if (json) {
+            json_open(NULL, '{');
+            json_text("name", sites[i].name);
+            json_text("kind", sites[i].kind);
+            json_integer("channels", sites[i].channels);
+            json_integer("rows", sites[i].rows);
+            json_close();
+        } else {
+            print_line("  %-72s %-6s %6u channels x %u", sites[i].name, sites[i].kind, sites[i].channels,
+                       sites[i].rows);
+        }
+    }
+    if (json)
+        json_close();
+    else
+        print_line("  %zu sites, %llu channels", count, (unsigned long long)channels);
+    return true;
+}
+
+static bool show_plan(vksteer_model *model, const char *sites, uint32_t batch, uint32_t micro, bool json)
+{
+    struct vksteer_plan plan;
+    if (!vksteer_model_plan(model, sites, batch, micro, &plan))
+        return false;
+    if (json) {
+        json_open("plan", '{');
+        json_integer("weight_bytes", plan.weight_bytes);
+        json_integer("apply_bytes", plan.apply_bytes);
+        json_integer("train_bytes", plan.train_bytes);
+        json_number("apply_flop", plan.apply_flop);
+        json_number("train_flop", plan.train_flop);
+        json_integer("apply_dispatches", plan.apply_dispatches);
+        json_integer("train_dispatches", plan.train_dispatches);
+        json_close();
+        return true;
+    }
+    print_line("  weights    %9.1f MiB", (double)plan.weight_bytes / (1 << 20));
+    print_line("  a picture  %9.1f MiB beside them, %8.3f GFLOP, %u dispatches", (double)plan.apply_bytes / (1 << 20),
+               plan.apply_flop / 1e9, plan.apply_dispatches);
+    print_line("  a step     %9.1f MiB beside them, %8.3f GFLOP, %u dispatches", (double)plan.train_bytes / (1 << 20),
+               plan.train_flop / 1e9, plan.train_dispatches);
+    return true;
+}
+
+int command_info(int argc, char **argv)
+{
+    const char *sites = NULL;
+    bool plan = false;
+    uint32_t batch = 0, micro = 0;
+    struct common common = {0};
+    struct arguments arguments;
+    const struct option options[] = {
+        {0, "sites", OPT_TEXT, &sites, 0, 0, "REGEX", "list the sites that the expression matches ('.*': all)"},
+        {0, "plan", OPT_FLAG, &plan, 0, 0, NULL, "memory and work of a picture and of a training step"},
+        {0, "batch", OPT_COUNT, &batch, 1, 65536, "B", "batch of the planned training step"},
+        {0, "micro-batch", OPT_COUNT, &micro, 1, 65536, "b", "samples that are in memory at once"},
+    };
+    const struct command command = {"info", "[-m MODEL] [--sites REGEX] [--plan]",
+                                    "Says what a model is. Needs no device, except for --plan.", options,
+                                    COUNT_OF(options), 0, 0, NULL};
+    int code = parse_arguments(&command, &common, argc, argv, &arguments);
+    if (code != EXIT_DONE || common.help)
+        return code;
+    vksteer_session *session = NULL;
+    vksteer_model *model = NULL;
+    if (plan)
+        code = open_session(&common, &session);
+    if (code == EXIT_DONE)
+        code = open_model(&common, session, &model);
+    if (code == EXIT_DONE) {
+        if (common.json) {
+            json_open(NULL, '{');
+            json_info(vksteer_model_info(model));
+        } else {
+            print_info(vksteer_model_info(model));
+        }
+        if ((sites && !show_sites(model, sites, common.json)) ||
+            (plan && !show_plan(model, sites, batch, micro, common.json)))
+            code = EXIT_FAILED;
+        if (common.json && !json_finish())
+            code = EXIT_FAILED;
+    }
+    vksteer_model_close(&model);
+    vksteer_session_close(&session);
+    return code;
+}

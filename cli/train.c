@@ -1,0 +1,126 @@
+// vksteer train: source and target prompts to a steering file.
+#include <string.h>
+
+#include "cli.h"
+
+static bool on_progress(void *priv, const struct vksteer_progress *p)
+{
+    char note[96] = "";
+    (void)priv;
+    if (strcmp(p->stage, "training") == 0)
+        snprintf(note, sizeof(note), "loss %.4g (floor %.3g)", p->loss, p->floor);
+    progress_show(p->stage, p->step, p->steps, note);
+    return !vksteer_interrupted();
+}
+
+static void print_result(const struct vksteer_train_params *params, const struct vksteer_progress *last, bool json)
+{
+    if (json) {
+        json_open(NULL, '{');
+        json_text("path", params->output);
+        json_integer("steps", last->step);
+        json_number("loss", last->loss);
+        json_number("floor", last->floor);
+        json_number("max_w", last->max_w);
+        json_number("max_b", last->max_b);
+        json_number("path_share", last->path_share);
+        json_number("seconds", last->seconds);
+        json_integer("seed", params->seed);
+        json_close();
+        return;
+    }
+    print_line("max|w-1| %.4g, max|b| %.4g, %.0f %% of the allowed path used, loss %.4g above its floor of %.4g",
+               last->max_w, last->max_b, 100 * last->path_share, last->loss - last->floor, last->floor);
+    print_line("%s", params->output);
+}
+
+static int train(const struct common *common, struct vksteer_train_params *params)
+{
+    vksteer_session *session = NULL;
+    vksteer_model *model = NULL;
+    struct vksteer_progress last = {0};
+    int code = open_session(common, &session);
+    if (code == EXIT_DONE)
+        code = open_model(common, session, &model);
+    if (code == EXIT_DONE) {
+        vksteer_catch_interrupt();
+        const enum vksteer_result result = vksteer_train(model, params, &last);
+        progress_done();
+        code = result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
+    }
+    if (code == EXIT_INTERRUPTED)
+        say("stopped after %u steps: the same command with --resume goes on from there", last.step);
+    if (code == EXIT_DONE) {
+        print_result(params, &last, common->json);
+        if (common->json && !json_finish())
+            code = EXIT_FAILED;
+    }
+    vksteer_model_close(&model);
+    vksteer_session_close(&session);
+    return code;
+}
+
+int command_train(int argc, char **argv)
+{
+    const char *source = NULL, *target = NULL, *field = NULL;
+    int64_t seed = 42;
+    double lr = 0;
+    struct common common = {0};
+    struct arguments arguments;
+    struct vksteer_train_params p = {.progress = on_progress};
+    const struct option options[] = {
+        {0, "source", OPT_TEXT, &source, 0, 0, "FILE", "prompts to steer away from"},
+        {0, "target", OPT_TEXT, &target, 0, 0, "FILE", "prompts to steer towards"},
+        {'o', "output", OPT_TEXT, &p.output, 0, 0, "FILE", "the steering file (.safetensors)"},
+        {0, "field", OPT_TEXT, &field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
+        {0, "method", OPT_TEXT, &p.method, 0, 0, "NAME", "lineas (default), linear-act, linear-act-at-once, mean-act, "
+         "gaussian-act"},
+        {0, "sites", OPT_TEXT, &p.sites, 0, 0, "REGEX", "modules that get maps"},
+        {0, "loss-sites", OPT_TEXT, &p.loss_sites, 0, 0, "REGEX", "modules that carry the loss (default: the same)"},
+        {0, "steps", OPT_COUNT, &p.steps, 1, 10000000, "N", "training steps"},
+        {0, "lr", OPT_NUMBER, &lr, 1e-12, 1e6, "F", "learning rate"},
+        {0, "optimizer", OPT_TEXT, &p.optimizer, 0, 0, "NAME", "adam or sgd"},
+        {0, "batch", OPT_COUNT, &p.batch, 1, 65536, "B", "source prompts a step"},
+        {0, "micro-batch", OPT_COUNT, &p.micro_batch, 1, 65536, "b", "samples in memory at once; changes no bit"},
+        {0, "gamma", OPT_NUMBER, &p.gamma, 0, 1e6, "G", "strength of the sparsity, 0: none"},
+        {0, "support", OPT_NUMBER, &p.support, 1e-6, 1, "F", "find gamma for this share of channels"},
+        {0, "position", OPT_TEXT, &p.position, 0, 0, "NAME", "all, last or avg"},
+        {0, "pool", OPT_TEXT, &p.pool, 0, 0, "NAME", "mean, last or max"},
+        {0, "loss-scale", OPT_TEXT, &p.loss_scale, 0, 0, "NAME", "sum or mean over channels"},
+        {0, "prox", OPT_TEXT, &p.prox, 0, 0, "NAME", "l1 or sparse-group"},
+        {0, "p", OPT_COUNT, &p.p, 1, 2, "1|2", "power of the Wasserstein distance (default 2)"},
+        {'s', "seed", OPT_SEED, &seed, 0, 0, "SEED", "of noise and shuffle (default 42)"},
+        {'W', "width", OPT_COUNT, &p.width, 1, 8192, "PX", "picture width in training"},
+        {'H', "height", OPT_COUNT, &p.height, 1, 8192, "PX", "picture height in training"},
+        {0, "log", OPT_TEXT, &p.log_path, 0, 0, "FILE", "a JSON line for every step"},
+        {0, "resume", OPT_FLAG, &p.resume, 0, 0, NULL, "go on from OUT.state"},
+        {0, "recompute", OPT_FLAG, &p.recompute, 0, 0, NULL, "less memory, more work; changes no bit"},
+        {0, "force", OPT_FLAG, &p.force, 0, 0, NULL, "fewer than 4 prompts; resume on another device"},
+    };
+    const struct command command = {"train", "--source FILE --target FILE -o OUT.safetensors [OPTIONS]",
+                                    "Trains a steering: maps under which source prompts act like target prompts.",
+                                    options, COUNT_OF(options), 0, 0, NULL};
+    const int result = parse_arguments(&command, &common, argc, argv, &arguments);
+    if (result != EXIT_DONE || common.help)
+        return result;
+    if (!source || !target || !p.output)
+        return usage_error("train needs --source, --target and -o: see `vksteer train --help`");
+    if (seed < 0)
+        return usage_error("-s %lld: the seed of a training must not be negative", (long long)seed);
+    p.seed = (uint64_t)seed;
+    p.lr = lr;
+    struct vksteer_prompts sources = {0}, targets = {0};
+    int code = EXIT_FAILED;
+    if (vksteer_can_write(cli_log(), p.output) && (!p.log_path || vksteer_can_write(cli_log(), p.log_path)) &&
+        vksteer_prompts_read(cli_log(), source, field, &sources) &&
+        vksteer_prompts_read(cli_log(), target, field, &targets)) {
+        p.source = (const char *const *)sources.items;
+        p.source_count = sources.count;
+        p.target = (const char *const *)targets.items;
+        p.target_count = targets.count;
+        code = train(&common, &p);
+    }
+    vksteer_prompts_finish(&sources);
+    vksteer_prompts_finish(&targets);
+    return code;
+}
