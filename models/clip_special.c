@@ -12,8 +12,8 @@
 // Unicode's White_Space.
 static bool is_space(uint32_t c)
 {
-    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
-           c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
 bool vks_clip_normalise(const char *text, size_t size, struct vks_text *out)
@@ -232,7 +232,8 @@ static bool list_added(struct reader *r, struct numbered *list, size_t *count)
         return false;
     const struct cJSON *plain = files->added && cJSON_IsObject(files->added->root) ? files->added->root : NULL;
     *count = 0;
-    for (const struct cJSON *item = decoder ? decoder->child : NULL; item && *count < MAX_SPECIALS; item = item->next) {
+    for (const struct cJSON *item = decoder ? decoder->child : NULL; item && *count < MAX_SPECIALS;
+         item = item->next) {
         double id;
         if (!vks_parse_double(item->string, &id))
             return vks_fail(r->log, "%s: key added_tokens_decoder: expected ids as keys; correct the file",

@@ -18,7 +18,8 @@
 #define MAX_LENGTH 4096              // a sensible model_max_length
 
 // Unicode's White_Space, which is what \s means where this expression comes from (PCRE2's adds U+180E).
-#define SPACE "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
+#define SPACE "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}" \
+              "\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 
 static const char pattern[] = "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|\\p{L}+|\\p{N}|"
                               "[^" SPACE "\\p{L}\\p{N}]+";
@@ -71,7 +72,8 @@ static bool open_optional(const struct vks_log *log, const char *folder, const c
     return done;
 }
 
-static bool read_config(const struct vks_log *log, const struct vks_json *config, struct vks_clip_tokenizer *tokenizer)
+static bool read_config(const struct vks_log *log, const struct vks_json *config,
+                        struct vks_clip_tokenizer *tokenizer)
 {
     double length;
     const char *side;
@@ -169,8 +171,10 @@ static bool add_words(struct encoder *e, const char *text, size_t size)
         const char *word = text + range[0];
         const size_t length = range[1] - range[0];
         const bool literal = length > 4 && word[0] == '<' && word[1] == '|' && word[2] >= 'a' && word[2] <= 'z';
-        if (literal ? !add_word(e, word, 2) || !add_word(e, word + 2, length - 4) || !add_word(e, word + length - 2, 2)
-                    : !add_word(e, word, length))
+        const bool added = literal ? add_word(e, word, 2) && add_word(e, word + 2, length - 4) &&
+                                         add_word(e, word + length - 2, 2)
+                                   : add_word(e, word, length);
+        if (!added)
             return false;
         at = range[1];
     }

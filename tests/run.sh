@@ -4,7 +4,7 @@
 #     tests/run.sh [full] [--list] [--only SUITE]...
 #
 # A suite is a command whose last line of the form `N passed, N failed, N skipped` counts. One that ends without such a
-# line, with a bad exit code and no failure counted, or after three times its share, is a failure; one that cannot run
+# line, with a bad exit code and no failure counted, or that takes far longer than its share, is a failure; one that cannot run
 # here is skipped, with its reason. The sums are the last line. What a suite prints is in build/log/SUITE.log.
 # `full` adds what is longer: more seeds, matrix products at size, the Python golden files made again.
 # ./bootstrap test installs what is needed and comes here; VKSTEER_SWIFTSHADER names SwiftShader's manifest.
@@ -58,16 +58,16 @@ suite()  # SUITE SHARE COMMAND...: share in seconds
     local name=$1 share=$2 code begin line p=0 f=0 s=0 note=
     shift 2
     wanted "$name" || return 0
-    local log=$logs/$name.log
+    local log=$logs/$name.log limit=$((2 * share + 180))
     begin=$SECONDS
-    timeout --kill-after=10 $((3 * share)) bash -c '"$@"' "$name" "$@" >"$log" 2>&1 </dev/null
+    timeout --kill-after=10 $limit bash -c '"$@"' "$name" "$@" >"$log" 2>&1 </dev/null
     code=$?
     line=$(grep -aE '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
     if [ -n "$line" ]; then
         read -r p _ f _ s _ <<<"$line"
     fi
     if [ $code = 124 ] || [ $code = 137 ]; then
-        f=$((f + 1)) note="stopped after $((3 * share)) s"
+        f=$((f + 1)) note="stopped after $limit s"
     elif [ -z "$line" ]; then
         f=$((f + 1)) note="ended without a summary, exit code $code"
     elif [ $code != 0 ] && [ "$f" = 0 ]; then
@@ -198,28 +198,23 @@ for row in json.load(open("build-gcc/compile_commands.json")):
 END
 }
 
-# A one-line file with that include, compiled with a layer's own flags.
-layer_compiles()  # LAYER FOLDER HEADER
+# A one-line file with that include, compiled with a layer's own flags, which stand in $flags.
+layer_compiles()  # HEADER
 {
-    local flags=() folder
-    while read -r folder; do
-        flags+=("-I$folder")
-    done < <(layer_flags "$2")
-    [ ${#flags[@]} -gt 0 ] || return 2
-    printf '#include "%s"\n' "$3" | gcc -std=c11 -fsyntax-only "${flags[@]}" -x c - 2>&1
+    printf '#include "%s"\n' "$1" | gcc -std=c11 -fsyntax-only "${flags[@]}" -x c - 2>&1
 }
-layer_refuses()
+layer_refuses()  # HEADER
 {
     local said
-    said=$(layer_compiles "$@") && return 1
-    grep -q "fatal error: $3: No such file" <<<"$said"
+    said=$(layer_compiles "$1") && return 1
+    grep -q "fatal error: $1: No such file" <<<"$said"
 }
 export -f layer_flags layer_compiles layer_refuses
 
 layering()
 {
     # Each with the layers that stand before it, as DESIGN says; models and steer are siblings.
-    local order="base io gpu graph ops exec models steer api" layer other header folder seen upward
+    local order="base io gpu graph ops exec models steer api" layer other header folder seen upward flags
     declare -A folders=([base]=runtime/base [io]=runtime/io [gpu]=runtime/gpu [graph]=runtime/graph [ops]=runtime/ops
         [exec]=runtime/exec [models]=models [steer]=runtime/steer [api]=runtime/api)
     for layer in $order; do
@@ -229,15 +224,17 @@ layering()
             checks_skipped=$((checks_skipped + 1))
             continue
         fi
+        mapfile -t flags < <(layer_flags "$folder")
+        flags=("${flags[@]/#/-I}")
         for header in "$folder"/*.h; do
-            check "$layer: $header stands alone" layer_compiles "$layer" "$folder" "$layer/${header##*/}"
+            check "$layer: $header stands alone" layer_compiles "$layer/${header##*/}"
         done
         seen=yes
         for other in $order; do
             [ "$other" = "$layer" ] && seen=no && continue
             [ "$layer/$other" = steer/models ] || [ $seen = no ] || continue
             upward=$(ls "${folders[$other]}"/*.h | head -n 1)
-            check "$layer must not see $other" layer_refuses "$layer" "$folder" "$other/${upward##*/}"
+            check "$layer must not see $other" layer_refuses "$other/${upward##*/}"
         done
     done
     check "no include climbs out of its layer" bash -c '! grep -rnE "#include \"(\.\.|/)" runtime models cli'

@@ -149,12 +149,14 @@ char *vks_os_read_file(const struct vks_log *log, const char *path, size_t limit
         return NULL;
     struct vks_text text = {0};
     if (S_ISREG(info.st_mode) && (uintmax_t)info.st_size > limit) {
-        vks_fail(log, "%s: is larger than the limit of %zu bytes; give a smaller file", path, limit);
+        vks_fail(log, "%s: is larger than the limit of %llu bytes; give a smaller file", path,
+                 (unsigned long long)limit);
     } else if (!read_all(fd, limit, S_ISREG(info.st_mode) ? (size_t)info.st_size + 1 : 0, &text)) {
         fail(log, path, "cannot read");
         vks_text_finish(&text);
     } else if (text.length > limit) {
-        vks_fail(log, "%s: is larger than the limit of %zu bytes; give a smaller file", path, limit);
+        vks_fail(log, "%s: is larger than the limit of %llu bytes; give a smaller file", path,
+                 (unsigned long long)limit);
         vks_text_finish(&text);
     }
     close(fd);
@@ -192,7 +194,8 @@ static void writer_free(struct vks_os_writer *writer)
 static bool name_temporary(struct vks_os_writer *writer, unsigned count)
 {
     struct vks_text text = {0};
-    vks_text_printf(&text, "%s/.%.200s.%ld.%u.tmp", writer->folder, vks_path_name(writer->path), (long)getpid(), count);
+    vks_text_printf(&text, "%s/.%.200s.%ld.%u.tmp", writer->folder, vks_path_name(writer->path), (long)getpid(),
+                    count);
     if (text.failed)
         vks_text_finish(&text);
     free(writer->temporary);

@@ -125,7 +125,8 @@ char *vks_os_read_file(const struct vks_log *log, const char *path, size_t limit
             done = vks_fail(log, "%s: out of memory", path);
     }
     if (done && text.length > limit)
-        done = vks_fail(log, "%s: is larger than the limit of %zu bytes; give a smaller file", path, limit);
+        done = vks_fail(log, "%s: is larger than the limit of %llu bytes; give a smaller file", path,
+                        (unsigned long long)limit);
     CloseHandle(file);
     free(piece);
     if (!done)

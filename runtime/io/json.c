@@ -158,8 +158,8 @@ bool vks_json_number(const struct vks_log *log, const struct vks_json *json, con
     return true;
 }
 
-bool vks_json_bool(const struct vks_log *log, const struct vks_json *json, const struct cJSON *object, const char *key,
-                   bool missing, bool *value)
+bool vks_json_bool(const struct vks_log *log, const struct vks_json *json, const struct cJSON *object,
+                   const char *key, bool missing, bool *value)
 {
     const struct cJSON *item = get(json, object, key);
     *value = missing;
@@ -206,8 +206,9 @@ bool vks_json_choice(const struct vks_log *log, const struct vks_json *json, con
     return false;
 }
 
-bool vks_json_ints(const struct vks_log *log, const struct vks_json *json, const struct cJSON *object, const char *key,
-                   int64_t low, int64_t high, int64_t *values, size_t capacity, size_t *count, bool *scalar)
+bool vks_json_ints(const struct vks_log *log, const struct vks_json *json, const struct cJSON *object,
+                   const char *key, int64_t low, int64_t high, int64_t *values, size_t capacity, size_t *count,
+                   bool *scalar)
 {
     const struct cJSON *item = get(json, object, key);
     *count = 0;

@@ -38,8 +38,8 @@ bool vks_json_int(const struct vks_log *log, const struct vks_json *json, const 
                   int64_t missing, int64_t low, int64_t high, int64_t *value);
 bool vks_json_number(const struct vks_log *log, const struct vks_json *json, const struct cJSON *object,
                      const char *key, double missing, double low, double high, double *value);
-bool vks_json_bool(const struct vks_log *log, const struct vks_json *json, const struct cJSON *object, const char *key,
-                   bool missing, bool *value);
+bool vks_json_bool(const struct vks_log *log, const struct vks_json *json, const struct cJSON *object,
+                   const char *key, bool missing, bool *value);
 // The string belongs to the document. `missing` may be NULL.
 bool vks_json_string(const struct vks_log *log, const struct vks_json *json, const struct cJSON *object,
                      const char *key, const char *missing, const char **value);
@@ -48,8 +48,9 @@ bool vks_json_choice(const struct vks_log *log, const struct vks_json *json, con
                      const char *key, const char *const *choices, int missing, int *index);
 // Arrays of at most `capacity` elements, each in [low, high]; *count = elements (0 when absent). A lone number counts
 // as an array of one, as diffusers' configs mean it; *scalar (may be NULL) says that it was one.
-bool vks_json_ints(const struct vks_log *log, const struct vks_json *json, const struct cJSON *object, const char *key,
-                   int64_t low, int64_t high, int64_t *values, size_t capacity, size_t *count, bool *scalar);
+bool vks_json_ints(const struct vks_log *log, const struct vks_json *json, const struct cJSON *object,
+                   const char *key, int64_t low, int64_t high, int64_t *values, size_t capacity, size_t *count,
+                   bool *scalar);
 bool vks_json_strings(const struct vks_log *log, const struct vks_json *json, const struct cJSON *object,
                       const char *key, const char **values, size_t capacity, size_t *count);
 // A nested object or array: *child is NULL when absent.

@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-// NULL when `text` is one JSON value by RFC 8259 within the limits of json.h; else what is wrong, and *offset is where.
-// Stricter than the RFC where a C string could not hold the value: U+0000 and unpaired surrogates are refused.
+// NULL when `text` is one JSON value by RFC 8259 within the limits of json.h; else what is wrong, and *offset is
+// where. Stricter than the RFC where a C string could not hold the value: U+0000 and unpaired surrogates are refused.
 const char *vks_json_check(const char *text, size_t size, size_t *offset);
 
 #endif

@@ -1,6 +1,6 @@
 // Prompt files: .txt one prompt a line; .jsonl, .json (an array of objects or strings) and .csv (RFC 4180, the first
-// record names the columns) with a named field; any other ending is read as .txt. Errors name file and line (or item).
-// An empty set is refused.
+// record names the columns) with a named field; any other ending is read as .txt. Errors name file and line (or
+// item). An empty set is refused.
 #ifndef VKS_IO_LINES_H
 #define VKS_IO_LINES_H
 

@@ -1,5 +1,5 @@
-// Layout of a PNG: 8 bytes signature, then chunks (length, kind, data, CRC-32 of kind and data), big endian. stb makes
-// signature, IHDR, IDAT and IEND; the text goes between IHDR and IDAT.
+// Layout of a PNG: 8 bytes signature, then chunks (length, kind, data, CRC-32 of kind and data), big endian. stb
+// makes signature, IHDR, IDAT and IEND; the text goes between IHDR and IDAT.
 #include "io/png.h"
 
 #include "base/os.h"

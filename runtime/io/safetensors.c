@@ -200,7 +200,8 @@ static bool parse_header(const struct header *h, struct vks_safetensors *file, c
     for (const struct cJSON *item = root->child; item; item = item->next) {
         if (!strcmp(item->string, "__metadata__")) {
             if (metadata)
-                return vks_fail(h->log, "%s: __metadata__ appears twice; the file is damaged, fetch it again", h->path);
+                return vks_fail(h->log, "%s: __metadata__ appears twice; the file is damaged, fetch it again",
+                                h->path);
             metadata = true;
             if (!parse_metadata(h, file, item))
                 return false;
@@ -233,8 +234,8 @@ static bool load_file(const struct vks_log *log, struct vks_safetensors *file, c
         return vks_fail(log, "%s: the header is longer than the file; it is cut short or no safetensors file, fetch "
                         "it again", path);
     if (length > VKS_JSON_MAX_SIZE)
-        return vks_fail(log, "%s: a header of %llu bytes is more than the limit of %d MiB; fetch the file again", path,
-                        (unsigned long long)length, (int)(VKS_JSON_MAX_SIZE >> 20));
+        return vks_fail(log, "%s: a header of %llu bytes is more than the limit of %d MiB; fetch the file again",
+                        path, (unsigned long long)length, (int)(VKS_JSON_MAX_SIZE >> 20));
     const struct header h = {log, path, map->data + 8 + length, map->size - 8 - (size_t)length};
     struct vks_json *json = vks_json_parse(log, path, (const char *)map->data + 8, (size_t)length);
     const bool done = json && parse_header(&h, file, json->root, tensors, count);
@@ -274,8 +275,8 @@ static bool read_weight_map(const struct vks_log *log, struct vks_safetensors *f
     for (const struct cJSON *item = map->child; item; item = item->next) {
         const char *shard = cJSON_IsString(item) ? item->valuestring : "";
         if (!*shard || strpbrk(shard, "/\\:") || !strcmp(shard, ".") || !strcmp(shard, ".."))
-            return vks_fail(log, "%s: weight_map names a shard that is not the name of a file in this folder; correct "
-                            "the file", index->path);
+            return vks_fail(log, "%s: weight_map names a shard that is not the name of a file in this folder; "
+                            "correct the file", index->path);
         (*weights)[at] = (struct weight){item->string, shard};
         (*shards)[at++] = shard;
     }
@@ -440,8 +441,9 @@ const struct vks_st_tensor *vks_safetensors_need(const struct vks_log *log, cons
                              dtype < 0 ? "F32, F16 or BF16" : vks_st_dtype_name((enum vks_st_dtype)dtype));
     if (shape && (tensor->rank != rank || memcmp(tensor->shape, shape, (size_t)rank * sizeof(*shape)) != 0)) {
         char got[200], want[200];
-        return vks_fail_null(log, "%s: tensor %s has shape %s, not %s; the file does not belong to this configuration",
-                             file->path, name, shape_text(tensor->rank, tensor->shape, got, sizeof(got)),
+        return vks_fail_null(log, "%s: tensor %s has shape %s, not %s; the file does not belong to this "
+                             "configuration", file->path, name,
+                             shape_text(tensor->rank, tensor->shape, got, sizeof(got)),
                              shape_text(rank, shape, want, sizeof(want)));
     }
     return tensor;

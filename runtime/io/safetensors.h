@@ -1,7 +1,7 @@
 // The safetensors format: reader (memory-mapped, one file or a sharded set) and writer (deterministic, atomic).
 //
-// A file is 8 bytes (length of the header, little endian), a JSON header, and the tensors' bytes. The header maps each
-// name to {"dtype", "shape", "data_offsets": [begin, end]} and "__metadata__" to strings.
+// A file is 8 bytes (length of the header, little endian), a JSON header, and the tensors' bytes. The header maps
+// each name to {"dtype", "shape", "data_offsets": [begin, end]} and "__metadata__" to strings.
 // Files are hostile input: header size, types, ranks, products, offsets, overlaps, gaps, duplicates, names and UTF-8
 // are all checked when the file is opened; a refusal names the file and, where it can, the tensor.
 #ifndef VKS_IO_SAFETENSORS_H
@@ -97,8 +97,8 @@ struct vks_st_item {
 };
 
 // Writes tensors in the given order and metadata sorted by key, atomically. The same input gives the same bytes: no
-// time, no path. Data begins 8-byte aligned (the header is padded with spaces); every tensor's start is aligned to its
-// element when the items are ordered by falling element size, as the format asks no padding between them.
+// time, no path. Data begins 8-byte aligned (the header is padded with spaces); every tensor's start is aligned to
+// its element when the items are ordered by falling element size, as the format asks no padding between them.
 bool vks_safetensors_write(const struct vks_log *log, const char *path, const struct vks_st_item *items, size_t count,
                            const struct vks_st_pair *metadata, size_t metadata_count);
 

@@ -40,10 +40,11 @@ static void put_all(void)
     static const char merges[] = "#version: 0.2\na a\naa aa\nt h\nth e</w>\n";
     put("merges.txt", merges, sizeof(merges) - 1);
     static const char config[] =
-        "{\"added_tokens_decoder\":{\"0\":{\"content\":\"<l>\",\"lstrip\":true,\"normalized\":false},\"1\":{\"content\":"
-        "\"<R>\",\"rstrip\":true,\"normalized\":true},\"2\":{\"content\":\"w\",\"single_word\":true,\"normalized\":false"
-        "}},\"bos_token\":\"<|startoftext|>\",\"eos_token\":\"<|endoftext|>\",\"pad_token\":\"!\",\"unk_token\":"
-        "\"<|endoftext|>\",\"model_max_length\":77}";
+        "{\"added_tokens_decoder\":{\"0\":{\"content\":\"<l>\",\"lstrip\":true,\"normalized\":false},"
+        "\"1\":{\"content\":\"<R>\",\"rstrip\":true,\"normalized\":true},"
+        "\"2\":{\"content\":\"w\",\"single_word\":true,\"normalized\":false}},"
+        "\"bos_token\":\"<|startoftext|>\",\"eos_token\":\"<|endoftext|>\",\"pad_token\":\"!\","
+        "\"unk_token\":\"<|endoftext|>\",\"model_max_length\":77}";
     put("tokenizer_config.json", config, sizeof(config) - 1);
 }
 
@@ -61,8 +62,8 @@ static void encode(const struct vks_clip_tokenizer *tokenizer, const char *text,
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const files[] = {"vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
-                                        "tokenizer.json", "added_tokens.json"};
+    static const char *const files[] = {"vocab.json", "merges.txt", "tokenizer_config.json",
+                                        "special_tokens_map.json", "tokenizer.json", "added_tokens.json"};
     static struct vks_clip_tokenizer *good;  // reachable until the process ends
     if (!*folder) {
         const char *temporary = vks_os_env("TMPDIR");

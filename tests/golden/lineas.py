@@ -192,7 +192,7 @@ def sensitivity(case, model, inputs, exact):
     """How far single precision, and inputs that are off by rounding errors, move what is compared."""
     generator = torch.Generator().manual_seed(99)
     _, single = train(case, model, inputs, torch.float32)
-    nudged = {k: v if k == "timestep" else v * (1 + 2e-6 * torch.randn(v.shape, generator=generator).double())
+    nudged = {k: v if k == "timestep" else v * (1 + 1e-6 * torch.randn(v.shape, generator=generator).double())
               for k, v in inputs.items()}
     _, moved = train(case, model, nudged, torch.float64)
     return max(*disagreement(single, exact), *disagreement(moved, exact))

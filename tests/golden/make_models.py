@@ -1,11 +1,13 @@
 """Writes tests/golden/data: tiny diffusers folders and what diffusers and transformers compute with them.
 
     python make_models.py [name ...]
+    python make_models.py --folder FOLDER OUT.safetensors
 
 Each folder is a diffusers model of random weights (configs.py). `expected.safetensors` beside it holds the inputs
 (`input.*`), the output of every module that can be hooked (record.py), thinned to every stride-th value of its
 channels-last order (record.stride_for), the distances by which mutations move them (`mutation.*`), and the picture of
 the whole pipeline (`output.image`). data/schedulers holds timesteps, sigmas and steps of the schedulers alone.
+The second form records any diffusers folder, for `test_golden --folder FOLDER OUT.safetensors`.
 The versions are pinned in requirements.txt.
 """
 
@@ -73,10 +75,9 @@ def token_ids(config, generator):
     return ids
 
 
-def record_text(prefix, text, config, ids, out):
+def record_text(prefix, text, ids, check, out):
     result, values = run(prefix, text, lambda: text(ids, output_hidden_states=True))
-    heads = config["num_attention_heads"]
-    shares = assert_attention(values, lambda _name: heads, True)
+    shares = assert_attention(values, lambda _name: text.config.num_attention_heads, True) if check else []
     # Without the causal mask: an all-zeros bias in its place.
     module = sys.modules[type(text).__module__]
     masker, module.create_causal_mask = module.create_causal_mask, \
@@ -85,17 +86,17 @@ def record_text(prefix, text, config, ids, out):
     module.create_causal_mask = masker
     out[f"mutation.{prefix}.causal_mask"] = torch.tensor([moved(values, unmasked)])
     if hasattr(result, "pooler_output"):
-        out[f"output.{prefix}.pooled"] = result.pooler_output
+        out[f"output.{prefix}.pooled"] = thin(result.pooler_output)
     return result, values, shares
 
 
-def record_unet(unet, sample, timestep, context, more, out):
+def record_unet(unet, sample, timestep, context, more, check, out):
     result, values = run("unet", unet, lambda: unet(sample, timestep, context, **more).sample)
 
     def heads_of(name):
         return unet.get_submodule(name.removeprefix("unet.").removesuffix(".to_q")).heads
 
-    shares = assert_attention(values, heads_of, False)
+    shares = assert_attention(values, heads_of, False) if check else []
     changes = {"context": (timestep, torch.zeros_like(context), more), "timestep": (0.0, context, more)}
     if "timestep_cond" in more:
         changes["guidance"] = timestep, context, {"timestep_cond": torch.zeros_like(more["timestep_cond"])}
@@ -135,53 +136,46 @@ def save_parts(folder, fixture, modules, scheduler):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def conditions(fixture, modules, ids, out):
+def conditions(modules, ids, guidance, latents, check, out):
     """Text, and what the UNet reads beside it, as the pipelines of diffusers prepare it."""
     values, shares, results = {}, [], []
     for prefix in (name for name in modules if name.startswith("text")):
-        result, sites, entropy = record_text(prefix, modules[prefix], fixture[prefix], ids, out)
+        result, sites, entropy = record_text(prefix, modules[prefix], ids, check, out)
         results.append(result)
         values.update(sites)
         shares += entropy
+    more = {}
     if len(results) == 1:
-        context, more = results[0].last_hidden_state, {}
+        context = results[0].last_hidden_state
     else:
         context = torch.cat([r.hidden_states[-2] for r in results], -1)
-        size = [2 ** (len(fixture["vae"]["num_decoder_blocks"]) - 1) * n for n in fixture["latents"]]
+        factor = 2 ** (len(modules["vae"].config.decoder_block_out_channels) - 1)
+        size = [factor * n for n in latents]
         sizes = torch.tensor([size + [0, 0] + size] * BATCH)
         more = {"added_cond_kwargs": {"text_embeds": results[1].text_embeds, "time_ids": sizes}}
         out["input.text_embeds"] = results[1].text_embeds
-    if "guidance" in fixture:
-        w = torch.full((BATCH,), fixture["guidance"] - 1)
+    if modules["unet"].config.time_cond_proj_dim:
         embed = diffusers.StableDiffusionPipeline.get_guidance_scale_embedding
-        more = {"timestep_cond": embed(None, w, fixture["unet"]["time_cond_proj_dim"])}
-    out["input.guidance"] = torch.tensor([fixture.get("guidance", 1.0)])
+        w = torch.full((BATCH,), guidance - 1)
+        more = {"timestep_cond": embed(None, w, modules["unet"].config.time_cond_proj_dim)}
+    out["input.guidance"] = torch.tensor([guidance])
     out["input.context"] = context
     return context, more, values, shares
 
 
-def make(name, fixture):
-    folder = DATA / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    generator = torch.Generator().manual_seed(fixture["seed"])
-    modules = build(fixture)
-    unet, vae = modules["unet"], modules["vae"]
-    scheduler = getattr(diffusers, fixture["scheduler"][0])(**fixture["scheduler"][1])
+def expected(modules, scheduler, ids, latents, guidance, generator, check):
+    """Inputs and outputs of one step of the whole pipeline; with `check` the fixture must prove something."""
+    unet, vae, out = modules["unet"], modules["vae"], {}
     scheduler.set_timesteps(1)
-    out = {}
+    context, more, values, shares = conditions(modules, ids, guidance, latents, check, out)
 
-    ids = token_ids(fixture["text_encoder"], generator)
-    context, more, values, shares = conditions(fixture, modules, ids, out)
-
-    noise = torch.randn(BATCH, fixture["unet"]["in_channels"], *fixture["latents"], generator=generator)
+    noise = torch.randn(BATCH, unet.config.in_channels, *latents, generator=generator)
     sample = noise * scheduler.init_noise_sigma
     timestep = scheduler.timesteps[0]
     scaled = scheduler.scale_model_input(sample, timestep)
-    output, unet_values, unet_shares = record_unet(unet, scaled, timestep, context, more, out)
-    latents = scheduler.step(output, timestep, sample).prev_sample
+    output, unet_values, unet_shares = record_unet(unet, scaled, timestep, context, more, check, out)
 
-    decoder_in = latents / vae.config.scaling_factor
+    decoder_in = scheduler.step(output, timestep, sample).prev_sample / vae.config.scaling_factor
     image, decoder_values = run("vae", vae, lambda: vae.decode(decoder_in).sample)
     picture = torch.rand(image.shape, generator=generator) * 2 - 1
     _, encoder_values = run("vae", vae, lambda: vae.encode(picture).latents)
@@ -196,14 +190,39 @@ def make(name, fixture):
     out["input.encoder"] = channels_last(picture)
     out["output.image"] = channels_last(image)
     for key, value in out.items():
-        if key.startswith("mutation."):
-            assert value.item() > 20 * TOLERANCE, f"{name}: {key} moves the outputs by {value.item():.4f} only"
-    save_file({k: v.contiguous() for k, v in out.items()}, folder / "expected.safetensors")
+        if check and key.startswith("mutation."):
+            assert value.item() > 20 * TOLERANCE, f"{key} moves the outputs by {value.item():.4f} only"
+    return {k: v.contiguous() for k, v in out.items()}, shares + unet_shares
+
+
+def make(name, fixture):
+    folder = DATA / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(fixture["seed"])
+    modules = build(fixture)
+    scheduler = getattr(diffusers, fixture["scheduler"][0])(**fixture["scheduler"][1])
+    ids = token_ids(fixture["text_encoder"], generator)
+    out, shares = expected(modules, scheduler, ids, fixture["latents"], fixture.get("guidance", 1.0), generator, True)
+    save_file(out, folder / "expected.safetensors")
     save_parts(folder, fixture, modules, scheduler)
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-    shares += unet_shares
     print(f"{name}: {len(out)} tensors, {size / 1024:.0f} KiB, entropy {min(shares):.2f} to {max(shares):.2f}, "
-          f"|image| up to {image.abs().max().item():.2f}")
+          f"|image| up to {out['output.image'].abs().max().item():.2f}")
+
+
+def record_folder(folder, path):
+    """The same for any diffusers folder, with fp32 arithmetic on its weights as they are."""
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    names = [n for n in ("text_encoder", "text_encoder_2", "unet", "vae") if getattr(pipeline, n, None) is not None]
+    modules = {n: getattr(pipeline, n).eval() for n in names}
+    tokenizer = pipeline.tokenizer
+    ids = tokenizer(["a red apple", "ink drawing of a cat and a dog"], padding="max_length", truncation=True,
+                    max_length=tokenizer.model_max_length, return_tensors="pt").input_ids
+    size = modules["unet"].config.sample_size
+    out, _ = expected(modules, pipeline.scheduler, ids, (size, size), 1.0, torch.Generator().manual_seed(0), False)
+    save_file(out, path)
+    print(f"{path}: {len(out)} tensors")
 
 
 def make_schedulers():
@@ -233,6 +252,8 @@ def make_schedulers():
 
 
 def main():
+    if sys.argv[1:2] == ["--folder"]:
+        return record_folder(*sys.argv[2:])
     wanted = sys.argv[1:] or [*configs.FIXTURES, "schedulers"]
     for name in wanted:
         make_schedulers() if name == "schedulers" else make(name, configs.FIXTURES[name])
