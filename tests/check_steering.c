@@ -112,6 +112,17 @@ static double *copy_of(struct check *c, const double *values, uint64_t count)
     return copy;
 }
 
+// The bits of values as the device holds them.
+static int32_t *bits_of(struct check *c, const double *values, uint64_t count)
+{
+    int32_t *bits = check_alloc(c, count, sizeof(*bits));
+    for (uint64_t i = 0; i < count; i++) {
+        const float value = (float)values[i];
+        memcpy(&bits[i], &value, sizeof(value));
+    }
+    return bits;
+}
+
 static void affine_case(struct check *c, const struct shape *s, enum vks_position position, double strength,
                         bool trained)
 {
@@ -121,7 +132,7 @@ static void affine_case(struct check *c, const struct shape *s, enum vks_positio
     const uint32_t flat[] = {total, width}, vector[] = {width}, mask_shape[] = {s->samples, s->rows};
     uint32_t shape[4];
     const uint32_t rank = shape_of(s, shape);
-    double *z = check_values(c, n, check_random(c, 3) ? CHECK_NORMAL : CHECK_HOSTILE);
+    double *z = check_values(c, n, strength != 0 ? CHECK_NORMAL : CHECK_HOSTILE);
     double *w = check_values(c, width, CHECK_UNIFORM), *b = check_values(c, width, CHECK_NORMAL);
     double *dy = check_values(c, n, CHECK_NORMAL), *y = check_alloc(c, n, sizeof(*y));
     double *dz = check_alloc(c, n, sizeof(*dz)), *gw = check_values(c, (uint64_t)total * width, CHECK_NORMAL);
@@ -150,6 +161,8 @@ static void affine_case(struct check *c, const struct shape *s, enum vks_positio
                                            trained ? vks_graph_columns(g, tgb, first, s->cols) : NULL,
                                            &(struct vks_affine){.position = position, .strength = STRENGTH});
     check_expect(c, ty, y, strength == 0 ? 0 : 1e-6);
+    if (strength == 0)
+        check_expect_i32(c, ty, bits_of(c, z, n));  // -0 stays -0
     check_backward(c, ty, dy);
     check_expect_gradient(c, tz, dz, 1e-6);
     check_expect(c, tgw, want_w, 2e-6);

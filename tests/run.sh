@@ -171,12 +171,7 @@ build()  # FOLDER COMPILER MESON-ARGUMENT... [-- TARGET...]
         shift
     done
     [ $# = 0 ] || shift
-    if [ -e "$folder/build.ninja" ]; then
-        meson setup --reconfigure "$folder" "${arguments[@]}" ||
-            meson setup --wipe "$folder" "${arguments[@]}" || return 1
-    else
-        meson setup "$folder" "${arguments[@]}" || return 1
-    fi
+    meson setup "$folder" "${arguments[@]}" || meson setup --wipe "$folder" "${arguments[@]}" || return 1
     check "build $folder" ninja -k 0 -C "$folder" "$@"
     summary
 }
@@ -201,7 +196,8 @@ END
 # A one-line file with that include, compiled with a layer's own flags, which stand in $flags.
 layer_compiles()  # HEADER
 {
-    printf '#include "%s"\n' "$1" | gcc -std=c11 -fsyntax-only "${flags[@]}" -x c - 2>&1
+    printf '#include "%s"\n' "$1" >"$logs/include.c"  # a file, for standard input would see the current folder
+    gcc -std=c11 -fsyntax-only "${flags[@]}" "$logs/include.c" 2>&1
 }
 layer_refuses()  # HEADER
 {
@@ -248,16 +244,21 @@ layering()
     summary
 }
 
+# The modules as the build embeds them: numbers in text, written out as words.
 spirv()
 {
-    local header binary=$logs/module.spv
-    for header in build-gcc/shaders/*.spv.h; do
-        python3 -c 'import struct, sys
-words = [int(w, 0) for w in open(sys.argv[1]).read().replace("{", "").replace("}", "").split(",") if w.strip()]
-open(sys.argv[2], "wb").write(struct.pack("<%dI" % len(words), *words))' "$header" "$binary" || return 1
-        check "$header" spirv-val --target-env vulkan1.1 "$binary"
+    local folder=$logs/spirv module
+    rm -rf "$folder" && mkdir -p "$folder" || return 1
+    python3 - "$folder" build-gcc/shaders/*.spv.h <<'END' || return 1
+import os, struct, sys
+for path in sys.argv[2:]:
+    words = [int(w, 0) for w in open(path).read().replace("{", "").replace("}", "").split(",") if w.strip()]
+    name = os.path.basename(path)[:-len(".h")]
+    open(os.path.join(sys.argv[1], name), "wb").write(struct.pack("<%dI" % len(words), *words))
+END
+    for module in "$folder"/*.spv; do
+        check "${module##*/}" spirv-val --target-env vulkan1.1 "$module"
     done
-    rm -f "$binary"
     summary
 }
 

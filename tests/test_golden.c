@@ -732,6 +732,7 @@ static void refusals(struct test *t)
                   "num_attention_heads");
     vks_os_remove(test_log(t), "golden-altered/config.json");
     vks_os_remove(test_log(t), "golden-altered/scheduler_config.json");
+    remove("golden-altered");
 }
 
 // A file whose tensors do not fit its config, and one that lacks some.

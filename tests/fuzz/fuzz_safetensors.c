@@ -1,8 +1,6 @@
 // The safetensors reader. The first byte chooses: the rest is a whole file, or a header whose length is put in front
 // (so that mutations need not keep it right), or an index beside one good shard.
-#include "base/half.h"
 #include "base/os.h"
-#include "base/text.h"
 #include "io/safetensors.h"
 #include "tests/fuzz/standalone.h"
 
@@ -32,41 +30,40 @@ static void touch(const struct vks_safetensors *file)
         puts("");  // so that the reads are not left out
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static char path[450], index_path[450];
+
+// Chooses where the files lie, and writes the shard that an index may name.
+static void prepare(void)
 {
-    static char folder[400], path[450], index[450];
-    const int number = data && size ? data[0] % 3 : 0;
-    if (!size)
-        return 0;
-    if (!*folder) {
-        const char *temporary = vks_os_env("TMPDIR");
-        snprintf(folder, sizeof(folder), "%s/vks-fuzz-safetensors", temporary ? temporary : "/tmp");
-        if (!vks_os_make_dirs(NULL, folder))
-            abort();
-        snprintf(path, sizeof(path), "%s/x.safetensors", folder);
-        snprintf(index, sizeof(index), "%s/x.json", folder);
-    }
+    const char *temporary = vks_os_env("TMPDIR");
+    char folder[400], shard[450];
     const float one = 1;
     const struct vks_st_item item = {.name = "a", .dtype = VKS_ST_F32, .rank = 1, .shape = {1}, .data = &one};
-    struct vks_text text = {0};
-    for (int i = 0; number == 1 && i < 8; i++) {  // everything up to the last 16 bytes is the header
-        const char byte = (char)((uint64_t)(size - 1 > 16 ? size - 17 : size - 1) >> (8 * i));
-        vks_text_add(&text, &byte, 1);
-    }
-    vks_text_add(&text, data + 1, size - 1);
+    snprintf(folder, sizeof(folder), "%s/vks-fuzz-safetensors", temporary ? temporary : "/tmp");
+    snprintf(path, sizeof(path), "%s/x.safetensors", folder);
+    snprintf(index_path, sizeof(index_path), "%s/x.json", folder);
+    snprintf(shard, sizeof(shard), "%s/s.safetensors", folder);
+    if (!vks_os_make_dirs(NULL, folder) || !vks_safetensors_write(NULL, shard, &item, 1, NULL, 0))
+        abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (!*path)
+        prepare();
+    if (!size)
+        return 0;
+    const int kind = data[0] % 3;
+    const char *target = kind == 2 ? index_path : path;
     // A plain FILE: syncing every input would leave no time for the reader.
-    FILE *file = fopen(number == 2 ? index : path, "wb");
-    if (file) {
-        fwrite(text.data, 1, text.length, file);
-        fclose(file);
-    }
-    vks_text_finish(&text);
-    static bool shard;
-    if (number == 2 && (!shard || !vks_os_exists(path)))
-        shard = vks_safetensors_write(NULL, path, &item, 1, NULL, 0);
-    if (number != 2)
-        shard = false;
-    struct vks_safetensors *opened = vks_safetensors_open(NULL, number == 2 ? index : path);
+    FILE *file = fopen(target, "wb");
+    if (!file)
+        abort();
+    for (int i = 0; kind == 1 && i < 8; i++)  // everything up to the last 16 bytes is the header
+        fputc((int)((uint64_t)(size - 1 > 16 ? size - 17 : size - 1) >> (8 * i) & 255), file);
+    fwrite(data + 1, 1, size - 1, file);
+    fclose(file);
+    struct vks_safetensors *opened = vks_safetensors_open(NULL, target);
     if (opened)
         touch(opened);
     vks_safetensors_close(&opened);

@@ -19,7 +19,7 @@ def seeds():
                         ("I32", 4), ("U64", 8), ("I64", 8), ("F64", 8)):
         tensors = {"x": entry(dtype, [16 // size], 0, 16), "e": entry(dtype, [0, 3], 16, 16)}
         yield "safetensors", b"\1" + json.dumps(tensors).encode() + bytes(16)
-    yield "safetensors", b"\2" + json.dumps({"metadata": {"total_size": 4}, "weight_map": {"a": "x.safetensors"}}).encode()
+    yield "safetensors", b"\2" + json.dumps({"metadata": {"total_size": 4}, "weight_map": {"a": "s.safetensors"}}).encode()
     document = json.dumps({"a": {"a": 5}, "model_max_length": 77, "block_out_channels": [1, 2, 3], "b": [True, None, -1.5e3],
                            "s": "\u00e9\U0001f600\n\"\\"}).encode()
     yield "json", b"\4" + document

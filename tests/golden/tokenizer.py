@@ -2,7 +2,7 @@
 """Golden token ids for tests/test_clip_tokenizer.c, made by transformers' CLIPTokenizer (5.x, fast).
 
 Trains a small CLIP vocabulary on text made here, writes it with four configurations, and encodes strings of many
-kinds with each. Run from anywhere with the versions pinned in tests/golden/README (transformers, tokenizers):
+kinds with each. Run from anywhere (made with transformers 5.23):
 
     python3 tests/golden/tokenizer.py
 
