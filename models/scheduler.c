@@ -6,7 +6,8 @@
 
 #include "models/config.h"
 
-static const char *const class_names[] = {"EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "LCMScheduler", NULL};
+static const char *const class_names[] = {"EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
+                                          "LCMScheduler", NULL};
 static const char *const prediction_names[] = {"epsilon", "v_prediction", "sample", NULL};
 static const char *const spacing_names[] = {"linspace", "leading", "trailing", NULL};
 static const char *const beta_names[] = {"linear", "scaled_linear", NULL};

@@ -138,8 +138,8 @@ static bool check_shapes(const struct vks_log *log, const struct vks_json *json,
                             json->path, config->layers[i], config->transformers[i]);
     }
     if (config->channels[0] / 2 <= config->frequency_shift || (config->condition && config->condition < 4))
-        return vks_fail(log, "%s: %u channels are too few for the sinusoids of the time: correct the file", json->path,
-                        config->condition ? config->condition : config->channels[0]);
+        return vks_fail(log, "%s: %u channels are too few for the sinusoids of the time: correct the file",
+                        json->path, config->condition ? config->condition : config->channels[0]);
     if (!(config->conv_in_kernel & 1) || !(config->conv_out_kernel & 1) || config->conv_in_kernel > 15 ||
         config->conv_out_kernel > 15)
         return vks_fail(log, "%s: conv_in_kernel and conv_out_kernel must be odd and at most 15: correct the file",
