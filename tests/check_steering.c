@@ -137,7 +137,8 @@ static void affine_case(struct check *c, const struct shape *s, enum vks_positio
     double *dy = check_values(c, n, CHECK_NORMAL), *y = check_alloc(c, n, sizeof(*y));
     double *dz = check_alloc(c, n, sizeof(*dz)), *gw = check_values(c, (uint64_t)total * width, CHECK_NORMAL);
     double *gb = check_values(c, (uint64_t)total * width, CHECK_NORMAL);
-    double *dw = check_alloc(c, s->samples * s->cols, sizeof(*dw)), *db = check_alloc(c, s->samples * s->cols, sizeof(*db));
+    double *dw = check_alloc(c, s->samples * s->cols, sizeof(*dw));
+    double *db = check_alloc(c, s->samples * s->cols, sizeof(*db));
     const struct ref_site site = {s->samples, s->rows, s->cols, s->masked ? mask_of(c, s) : NULL};
     ref_affine(y, z, w + first, b + first, &site, position, strength);
     ref_affine_backward(dz, dw, db, z, w + first, dy, &site, position, strength);
@@ -157,7 +158,8 @@ static void affine_case(struct check *c, const struct shape *s, enum vks_positio
     struct vks_tensor *tgb = check_state(c, "grad_b", gb, VKS_F32, 2, flat);
     struct vks_tensor *mask = s->masked ? check_input(c, "mask", site.mask, 2, mask_shape) : NULL;
     struct vks_tensor *tz = check_input(c, "z", z, rank, shape);
-    struct vks_tensor *ty = vks_affine_map(g, tz, tw, tb, mask, trained ? vks_graph_columns(g, tgw, first, s->cols) : NULL,
+    struct vks_tensor *ty = vks_affine_map(g, tz, tw, tb, mask,
+                                           trained ? vks_graph_columns(g, tgw, first, s->cols) : NULL,
                                            trained ? vks_graph_columns(g, tgb, first, s->cols) : NULL,
                                            &(struct vks_affine){.position = position, .strength = STRENGTH});
     check_expect(c, ty, y, strength == 0 ? 0 : 1e-6);

@@ -65,8 +65,10 @@ static void loss_case(struct check *c, uint32_t b, uint32_t n, uint32_t cols, ui
     const uint32_t flat[] = {b, width}, flat_target[] = {n, width}, dense[] = {b, cols};
     double *x = check_values(c, (uint64_t)b * cols, fill), *v = check_values(c, (uint64_t)n * cols, fill);
     double *scale = check_values(c, cols, CHECK_UNIFORM), *terms = check_alloc(c, cols, sizeof(*terms));
-    double *sorted = check_alloc(c, (uint64_t)b * cols, sizeof(*sorted)), *grad = check_values(c, b * width, CHECK_NORMAL);
-    double *target = check_alloc(c, (uint64_t)n * width, sizeof(*target)), *ranked = check_alloc(c, n * cols, sizeof(*v));
+    double *sorted = check_alloc(c, (uint64_t)b * cols, sizeof(*sorted));
+    double *grad = check_values(c, (uint64_t)b * width, CHECK_NORMAL);
+    double *target = check_alloc(c, (uint64_t)n * width, sizeof(*target));
+    double *ranked = check_alloc(c, (uint64_t)n * cols, sizeof(*v));
     double *expected = check_alloc(c, (uint64_t)b * width, sizeof(*expected));
     int32_t *permutation = check_alloc(c, (uint64_t)(b + n) * cols, sizeof(*permutation));
     double *u = check_alloc(c, b + n, sizeof(*u)), *du = check_alloc(c, b, sizeof(*du));

@@ -309,11 +309,11 @@ unit_tests()  # BUILD FOLDER: all test programs but the two that are suites of t
     several "${programs[@]}"
 }
 
-golden_models()  # BUILD FOLDER: module by module, on both drivers where there are two
+golden_models()  # BUILD FOLDER: module by module, on both drivers where there are two (mutations on the first alone)
 {
     local runs=("$1/tests/test_golden")
     if [ -n "$lavapipe" ] && [ -n "$swiftshader" ]; then
-        runs+=("on $swiftshader $1/tests/test_golden")
+        runs+=("on $swiftshader $1/tests/test_golden --quick")
     fi
     several "${runs[@]}"
 }
