@@ -354,7 +354,7 @@ static void compare(struct check *c, const struct item *item, const void *data)
                  item->tolerance);
 }
 
-static bool guards_hold(struct check *c, const struct state *state)
+static bool guards_hold(const struct state *state)
 {
     const size_t size = vks_dtype_size(state->tensor->dtype);
     uint32_t words[GUARD + 8];
@@ -399,7 +399,7 @@ static void run_case(struct check *c)
     if (!ok)
         complain(c, "could not be run");
     for (uint32_t i = 0; i < c->state_count && ok; i++)
-        if (!guards_hold(c, &c->states[i]))
+        if (!guards_hold(&c->states[i]))
             complain(c, "a guard band of %s was written", vks_tensor_text(&c->graph, c->states[i].tensor));
     const uint64_t value = vks_hash_value(&hash);
     if (ok && c->case_index < MAX_CASES) {
