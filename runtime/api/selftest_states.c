@@ -172,9 +172,9 @@ static bool sort_case(struct vks_gpu *gpu, uint32_t rows, uint32_t cols, double 
 bool vks_selftest_sort(struct vks_gpu *gpu, double *error)
 {
     double small = INFINITY, large = INFINITY;
-    const bool ok = sort_case(gpu, 37, 50, &small) & sort_case(gpu, 1500, 3, &large);
+    const bool short_ok = sort_case(gpu, 37, 50, &small), long_ok = sort_case(gpu, 1500, 3, &large);
     *error = fmax(small, large);
-    return ok;
+    return short_ok && long_ok;
 }
 
 static int by_value(const void *a, const void *b)
