@@ -14,6 +14,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)  // of the shared library's symbols, these alone are seen
+#endif
 
 #define VKSTEER_VERSION "0.1.0"
 #define VKSTEER_MAX_STEERINGS 16
@@ -290,6 +293,9 @@ bool vksteer_can_write(const struct vksteer_log *log, const char *path);
 // Seconds from some fixed point.
 double vksteer_seconds(void);
 
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif
