@@ -1,0 +1,157 @@
+#!/bin/bash
+# The program from end to end, on the built-in model: same bits, resume after Ctrl-C and SIGKILL, exit codes, and one
+# clear line for every kind of bad input, with nothing half-written.
+#
+#     tests/test_cli.sh BUILD
+set -u
+here=$(cd "$(dirname "$0")/.." && pwd)
+vksteer=$(cd "$1" && pwd)/cli/vksteer
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+prompts=$here/assets/prompts
+passed=0 failed=0 skipped=0
+
+ok()    { passed=$((passed + 1)); echo "ok $1"; }
+fail()  { failed=$((failed + 1)); echo "FAIL $1: ${2:-}"; }
+check() # NAME COMMAND...
+{
+    local name=$1
+    shift
+    if "$@" >out.log 2>&1; then ok "$name"; else fail "$name" "$(tail -n 1 out.log)"; fi
+}
+
+# Ends with this exit code after exactly one line of error that holds the text.
+refused() # NAME CODE TEXT COMMAND...
+{
+    local name=$1 code=$2 text=$3 got lines
+    shift 3
+    rm -f never.*
+    timeout 60 "$@" >refused.out 2>refused.err </dev/null
+    got=$?
+    lines=$(grep -c '^vksteer: ' refused.err)
+    if [ $got != "$code" ]; then
+        fail "$name" "exit code $got, not $code: $(tail -n 1 refused.err)"
+    elif [ "$lines" != 1 ] || ! grep -q "$text" refused.err; then
+        fail "$name" "$lines lines of error, \"$text\" expected: $(tail -n 1 refused.err)"
+    elif ls never.* >/dev/null 2>&1; then
+        fail "$name" "it left $(ls never.*)"
+    else
+        ok "$name"
+    fi
+}
+
+train() { "$vksteer" train -q --source "$prompts/style.source.txt" --target "$prompts/style.target.txt" --steps 6 --lr 0.02 \
+    --batch 8 -s 5 "$@"; }
+pixels() { python3 - "$1" <<'END'
+import hashlib, struct, sys, zlib
+data, at, idat = open(sys.argv[1], "rb").read(), 8, b""
+while at < len(data):
+    size, kind = struct.unpack(">I4s", data[at:at + 8])
+    idat += data[at + 8:at + 8 + size] if kind == b"IDAT" else b""
+    at += 12 + size
+print(hashlib.sha256(zlib.decompress(idat)).hexdigest())
+END
+}
+
+# ---- same bits -------------------------------------------------------------------------------------------------------
+
+check "train" train -o a.safetensors --log a.jsonl
+check "six lines of log" test "$(wc -l <a.jsonl)" = 6
+check "train again" train -o b.safetensors --log b.jsonl
+check "the same steering" cmp a.safetensors b.safetensors
+check "the same log" cmp a.jsonl b.jsonl
+check "train in micro-batches, recomputed" train -o c.safetensors --micro-batch 2 --recompute
+check "the same steering from micro-batches" cmp a.safetensors c.safetensors
+check "no state is left" test ! -e a.safetensors.state
+
+interrupted() # NAME SIGNAL SECONDS EXPECTED-CODE
+{
+    local code
+    rm -f r.*
+    "$vksteer" train -q --source "$prompts/style.source.txt" --target "$prompts/style.target.txt" --steps 6 --lr 0.02 \
+        --batch 8 -s 5 -o r.safetensors --log r.jsonl &
+    local pid=$!
+    for _ in $(seq 400); do  # let it do some steps
+        [ -s r.jsonl ] && [ "$(wc -l <r.jsonl)" -ge "$3" ] && break
+        sleep 0.05
+    done
+    kill -"$2" $pid
+    wait $pid 2>/dev/null
+    code=$?
+    if [ $code != "$4" ]; then
+        fail "$1" "exit code $code, not $4"
+    elif [ -e r.safetensors ]; then
+        fail "$1" "it wrote a steering"
+    elif train -o r.safetensors --log r.jsonl --resume >out.log 2>&1 && cmp -s a.safetensors r.safetensors &&
+        cmp -s a.jsonl r.jsonl; then
+        ok "$1"
+    else
+        fail "$1" "the resumed run made another file: $(tail -n 1 out.log)"
+    fi
+}
+interrupted "stopped by Ctrl-C, resumed" INT 2 130
+interrupted "killed after step 1, resumed" KILL 1 137
+interrupted "killed after step 4, resumed" KILL 4 137
+
+check "paint" "$vksteer" apply -q -p "a red apple" -o p.png
+check "paint again" "$vksteer" apply -q -p "a red apple" -o q.png
+check "the same picture" cmp p.png q.png
+check "paint at strength 0" "$vksteer" apply -q -p "a red apple" --steer a.safetensors:0 -o z.png
+check "strength 0 gives the unsteered pixels" test "$(pixels p.png)" = "$(pixels z.png)"
+check "paint steered" "$vksteer" apply -q -p "a red apple" --steer a.safetensors:3 -o s.png
+check "strength 3 does not" test "$(pixels p.png)" != "$(pixels s.png)"
+check "another seed, another picture" "$vksteer" apply -q -p "a red apple" -s 43 -o t.png
+check "the seed shows" test "$(pixels p.png)" != "$(pixels t.png)"
+check "the picture carries its prompt" grep -aq "a red apple" p.png
+check "a strip of strengths" "$vksteer" apply -q -p "a red apple" --steer a.safetensors --sweep 0:1:3 -o strip.png
+check "two steerings in order" "$vksteer" apply -q -p "a red apple" --steer a.safetensors:0.5 --steer c.safetensors:inv -o two.png
+check "a batch of prompts" "$vksteer" apply -q --prompts "$prompts/validation.txt" -b 1 --grid 8 -o grid.png
+check "a prompt from standard input" bash -c "echo 'a red apple' | '$vksteer' apply -q -p - -o i.png && cmp i.png p.png"
+
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
+json() { check "$1" bash -c "\"\$@\" | python3 -m json.tool >/dev/null" json "${@:2}"; }
+json "devices --json" "$vksteer" devices --json
+json "info --json" "$vksteer" info --json
+json "inspect --json" "$vksteer" inspect a.safetensors --json
+json "eval --json" "$vksteer" eval -q --steer a.safetensors --source "$prompts/validation.txt" --target "$prompts/style.target.txt" --json
+check "info without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" info --sites 'unet.*norm.*'
+check "closed form" train -o m.safetensors --method mean-act
+check "inspect says so" bash -c "'$vksteer' inspect m.safetensors | grep -q mean-act"
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+refused "unknown command" 2 "frobnicate" "$vksteer" frobnicate
+refused "unknown option" 2 "\-\-stear" "$vksteer" apply -p x --stear a
+refused "a number that is none" 2 "\-\-steps" "$vksteer" train --source a --target b -o never.safetensors --steps many
+refused "no device" 3 "mesa-vulkan-drivers" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" apply -q -p x -o never.png
+refused "no such model" 1 "nowhere" "$vksteer" apply -q -m ./nowhere -p x -o never.png
+refused "no such steering" 1 "missing.safetensors" "$vksteer" apply -q -p x --steer missing.safetensors -o never.png
+refused "no such prompts" 1 "missing.txt" "$vksteer" train -q --source missing.txt --target missing.txt -o never.safetensors
+: >empty.txt
+refused "an empty set of prompts" 1 "empty.txt" "$vksteer" train -q --source empty.txt --target empty.txt -o never.safetensors
+refused "a batch below 4" 1 "at least 4" "$vksteer" train -q --source "$prompts/style.source.txt" \
+    --target "$prompts/style.target.txt" --batch 3 -o never.safetensors
+refused "a batch above the prompts" 1 "source prompts" "$vksteer" train -q --source "$prompts/style.source.txt" \
+    --target "$prompts/style.target.txt" --batch 64 -o never.safetensors
+refused "sites that are not there" 1 "no site" "$vksteer" train -q --source "$prompts/style.source.txt" \
+    --target "$prompts/style.target.txt" --sites 'transformer.*' -o never.safetensors
+head -c 2000 a.safetensors >cut.safetensors
+refused "a truncated steering" 1 "cut.safetensors" "$vksteer" apply -q -p x --steer cut.safetensors -o never.png
+head -c 5000 /dev/urandom >noise.safetensors
+refused "a steering of random bytes" 1 "noise.safetensors" "$vksteer" apply -q -p x --steer noise.safetensors -o never.png
+sed 's/conv_norm_out/conv_norm_xyz/g' a.safetensors >other.safetensors
+refused "a steering for another model" 1 "another model" "$vksteer" apply -q -p x --steer other.safetensors -o never.png
+refused "a folder that is not there" 1 "nowhere" "$vksteer" apply -q -p x -o nowhere/x.png
+refused "a full disk" 1 "/dev/full" "$vksteer" apply -q -p x -o /dev/full
+refused "too little memory" 1 "\-\-memory" "$vksteer" apply -q -p x --memory 1 -o never.png
+cp -r "$here/assets/emoji" broken && rm broken/unet/*.safetensors
+refused "a model without its weights" 1 "unet" "$vksteer" apply -q -m ./broken -p x -o never.png
+echo '{"_class_name": "UNet2DConditionModel", "block_out_channels": [32, "x"]}' >broken/unet/config.json
+refused "a broken configuration" 1 "config.json" "$vksteer" apply -q -m ./broken -p x -o never.png
+cp -r "$here/assets/emoji/unet/." broken/unet/ && truncate -s 100000 broken/unet/*.safetensors
+refused "truncated weights" 1 "safetensors" "$vksteer" apply -q -m ./broken -p x -o never.png
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
