@@ -68,6 +68,7 @@ int command_train(int argc, char **argv)
     struct common common = {0};
     struct arguments arguments;
     struct vksteer_train_params p = {.progress = on_progress};
+    struct steer_list base = {0};
     const struct option options[] = {
         {0, "source", OPT_TEXT, &source, 0, 0, "FILE", "prompts to steer away from"},
         {0, "target", OPT_TEXT, &target, 0, 0, "FILE", "prompts to steer towards"},
@@ -92,6 +93,7 @@ int command_train(int argc, char **argv)
         {'s', "seed", OPT_SEED, &seed, 0, 0, "SEED", "of noise and shuffle (default 42)"},
         {'W', "width", OPT_COUNT, &p.width, 1, 8192, "PX", "picture width in training"},
         {'H', "height", OPT_COUNT, &p.height, 1, 8192, "PX", "picture height in training"},
+        {0, "steer", OPT_STEER, &base, 0, 0, "FILE[:S|:inv]", "a steering that is on already; may be repeated"},
         {0, "log", OPT_TEXT, &p.log_path, 0, 0, "FILE", "a JSON line for every step"},
         {0, "resume", OPT_FLAG, &p.resume, 0, 0, NULL, "go on from OUT.state"},
         {0, "recompute", OPT_FLAG, &p.recompute, 0, 0, NULL, "less memory, more work; changes no bit"},
@@ -109,6 +111,8 @@ int command_train(int argc, char **argv)
         return usage_error("-s %lld: the seed of a training must not be negative", (long long)seed);
     p.seed = (uint64_t)seed;
     p.lr = lr;
+    p.base = base.uses;
+    p.base_count = base.count;
     struct vksteer_prompts sources = {0}, targets = {0};
     int code = EXIT_FAILED;
     if (vksteer_can_write(cli_log(), p.output) && (!p.log_path || vksteer_can_write(cli_log(), p.log_path)) &&
@@ -122,5 +126,6 @@ int command_train(int argc, char **argv)
     }
     vksteer_prompts_finish(&sources);
     vksteer_prompts_finish(&targets);
+    steer_list_finish(&base);
     return code;
 }

@@ -118,6 +118,8 @@ json "inspect --json" "$vksteer" inspect a.safetensors --json
 json "eval --json" "$vksteer" eval -q --steer a.safetensors --source "$prompts/validation.txt" --target "$prompts/style.target.txt" --json
 check "info without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" info --sites 'unet.*norm.*'
 check "closed form" train -o m.safetensors --method mean-act
+check "train on top of another" train -o top.safetensors --steer a.safetensors:0.5
+check "that is another steering" bash -c "! cmp -s a.safetensors top.safetensors"
 check "inspect says so" bash -c "'$vksteer' inspect m.safetensors | grep -q mean-act"
 
 # ---- bad input -------------------------------------------------------------------------------------------------------

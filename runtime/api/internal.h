@@ -96,6 +96,9 @@ struct vks_api_uses {
     bool text;                             // some site lies in a text encoder
 };
 // Loads the files, checks them against the model, uploads them.
+// One file, checked against the model and, if asked for, inverted. False: nothing to finish.
+bool vks_api_use_load(const vksteer_model *model, const struct vksteer_use *use, bool strict,
+                      struct vks_steering *steering);
 bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings, size_t count, bool strict,
                        struct vks_api_uses *uses);
 void vks_api_uses_close(struct vks_api_uses *uses);

@@ -47,7 +47,8 @@ static void warn_of_flips(const vksteer_model *model, const struct vksteer_use *
                  use->strength, flips, steering->sites.channels);
 }
 
-static bool load(const vksteer_model *model, const struct vksteer_use *use, bool strict, struct vks_steering *steering)
+bool vks_api_use_load(const vksteer_model *model, const struct vksteer_use *use, bool strict,
+                      struct vks_steering *steering)
 {
     if (!isfinite(use->strength) || fabsf(use->strength) > 1000)
         return vks_fail(model->log, "%s: a strength of %g makes no sense: 0 is off, 1 is as trained", use->path,
@@ -80,7 +81,7 @@ bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings
     const struct vks_steering *pointers[VKSTEER_MAX_STEERINGS];
     bool ok = loaded != NULL || vks_fail(model->log, VKS_NO_MEMORY);
     for (size_t i = 0; i < count && ok; i++) {
-        ok = load(model, &steerings[i], strict, &loaded[i]);
+        ok = vks_api_use_load(model, &steerings[i], strict, &loaded[i]);
         uses->strengths[i] = steerings[i].strength;
         pointers[i] = &loaded[i];
         for (size_t k = 0; k < loaded[i].sites.count; k++)

@@ -175,6 +175,8 @@ struct vksteer_train_params {
     uint32_t width, height;             // pixels; 0: the model's
     uint64_t seed;
     const char *log_path;               // one JSON object a step
+    const struct vksteer_use *base;     // steerings that are on already, in order, when sources run
+    size_t base_count;                  // at most VKSTEER_MAX_STEERINGS - 1
     bool resume, force, recompute;
     bool (*progress)(void *priv, const struct vksteer_progress *progress);  // false: stop and keep OUT.state
     void *priv;
