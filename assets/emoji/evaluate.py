@@ -41,15 +41,15 @@ def background_right(pictures, names):
 
 
 def evaluate(model, scores, seed=5):
-    phrases, styles = scores.phrases, scores.styles
+    phrases, styles = [p for p, _ in A.read_concepts(A.CONCEPTS)], scores.styles
     held = A.held_out(phrases, styles)
-    want = np.arange(len(phrases))
+    want = np.array([scores.index[p] for p in phrases])
     out = {}
     for j, style in enumerate(styles):
         noise = S.seeded_noise(len(phrases), seed + j)
         pictures = model.pictures([A.caption(style, p) for p in phrases], noise)
         s, c, pizza = scores(pictures)
-        known = np.array([(i, j) not in held for i in want])
+        known = np.array([(i, j) not in held for i in range(len(phrases))])
         rows = {"style": s == style, "concept": c == want, "both": (s == style) & (c == want)}
         out[style] = {k: round(float(v[known].mean()), 4) for k, v in rows.items()} | {"false pizza": round(float(pizza.mean()), 4)}
         if not known.all():
@@ -79,7 +79,7 @@ def main():
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = S.Model(o.model, device)
     if o.sheet:
-        phrases = [p for p, _ in A.read_concepts()]
+        phrases = [p for p, _ in A.read_concepts(A.CONCEPTS)]
         pick = np.random.default_rng(1).permutation(len(phrases))[:30]
         lines = [A.caption(style, phrases[i]) for i in pick for style in A.STYLES]
         noise = S.seeded_noise(30, 3).repeat_interleave(len(A.STYLES), 0)

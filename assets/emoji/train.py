@@ -48,12 +48,12 @@ class Tokens:
         return torch.stack([self.seen[c] for c in captions])
 
 
-def draw_batch(art, vae, tokens, rng, mix, amount, count, device):
+def draw_batch(art, vae, tokens, rng, mix, amount, flips, count, device):
     """noise, target latents, pictures, token ids of one random batch."""
     pictures = [art.draw(rng, mix) for _ in range(count)]
     noise = torch.randn(count, *LATENT)
     with torch.no_grad():
-        x = art.render(pictures, A.geometry_of(noise, amount, amount > 0)).contiguous(memory_format=torch.channels_last)
+        x = art.render(pictures, A.geometry_of(noise, amount, flips)).contiguous(memory_format=torch.channels_last)
         target = vae.encoder(x)
     return noise.to(device), target, x, tokens([art.caption(p) for p in pictures]).to(device)
 
@@ -89,7 +89,7 @@ def work(rank, o, net, average, vae, device, start, first):
         early = max(0, 1 - 2 * done)                                     # more single pictures at first
         mix = np.array((.5 + .3 * early, .2 - .12 * early, .2 - .12 * early, .1 - .06 * early))
         amount = o.geometry * min(1, max(0, (done - o.still) / .25))       # and all of them in the middle
-        noise, target, x, ids = draw_batch(art, vae, tokens, rng, mix / mix.sum(), amount, o.batch, device)
+        noise, target, x, ids = draw_batch(art, vae, tokens, rng, mix / mix.sum(), amount, o.flips and amount > 0, o.batch, device)
         if local is not net:
             torch._foreach_copy_(own, weights)
         with attention:
@@ -141,6 +141,7 @@ def main():
     parser.add_argument("--pixels-from", type=float, default=.7, help="share of the time after which the pixel loss joins")
     parser.add_argument("--still", type=float, default=.3, help="share of the time in which the seed moves nothing yet")
     parser.add_argument("--geometry", type=float, default=1, help="how far the seed moves pictures in the end, 0 to 1")
+    parser.add_argument("--flips", action="store_true", help="the seed also mirrors pictures: much harder to learn, see README.md")
     parser.add_argument("--bf16", action="store_true", help="forward and backward in bf16, on CPUs that have it")
     parser.add_argument("--channels", default="32,64,128")
     parser.add_argument("--export-minutes", type=float, default=5)
