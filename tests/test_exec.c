@@ -6,7 +6,7 @@
 #include "exec/backward.h"
 #include "exec/exec.h"
 #include "ops/ops.h"
-#include "test.h"
+#include "test_device.h"
 
 static struct vks_gpu *gpu;
 
@@ -183,18 +183,10 @@ static void too_little_memory_is_one_line(struct test *t)
     vks_gpu_destroy(&small);
 }
 
-static void print_error(void *priv, enum vks_log_level level, const char *message)
-{
-    (void)priv;
-    (void)level;
-    fprintf(stderr, "%s\n", message);
-}
-
 int main(void)
 {
-    static const struct vks_log log = {.print = print_error, .level = VKS_LOG_WARN};
     struct test t = {0};
-    gpu = vks_gpu_create(&(struct vks_gpu_params){.log = &log, .validate = true});
+    gpu = test_device_open();
     if (!gpu)
         return 1;
     TEST(&t, one_graph_at_several_lengths);
@@ -204,10 +196,5 @@ int main(void)
     TEST(&t, recomputation_keeps_the_bits);
     TEST(&t, a_failed_graph_says_so_once);
     TEST(&t, too_little_memory_is_one_line);
-    if (vks_gpu_validation_messages(gpu)) {
-        printf("FAIL validation: %u messages\n", vks_gpu_validation_messages(gpu));
-        t.failed++;
-    }
-    vks_gpu_destroy(&gpu);
-    return test_summary(&t);
+    return test_device_summary(&t, &gpu);
 }

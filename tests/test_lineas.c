@@ -7,7 +7,7 @@
 #include "io/safetensors.h"
 #include "models/pipeline.h"
 #include "steer/lineas.h"
-#include "test.h"
+#include "test_device.h"
 
 #define TOLERANCE 1e-3
 #define STEPS 10
@@ -245,22 +245,14 @@ static void agrees_with_pytorch(struct test *t)
     close_golden(&golden);
 }
 
-static void print_error(void *priv, enum vks_log_level level, const char *message)
-{
-    (void)priv;
-    (void)level;
-    fprintf(stderr, "%s\n", message);
-}
-
 int main(void)
 {
-    static const struct vks_log log = {.print = print_error, .level = VKS_LOG_WARN};
     struct test t = {0};
-    gpu = vks_gpu_create(&(struct vks_gpu_params){.log = &log, .validate = true});
+    gpu = test_device_open();
     if (!gpu)
         return 1;
     struct vks_os_names names = {0};
-    if (!vks_os_list(&log, VKS_TEST_DATA "/lineas", &names))
+    if (!vks_os_list(&test_device_log, VKS_TEST_DATA "/lineas", &names))
         return 1;
     for (size_t i = 0; i < names.count; i++) {
         char name[256];
@@ -272,10 +264,5 @@ int main(void)
         test_run(&t, name, agrees_with_pytorch);
     }
     vks_os_names_finish(&names);
-    if (vks_gpu_validation_messages(gpu)) {
-        printf("FAIL validation: %u messages\n", vks_gpu_validation_messages(gpu));
-        t.failed++;
-    }
-    vks_gpu_destroy(&gpu);
-    return test_summary(&t);
+    return test_device_summary(&t, &gpu);
 }

@@ -6,7 +6,7 @@
 #include "base/os.h"
 #include "exec/backward.h"
 #include "steer/train.h"
-#include "test.h"
+#include "test_device.h"
 
 #define TOKENS 6
 #define WIDTH 8
@@ -435,23 +435,15 @@ static void bad_parameters_are_refused(struct test *t)
     toy_finish(&toy);
 }
 
-static void print_error(void *priv, enum vks_log_level level, const char *message)
-{
-    (void)priv;
-    (void)level;
-    fprintf(stderr, "%s\n", message);
-}
-
 int main(void)
 {
-    static const struct vks_log log = {.print = print_error, .level = VKS_LOG_WARN};
     struct test t = {0};
-    gpu = vks_gpu_create(&(struct vks_gpu_params){.log = &log, .validate = true});
+    gpu = test_device_open();
     if (!gpu)
         return 1;
     const char *tmp = vks_os_env("TMPDIR");
     snprintf(folder, sizeof(folder), "%s/vksteer-test-train", tmp ? tmp : "/tmp");
-    if (!vks_os_make_dirs(&log, folder))
+    if (!vks_os_make_dirs(&test_device_log, folder))
         return 1;
     TEST(&t, same_bits);
     TEST(&t, loss_falls);
@@ -463,10 +455,5 @@ int main(void)
     TEST(&t, closed_forms_move_the_law);
     TEST(&t, trains_on_top_of_another_steering);
     TEST(&t, bad_parameters_are_refused);
-    if (vks_gpu_validation_messages(gpu)) {
-        printf("FAIL validation: %u messages\n", vks_gpu_validation_messages(gpu));
-        t.failed++;
-    }
-    vks_gpu_destroy(&gpu);
-    return test_summary(&t);
+    return test_device_summary(&t, &gpu);
 }
