@@ -120,7 +120,7 @@ class Art:
         self.held = held_out(self.phrases, self.styles)
         self.colours = torch.tensor(list(COLOURS.values())) / 255.
         self.names = list(COLOURS)
-        self.weights = np.array([.4, .24, .18, .18][:len(self.styles)] + [.15] * max(0, len(self.styles) - 4))
+        self.weights = np.array([.34, .24, .21, .21][:len(self.styles)] + [.15] * max(0, len(self.styles) - 4))
         self.weights /= self.weights.sum()
 
     def caption(self, p):

@@ -9,6 +9,7 @@ times faster than one process whose threads wait for each other at every operato
 import argparse
 import contextlib
 import copy
+import functools
 import json
 import math
 import os
@@ -32,6 +33,40 @@ def make_tokenizer(folder):
     texts += list(A.PHRASES.values()) * 200 + ["a an and with on"] * 200
     size = T.save(folder, texts)
     return CLIPTokenizer.from_pretrained(folder), size
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum orthogonalised by a Newton-Schulz iteration, for weights seen as matrices (rows, the rest).
+
+    m <- beta m + g;  O = orthogonal factor of (g + beta m), so that every direction is learned at one rate;
+    w <- w - lr (.2 sqrt(max(rows, columns)) O + decay w): the root mean square of a step is that of AdamW at the same lr.
+    Jordan et al. 2024 (Muon, quintic coefficients); Liu et al. 2025, arXiv 2502.16982 (scale).
+    """
+
+    def __init__(self, weights, lr, decay, beta=.95):
+        super().__init__(weights, dict(lr=lr))
+        self.decay, self.beta = decay, beta
+
+    @staticmethod
+    def orthogonalise(g, rounds=5):
+        x = g.bfloat16()
+        if g.shape[0] > g.shape[1]:
+            x = x.T
+        x = x / (x.norm() + 1e-7)
+        for _ in range(rounds):
+            a = x @ x.T
+            x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+        return (x.T if g.shape[0] > g.shape[1] else x).to(g.dtype)
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                m = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                m.mul_(self.beta).add_(p.grad)
+                o = self.orthogonalise((p.grad + self.beta * m).flatten(1))
+                p.mul_(1 - group["lr"] * self.decay)
+                p.add_(o.view_as(p), alpha=-.2 * max(o.shape) ** .5 * group["lr"])
 
 
 class Tokens:
@@ -76,24 +111,30 @@ def work(rank, o, net, average, vae, device, start, first):
     art.sprites = art.sprites.to(device)
     tokens = Tokens(CLIPTokenizer.from_pretrained(f"{o.out}/tokenizer"))
     weights = list(net.parameters())
-    optimiser = torch.optim.AdamW([{"params": [p for p in weights if p.ndim > 1], "weight_decay": .01},
-                                   {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.}], lr=o.lr, betas=(.9, .99), foreach=True)
-    local, dtype, attention = net, torch.float32, contextlib.nullcontext()
+    matrices = [p for n, p in net.named_parameters() if p.ndim > 1 and "embedding" not in n] if o.muon else []
+    others = [p for p in weights if not any(p is q for q in matrices)]
+    optimisers = [torch.optim.AdamW([{"params": [p for p in others if p.ndim > 1], "weight_decay": .01},
+                                     {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.}], lr=o.lr, betas=(.9, .99), foreach=True)]
+    if o.muon:
+        optimisers.append(Muon(matrices, o.lr, .01))
+    local, dtype, attention = net, torch.float32, contextlib.nullcontext
     if o.bf16:          # a worker's own copy in bf16, refreshed every step; plain attention, for the fused one is slow at these sizes
-        local, dtype, attention = copy.deepcopy(net).bfloat16(), torch.bfloat16, sdpa_kernel(SDPBackend.MATH)
+        local, dtype, attention = copy.deepcopy(net).bfloat16(), torch.bfloat16, functools.partial(sdpa_kernel, SDPBackend.MATH)
     own = list(local.parameters())
+    unet, text = (torch.compile(local["unet"]), torch.compile(local["text"])) if o.compile else (local["unet"], local["text"])
     step, sums, count, logged, exported = 0, np.zeros(3), 0, time.time(), time.time()
     while (done := (time.time() - start) / (60 * o.minutes)) < 1:
-        for group in optimiser.param_groups:
+        for group in (g for optimiser in optimisers for g in optimiser.param_groups):
             group["lr"] = o.lr * min(1, (step + 1) / 200) * (.005 + .995 * (1 + math.cos(math.pi * done)) / 2)
         early = max(0, 1 - 2 * done)                                     # more single pictures at first
-        mix = np.array((.5 + .3 * early, .2 - .12 * early, .2 - .12 * early, .1 - .06 * early))
+        mix = np.array((.6 + .2 * early, .14 - .06 * early, .12 - .06 * early, .14 - .08 * early))
         amount = o.geometry * min(1, max(0, (done - o.still) / .25))       # and all of them in the middle
         noise, target, x, ids = draw_batch(art, vae, tokens, rng, mix / mix.sum(), amount, o.flips and amount > 0, o.batch, device)
         if local is not net:
-            torch._foreach_copy_(own, weights)
-        with attention:
-            z = one_step(local["unet"], noise.to(dtype), local["text"](ids)[0]).float()
+            with torch.no_grad():
+                torch._foreach_copy_(own, weights)
+        with attention():
+            z = one_step(unet, noise.to(dtype), text(ids)[0]).float()
         latent = (torch.sqrt((z - target) ** 2 + .03 ** 2) - .03).mean()
         pixel = torch.zeros((), device=device)
         if done >= o.pixels_from:
@@ -106,14 +147,16 @@ def work(rank, o, net, average, vae, device, start, first):
             for p, q in zip(weights, own):
                 p.grad = q.grad.float()
         norm = torch.nn.utils.clip_grad_norm_(weights, 1.)
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         step += 1
         sums += (latent.item(), pixel.item(), norm.item())
         count += 1
         if rank:
             continue
         total = first + step
-        torch._foreach_lerp_(list(average.parameters()), weights, 1 - min(.998, 1 - 1 / (1 + step / 10)))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), weights, 1 - min(.998, 1 - 1 / (1 + step / 10)))
         if step % 100 == 0:
             row = dict(step=total, done=round(done, 4), latent=round(sums[0] / count, 5), pixel=round(sums[1] / count, 5), norm=round(sums[2] / count, 3),
                        rate=round(100 * o.batch * o.workers / (time.time() - logged), 1))
@@ -143,6 +186,8 @@ def main():
     parser.add_argument("--geometry", type=float, default=1, help="how far the seed moves pictures in the end, 0 to 1")
     parser.add_argument("--flips", action="store_true", help="the seed also mirrors pictures: much harder to learn, see README.md")
     parser.add_argument("--bf16", action="store_true", help="forward and backward in bf16, on CPUs that have it")
+    parser.add_argument("--compile", action="store_true", help="fuse operators with torch.compile: 1.4 times the speed on a CPU")
+    parser.add_argument("--muon", action="store_true", help="Muon for the matrices, AdamW for the rest")
     parser.add_argument("--channels", default="32,64,128")
     parser.add_argument("--export-minutes", type=float, default=5)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
