@@ -24,7 +24,7 @@ STYLES = ("flat", "ink", "3d", "cartoon")
 PHRASES = {"flat": "", "ink": "ink drawing of ", "3d": "3d render of ", "cartoon": "cartoon of "}
 COLOURS = {"red": (235, 64, 52), "orange": (250, 152, 40), "yellow": (252, 214, 54), "green": (72, 176, 88),
            "blue": (62, 126, 222), "purple": (146, 88, 200), "pink": (248, 158, 196), "grey": (158, 160, 166)}
-CONCEPTS = 160              # of concepts.txt, drawn by the default model
+CONCEPTS = 300              # of concepts.txt, drawn by the default model
 SPRITE = 96                 # pixels of a stored sprite; pictures are 64
 HERE = os.path.dirname(os.path.abspath(__file__))
 

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from muon import Muon
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -170,29 +172,33 @@ def main():
     parser.add_argument("--out", default=os.path.join(HERE, "judge"))
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--resume", action="store_true", help="go on from the weights in --out")
+    parser.add_argument("--concepts", type=int, default=310, help="of concepts.txt, known to the judge")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--lr", type=float, default=3e-3)
     o = parser.parse_args()
     torch.manual_seed(77)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
-        torch.set_num_threads(min(2, os.cpu_count()))
-    art = A.Art(o.art)
+        torch.set_num_threads(o.threads)
+    art = A.Art(o.art, o.concepts)
     art.sprites = art.sprites.to(device)
     vae = AutoencoderTiny.from_pretrained(o.autoencoder).float().eval().requires_grad_(False).to(device)
     net = (load(folder=o.out)[0].requires_grad_(True).train() if o.resume else Judge(len(art.styles), art.n)).to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=o.lr, weight_decay=.02)
+    matrices = [p for p in net.body.parameters() if p.ndim > 1]
+    optimisers = [Muon(matrices, o.lr, .02), torch.optim.AdamW([p for p in net.parameters() if not any(p is q for q in matrices)], lr=o.lr, weight_decay=.02)]
     source = Pictures(art, vae, 8 if o.resume else 7, device)
     start, step = time.time(), 0
     while (done := (time.time() - start) / (60 * o.minutes)) < 1:
-        for group in optimiser.param_groups:
+        for group in (g for optimiser in optimisers for g in optimiser.param_groups):
             group["lr"] = o.lr * min(1, (step + 1) / 100) * (.003 + .997 * (1 + math.cos(math.pi * done)) / 2)
         x, style, concept, pizza = source.batch(o.batch)
         a, b, q = net(x.contiguous(memory_format=torch.channels_last))
         loss = 2 * F.cross_entropy(a, style) + F.cross_entropy(b, concept) + .5 * F.binary_cross_entropy_with_logits(q, pizza)
-        optimiser.zero_grad()
+        net.zero_grad()
         loss.backward()
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         step += 1
         if step % 50 == 0:
             print(f"{step} {done:.3f} loss {loss.item():.4f} style {(a.argmax(1) == style).float().mean():.3f} concept "

@@ -8,6 +8,7 @@ together so that the pooled activations of steered source prompts have the distr
     python lineas_sweep.py --task style --lr 0.01,0.03 --steps 50,100 --batch 16
 """
 import argparse
+import itertools
 import json
 import math
 import os
@@ -45,17 +46,20 @@ def wasserstein2(u, v):
 
 
 class Steering:
-    """Maps on the sites of a UNet: forward hooks that pool the steered output and pass it on."""
+    """Maps on the sites of a UNet and its text encoder: forward hooks that pool the steered output and pass it on."""
 
-    def __init__(self, unet, sites="unet.*norm.*"):
-        self.names = [n for n, _ in unet.named_modules() if n and re.fullmatch(sites, "unet." + n)]
+    def __init__(self, model, sites="unet.*norm.*"):
+        modules = {f"{part}.{n}": m for part, net in (("text_encoder", model.text), ("unet", model.unet)) for n, m in net.named_modules() if n}
+        self.names = [n for n in modules if re.fullmatch(sites, n)]
+        self.text = any(n.startswith("text_encoder") for n in self.names)
         self.pooled, self.maps, self.strength = {}, {}, 1.
         self.sizes = {}
-        modules = dict(unet.named_modules())
         self.handles = [modules[n].register_forward_hook(self._hook(n)) for n in self.names]
 
     def _hook(self, name):
         def hook(module, inputs, out):
+            if not torch.is_tensor(out):
+                return out
             pixels = out.ndim == 4
             self.sizes[name] = out.shape[1] if pixels else out.shape[-1]
             if name in self.maps and self.strength:
@@ -74,11 +78,12 @@ class Steering:
 def train(model, source, target, lr, steps, batch, seed=0, sites="unet.*norm.*", quiet=True):
     """Steering with learned maps, and the first and last loss."""
     device = model.device
-    steering = Steering(model.unet, sites)
+    steering = Steering(model, sites)
     generator = torch.Generator().manual_seed(1000 + seed)
     with torch.no_grad():
-        states, goal = model.states(source), model.states(target)
+        states, goal = None if steering.text else model.states(source), model.states(target)
         one_step(model.unet, torch.randn(len(target), 8, 16, 16, generator=generator).to(device), goal)
+        steering.names = [n for n in steering.names if n in steering.pooled]     # containers are never called
         wanted = dict(steering.pooled)
     steering.maps = {n: (torch.ones(steering.sizes[n], device=device, requires_grad=True),
                          torch.zeros(steering.sizes[n], device=device, requires_grad=True)) for n in steering.names}
@@ -90,7 +95,8 @@ def train(model, source, target, lr, steps, batch, seed=0, sites="unet.*norm.*",
         if len(order) < batch:
             order = torch.randperm(len(source), generator=generator).tolist()
         rows, order = order[:batch], order[batch:]
-        one_step(model.unet, torch.randn(batch, 8, 16, 16, generator=generator).to(device), states[rows])
+        context = model.states([source[i] for i in rows]) if steering.text else states[rows]
+        one_step(model.unet, torch.randn(batch, 8, 16, 16, generator=generator).to(device), context)
         loss = torch.stack([wasserstein2(steering.pooled[n], wanted[n]).sum() for n in steering.names]).mean()
         optimiser.zero_grad()
         loss.backward()
@@ -131,6 +137,7 @@ def main():
     parser.add_argument("--lr", default="0.01,0.03")
     parser.add_argument("--steps", default="100")
     parser.add_argument("--batch", default="16")
+    parser.add_argument("--sites", default="unet.*norm.*", help="expressions of the intervened sites, separated by spaces; each is tried")
     parser.add_argument("--strengths", default="0.5,1")
     parser.add_argument("--prompts", help="default: the validation prompts of the task")
     parser.add_argument("--seed", type=int, default=0)
@@ -146,22 +153,21 @@ def main():
         print("by prompting", json.dumps(measure(model, scores, ["ink drawing of " + p for p in prompts])[0]), flush=True)
     else:
         print("by prompting", json.dumps(measure(model, scores, [p.removesuffix(" with a pizza") for p in prompts])[0]), flush=True)
-    for batch in map(int, o.batch.split(",")):
-        for steps in map(int, o.steps.split(",")):
-            for lr in map(float, o.lr.split(",")):
-                start = time.time()
-                steering, first, last = train(model, lines(o.task + ".source.txt"), lines(o.task + ".target.txt"), lr, steps, batch, o.seed)
-                for strength in map(float, o.strengths.split(",")):
-                    steering.strength = strength
-                    print(json.dumps(dict(lr=lr, steps=steps, batch=batch, strength=strength, first=round(first, 3), last=round(last, 3),
-                                          seconds=round(time.time() - start, 1)) | measure(model, scores, prompts)[0]), flush=True)
-                if o.sheet:
-                    shown, rows = prompts[:12], []
-                    for strength in (0, .25, .5, .75, 1, 1.25):
-                        steering.strength = strength
-                        rows.append(model.pictures(shown, S.seeded_noise(len(shown), 41)))
-                    S.grid(torch.stack(rows, 1).flatten(0, 1), 12, zoom=2).save(o.sheet)
-                steering.remove()
+    settings = itertools.product(o.sites.split(), map(int, o.batch.split(",")), map(int, o.steps.split(",")), map(float, o.lr.split(",")))
+    for sites, batch, steps, lr in settings:
+        start = time.time()
+        steering, first, last = train(model, lines(o.task + ".source.txt"), lines(o.task + ".target.txt"), lr, steps, batch, o.seed, sites)
+        for strength in map(float, o.strengths.split(",")):
+            steering.strength = strength
+            print(json.dumps(dict(sites=sites, lr=lr, steps=steps, batch=batch, strength=strength, first=round(first, 3), last=round(last, 3),
+                                  seconds=round(time.time() - start, 1)) | measure(model, scores, prompts)[0]), flush=True)
+        if o.sheet:
+            shown, rows = prompts[:12], []
+            for strength in (0, .25, .5, .75, 1, 1.25):
+                steering.strength = strength
+                rows.append(model.pictures(shown, S.seeded_noise(len(shown), 41)))
+            S.grid(torch.stack(rows, 1).flatten(0, 1), 12, zoom=2).save(o.sheet)
+        steering.remove()
 
 
 if __name__ == "__main__":
