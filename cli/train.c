@@ -48,7 +48,7 @@ static int train(const struct common *common, struct vksteer_train_params *param
         progress_done();
         code = result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
     }
-    if (code == EXIT_INTERRUPTED)
+    if (code == EXIT_INTERRUPTED && last.step > 0)  // closed forms, and a LinEAS before its first step, keep nothing
         say("stopped after %u steps: the same command with --resume goes on from there", last.step);
     if (code == EXIT_DONE) {
         print_result(params, &last, common->json);

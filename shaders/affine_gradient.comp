@@ -35,7 +35,7 @@ void main()
             dw += product[off[0] + at];
     }
     if (AVG != 0)
-        dw = db * mean[off[2] + s * p.cols + c];
+        dw = db * mean[off[2] + s * p.mean_stride + c];
     const float strength = uintBitsToFloat(stp[off[3] + p.strength]);
     grad_w[off[4] + (row - p.first_row) * p.row_stride_w + c] = strength * dw;
     grad_b[off[5] + (row - p.first_row) * p.row_stride_b + c] = strength * db;

@@ -1,8 +1,9 @@
-// Partial sums over the rows of a sample, VKS_POOL_BLOCK rows each, sequentially: the first half of every reduction over
-// rows (pool_finish.comp and affine_gradient.comp add the blocks in order), so sums depend neither on the batch nor on
-// how it is cut.
+// Partial sums over the rows of a sample, VKS_POOL_BLOCK rows each, sequentially: the first half of every reduction
+// over rows (pool_finish.comp and affine_gradient.comp add the blocks in order), so sums depend neither on the batch
+// nor on how it is cut.
 //
-//     x, y (B, T, C), mask (B, T), span (B, 2) -> out0, out1 (B, K, C), K = ceil(T / VKS_POOL_BLOCK)
+//     x, y (B, T, C), mask (B, T), span (B, 2) -> out0, out1 (B, K, cols), K = ceil(T / VKS_POOL_BLOCK), of the
+//     columns [column, column + cols) of C
 //     MEAN          out0 = sum of x over the unmasked rows
 //     LAST          out0 = x at the last unmasked row, 0 in the blocks that do not hold it
 //     MAX           out0 = largest x of the unmasked rows, out1 = its row (ties: the first; 0xffffffff: none)
@@ -48,7 +49,7 @@ void main()
     if (KIND == LAST || KIND == PRODUCT_LAST) {
         const uint t = p.spans != 0 ? span[off[3] + 2 * s] : p.sample_rows - 1;
         if (t >= begin && t < end) {
-            const uint at = (base + t) * p.cols + c;
+            const uint at = (base + t) * p.stride + p.column + c;
             sum = plain = x[off[0] + at];
             if (KIND == PRODUCT_LAST)
                 sum *= y[off[1] + at];
@@ -57,7 +58,7 @@ void main()
         for (uint t = begin; t < end; t++) {
             if (p.mask != 0 && mask[off[2] + base + t] == 0.0)
                 continue;
-            const uint at = (base + t) * p.cols + c;
+            const uint at = (base + t) * p.stride + p.column + c;
             const float v = x[off[0] + at];
             if (KIND == MAX) {
                 if (index == 0xffffffffu || v > sum) {

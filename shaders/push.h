@@ -41,7 +41,13 @@ struct vks_push_affine_gradient {
     uint first_sample;
     uint first_row, rows;        // rows of the gradients that are bound
     uint row_stride_w, row_stride_b;
+    uint mean_stride;            // elements from sample to sample of m
     uint strength;
+};
+
+struct vks_push_pool_length {
+    uint first, count, each;
+    uint mask;                   // 1: bound
 };
 
 struct vks_push_pool_span {
@@ -52,6 +58,7 @@ struct vks_push_pool_span {
 
 struct vks_push_pool_sums {
     uint samples, blocks, cols;  // of this slice
+    uint stride, column;         // elements from row to row of x and y, and the first of these columns in them
     uint sample_rows;
     uint first, end;             // rows of the sample, where there is only one: [first, end)
     uint spans, mask;            // 1: bound

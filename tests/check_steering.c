@@ -230,6 +230,12 @@ void check_steering(struct check *c)
             affine_case(c, &shapes[i], (enum vks_position)k, strengths[(i + k) % 4], (i + k) % 5 != 4);
             pool_case(c, &shapes[i], (enum vks_pool)k, check_random(c, 2));
         }
+    // Partial sums of a sample that no binding of 64 KiB holds: 64 blocks of 300 columns.
+    const struct shape wide = {2, 1024, 300, true, true};
+    for (int k = 0; k < 3; k++) {
+        pool_case(c, &wide, (enum vks_pool)k, k == 1);
+        affine_case(c, &wide, (enum vks_position)k, 0.8, true);
+    }
     pool_case(c, &(struct shape){4, 20, 3000, false, false}, VKS_POOL_MEAN, true);
     affine_case(c, &(struct shape){4, 20, 3000, false, true}, VKS_POSITION_ALL, 1, true);
 }

@@ -25,8 +25,8 @@ static void one_graph_at_several_lengths(struct test *t)
     struct vks_tensor *y = vks_scale(&g, vks_unary(&g, x, VKS_RELU), 2, 1);
     CHECK(t, y && y->dynamic);
     y->keep = true;
-    struct vks_exec *exec = vks_exec_create(&g, &(struct vks_exec_params){.gpu = gpu, .no_alias = true, .no_in_place = true,
-                                                                          .poison = true});
+    struct vks_exec *exec =
+        vks_exec_create(&g, &(struct vks_exec_params){.gpu = gpu, .no_alias = true, .no_in_place = true, .poison = true});
     CHECK(t, exec);
     for (uint32_t i = 0; i < 64 * 24; i++)
         in[i] = value(i);
@@ -45,6 +45,114 @@ static void one_graph_at_several_lengths(struct test *t)
     }
     vks_exec_destroy(&exec);
     vks_graph_finish(&g);
+}
+
+#define ROWS 40   // two and a half blocks
+#define WIDTH 12
+
+// Pools the tokens of one text (1, T, C) made from dynamic rows (T, C), below a map; checks rows, gradient and map
+// gradient for the first `length` of them, the others being NaN.
+struct pooling {
+    struct vks_tensor *x, *dx;
+    struct vks_storage *pooled, *seed, *maps, *rows;   // (1, C), (1, C), (2 C), (1, 2 C)
+    struct vks_exec *exec;
+};
+
+static void check_length(struct test *t, const struct pooling *p, enum vks_pool kind, enum vks_position position,
+                         uint32_t length)
+{
+    float in[ROWS * WIDTH], dx[ROWS * WIDTH], pooled[WIDTH], seed[WIDTH], maps[2 * WIDTH], rows[2 * WIDTH];
+    uint32_t step[VKS_STEP_WORDS] = {[VKS_STEP_ROWS] = length};
+    const float one = 1;
+    memcpy(&step[VKS_STEP_STRENGTH], &one, sizeof(one));
+    for (uint32_t i = 0; i < ROWS * WIDTH; i++)
+        in[i] = i < length * WIDTH ? value(i) : NAN;
+    for (uint32_t c = 0; c < WIDTH; c++) {
+        seed[c] = value(1000 + c);
+        maps[c] = 1 + 0.2f * value(c);
+        maps[WIDTH + c] = 0.3f * value(7 * c);
+    }
+    CHECK(t, vks_storage_write(p->seed, 0, seed, sizeof(seed)) && vks_storage_write(p->maps, 0, maps, sizeof(maps)));
+    CHECK(t, vks_exec_write(p->exec, p->x, in, sizeof(in)) && vks_exec_run(p->exec, step));
+    CHECK(t, vks_exec_read(p->exec, p->dx, dx, sizeof(dx)));
+    CHECK(t, vks_storage_read(p->pooled, 0, pooled, sizeof(pooled)) && vks_storage_read(p->rows, 0, rows, sizeof(rows)));
+    for (uint32_t c = 0; c < WIDTH; c++) {
+        double mean = 0, sum = 0, dw = 0, best = -1e30;
+        uint32_t at = length - 1;
+        for (uint32_t r = 0; r < length; r++)
+            mean += in[r * WIDTH + c] / (double)length;
+        for (uint32_t r = 0; r < length; r++) {
+            const double z = in[r * WIDTH + c];
+            const double y = position == VKS_POSITION_AVG ? z + (maps[c] - 1) * mean + maps[WIDTH + c]
+                             : position == VKS_POSITION_ALL || r == length - 1 ? maps[c] * z + maps[WIDTH + c] : z;
+            sum += y;
+            at = kind == VKS_POOL_MAX && y > best ? r : at;
+            best = y > best ? y : best;
+            if (kind == VKS_POOL_LAST && r == length - 1)
+                best = y;
+        }
+        const double want = kind == VKS_POOL_MEAN ? sum / length : best;
+        EXPECT(t, fabs(pooled[c] - want) < 1e-5, "kind %d, position %d, length %u: %g, not %g", kind, position, length,
+               pooled[c], want);
+        // The gradient of each row of the mapped values, then what the map makes of it.
+        double db = 0;
+        for (uint32_t r = 0; r < length; r++) {
+            const double dy = kind == VKS_POOL_MEAN ? seed[c] / (double)length : r == at ? seed[c] : 0;
+            const bool mapped = position != VKS_POSITION_LAST || r == length - 1;
+            db += mapped ? dy : 0;
+            dw += mapped ? dy * (position == VKS_POSITION_AVG ? mean : in[r * WIDTH + c]) : 0;
+        }
+        EXPECT(t, fabs(rows[c] - dw) < 1e-5 && fabs(rows[WIDTH + c] - db) < 1e-5,
+               "kind %d, position %d, length %u: dw %g, not %g; db %g, not %g", kind, position, length, rows[c], dw,
+               rows[WIDTH + c], db);
+        for (uint32_t r = 0; r < length; r++)
+            EXPECT(t, isfinite(dx[r * WIDTH + c]), "kind %d, position %d, length %u: dx is not finite at row %u", kind,
+                   position, length, r);
+    }
+}
+
+static void pool_dynamic(struct test *t, enum vks_pool kind, enum vks_position position)
+{
+    const uint32_t tokens[] = {ROWS, WIDTH}, text[] = {1, ROWS, WIDTH}, row[] = {1, WIDTH}, flat[] = {2 * WIDTH};
+    const uint32_t flat_rows[] = {1, 2 * WIDTH};
+    struct pooling p = {0};
+    struct vks_graph g;
+    vks_graph_init(&g, test_log(t));
+    p.pooled = vks_storage_create(gpu, sizeof(float) * WIDTH);
+    p.seed = vks_storage_create(gpu, sizeof(float) * WIDTH);
+    p.maps = vks_storage_create(gpu, sizeof(float) * 2 * WIDTH);
+    p.rows = vks_storage_create(gpu, sizeof(float) * 2 * WIDTH);
+    CHECK(t, p.pooled && p.seed && p.maps && p.rows);
+    p.x = vks_graph_input(&g, "x", VKS_F32, 2, tokens, true);
+    struct vks_tensor *maps = vks_graph_state(&g, "maps", VKS_F32, 1, flat, p.maps, 0);
+    struct vks_tensor *rows = vks_graph_state(&g, "rows", VKS_F32, 2, flat_rows, p.rows, 0);
+    struct vks_tensor *z = vks_reshape(&g, vks_scale(&g, p.x, 1, 0), 3, text);
+    CHECK(t, z && z->dynamic);
+    z = vks_affine_map(&g, z, vks_graph_columns(&g, maps, 0, WIDTH), vks_graph_columns(&g, maps, WIDTH, WIDTH), NULL,
+                       vks_graph_columns(&g, rows, 0, WIDTH), vks_graph_columns(&g, rows, WIDTH, WIDTH),
+                       &(struct vks_affine){.position = position});
+    vks_pool_rows(&g, z, NULL, vks_graph_state(&g, "pooled", VKS_F32, 2, row, p.pooled, 0),
+                  vks_graph_state(&g, "seed", VKS_F32, 2, row, p.seed, 0), kind);
+    CHECK(t, vks_graph_backward(&g, &(struct vks_backward){.wanted = &p.x, .gradients = &p.dx, .wanted_count = 1}));
+    CHECK(t, p.dx);
+    p.dx->keep = true;
+    p.exec = vks_exec_create(&g, &(struct vks_exec_params){.gpu = gpu, .poison = true});
+    CHECK(t, p.exec);
+    const uint32_t lengths[] = {ROWS, 1, 16, 33};
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
+        check_length(t, &p, kind, position, lengths[i]);
+    vks_exec_destroy(&p.exec);
+    vks_graph_finish(&g);
+    struct vks_storage **storages[] = {&p.pooled, &p.seed, &p.maps, &p.rows};
+    for (int i = 0; i < 4; i++)
+        vks_storage_destroy(storages[i]);
+}
+
+static void pooling_follows_a_dynamic_length(struct test *t)
+{
+    for (int kind = 0; kind < 3; kind++)
+        for (int position = 0; position < 3; position++)
+            pool_dynamic(t, (enum vks_pool)kind, (enum vks_position)position);
 }
 
 // A chain of n scales: its values can share a few places.
@@ -72,6 +180,61 @@ static void dead_values_share_bytes(struct test *t)
            (unsigned long long)shared.bytes);
     EXPECT(t, apart.bytes >= 41 * 40000, "%llu bytes without sharing", (unsigned long long)apart.bytes);
     EXPECT(t, shared.dispatches == 40, "%u dispatches", shared.dispatches);
+}
+
+// In test mode nothing is left of a value once its last reader has run.
+static void dead_values_are_poisoned_within_a_run(struct test *t)
+{
+    const uint32_t shape[] = {100, 100};
+    static float in[100 * 100], out[100 * 100];
+    struct vks_graph g;
+    vks_graph_init(&g, test_log(t));
+    struct vks_tensor *x = vks_graph_input(&g, "x", VKS_F32, 2, shape, false);
+    struct vks_tensor *a = vks_scale(&g, x, 2, 0), *b = vks_scale(&g, a, 3, 0), *y = vks_scale(&g, b, 4, 0);
+    y->keep = true;
+    struct vks_exec *exec =
+        vks_exec_create(&g, &(struct vks_exec_params){.gpu = gpu, .no_alias = true, .no_in_place = true, .poison = true});
+    CHECK(t, exec);
+    for (uint32_t i = 0; i < 100 * 100; i++)
+        in[i] = value(i);
+    CHECK(t, vks_exec_write(exec, x, in, sizeof(in)) && vks_exec_run(exec, NULL));
+    CHECK(t, vks_exec_read(exec, y, out, sizeof(out)));
+    for (uint32_t i = 0; i < 100 * 100; i++)
+        EXPECT(t, out[i] == 24 * in[i], "element %u is %g, not %g", i, out[i], 24 * in[i]);
+    const struct vks_tensor *dead[] = {a, b};
+    for (int k = 0; k < 2; k++) {
+        CHECK(t, vks_exec_read(exec, dead[k], out, sizeof(out)));
+        for (uint32_t i = 0; i < 100 * 100; i++)
+            EXPECT(t, isnan(out[i]), "value %d outlives its reader: element %u is %g", k, i, out[i]);
+    }
+    CHECK(t, vks_exec_read(exec, x, out, sizeof(out)));
+    EXPECT(t, memcmp(in, out, sizeof(in)) == 0, "the input is gone");
+    vks_exec_destroy(&exec);
+    vks_graph_finish(&g);
+}
+
+// Plans are measured and recorded from one graph as often as wanted.
+static void one_graph_several_execs(struct test *t)
+{
+    const uint32_t shape[] = {10, 10};
+    struct vks_exec_plan plan;
+    struct vks_graph g;
+    vks_graph_init(&g, test_log(t));
+    struct vks_storage *storage = vks_storage_create(gpu, 10 * 10 * 4);
+    struct vks_tensor *w = vks_graph_state(&g, "w", VKS_F32, 2, shape, storage, 0);
+    struct vks_tensor *again = vks_graph_state(&g, "w", VKS_F32, 2, shape, storage, 0);
+    struct vks_tensor *y = vks_add(&g, vks_scale(&g, w, 2, 0), again);
+    y->keep = true;
+    for (int k = 0; k < 3; k++) {
+        struct vks_exec *exec = vks_exec_create(&g, &(struct vks_exec_params){.gpu = gpu});
+        CHECK(t, exec && vks_exec_run(exec, NULL));
+        vks_exec_destroy(&exec);
+        CHECK(t, vks_exec_measure(&g, &(struct vks_exec_params){.gpu = gpu}, &plan));
+        EXPECT(t, plan.state_bytes == vks_storage_size(storage), "%llu bytes of states",
+               (unsigned long long)plan.state_bytes);
+    }
+    vks_graph_finish(&g);
+    vks_storage_destroy(&storage);
 }
 
 static void what_nobody_reads_is_left_out(struct test *t)
@@ -191,6 +354,9 @@ int main(void)
         return 1;
     TEST(&t, one_graph_at_several_lengths);
     TEST(&t, dead_values_share_bytes);
+    TEST(&t, dead_values_are_poisoned_within_a_run);
+    TEST(&t, one_graph_several_execs);
+    TEST(&t, pooling_follows_a_dynamic_length);
     TEST(&t, what_nobody_reads_is_left_out);
     TEST(&t, independent_work_needs_no_barrier);
     TEST(&t, recomputation_keeps_the_bits);

@@ -5,6 +5,7 @@
 
 #include "base/os.h"
 #include "exec/backward.h"
+#include "steer/statistics.h"
 #include "steer/train.h"
 #include "test_device.h"
 
@@ -383,6 +384,104 @@ static void closed_forms_move_the_law(struct test *t)
     toy_finish(&toy);
 }
 
+// Layer by layer is at-once for each site on top of the maps before it.
+static void linear_act_equals_one_site_after_another(struct test *t)
+{
+    struct toy toy;
+    char path[512], first[512], second[512];
+    CHECK(t, toy_init(&toy));
+    const struct vks_subject subject = subject_of(t, &toy);
+    struct vks_train_params p = params_of("layers", path);
+    p.method = VKS_METHOD_LINEAR_ACT;
+    CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE);
+    p.method = VKS_METHOD_LINEAR_ACT_AT_ONCE;
+    p.sites = "net\\.norm1";
+    snprintf(first, sizeof(first), "%s/layer1.safetensors", folder);
+    p.output = first;
+    CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE);
+    struct vks_steering whole, parts[2];
+    CHECK(t, vks_steering_load(&whole, test_log(t), path) && vks_steering_load(&parts[0], test_log(t), first));
+    const struct vks_steering *base[] = {&parts[0]};
+    p.base = base;
+    p.base_strengths = (const float[]){1};
+    p.base_count = 1;
+    p.sites = "net\\.norm2";
+    snprintf(second, sizeof(second), "%s/layer2.safetensors", folder);
+    p.output = second;
+    CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE && vks_steering_load(&parts[1], test_log(t), second));
+    CHECK(t, whole.sites.count == 2);
+    for (int k = 0; k < 2; k++) {
+        const struct vks_site_slot *slot = vks_site_list_find(&whole.sites, k ? "net.norm2" : "net.norm1");
+        CHECK(t, slot && slot->channels == parts[k].sites.channels);
+        EXPECT(t, memcmp(whole.w + slot->first, parts[k].w, slot->channels * sizeof(float)) == 0 &&
+                  memcmp(whole.b + slot->first, parts[k].b, slot->channels * sizeof(float)) == 0,
+               "site %d: other bits", k + 1);
+        vks_steering_finish(&parts[k]);
+    }
+    vks_steering_finish(&whole);
+    struct losses losses = {.stop_at = 1};
+    p = params_of("stopped", path);
+    p.method = VKS_METHOD_LINEAR_ACT;
+    p.progress = watch;
+    p.progress_priv = &losses;
+    CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_STOPPED && !vks_os_exists(path));
+    toy_finish(&toy);
+}
+
+// What each step was fed.
+struct recorder {
+    struct toy *toy;
+    uint32_t fed[64];
+    uint32_t count;
+};
+
+static bool recorder_build(void *priv, struct vks_graph *g, uint32_t batch, void **inputs)
+{
+    return toy_build(((struct recorder *)priv)->toy, g, batch, inputs);
+}
+
+static bool recorder_feed(void *priv, struct vks_exec *exec, const void *inputs, const struct vks_sample samples[],
+                          uint32_t count)
+{
+    struct recorder *recorder = priv;
+    for (uint32_t i = 0; i < count; i++)
+        if (samples[i].set == VKS_SET_SOURCE && recorder->count < 64)
+            recorder->fed[recorder->count++] = samples[i].index;
+    return toy_feed(recorder->toy, exec, inputs, samples, count);
+}
+
+static void every_epoch_sees_every_source_once(struct test *t)
+{
+    struct toy toy;
+    struct recorder recorder = {.toy = &toy};
+    char path[512];
+    CHECK(t, toy_init(&toy));
+    struct vks_subject subject = subject_of(t, &toy);
+    subject.priv = &recorder;
+    subject.build = recorder_build;
+    subject.feed = recorder_feed;
+    struct vks_train_params p = params_of("epochs", path);
+    p.steps = 8;
+    p.batch = 8;
+    p.sites = "net\\.norm1";
+    CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE && recorder.count == 64);
+    for (uint32_t epoch = 0; epoch < 4; epoch++) {
+        uint32_t seen = 0;
+        for (uint32_t i = 0; i < SOURCES; i++)
+            seen |= 1u << recorder.fed[epoch * SOURCES + i];
+        EXPECT(t, seen == (1u << SOURCES) - 1, "epoch %u saw %x", epoch, seen);
+        EXPECT(t, epoch == 0 || memcmp(recorder.fed, recorder.fed + epoch * SOURCES, SOURCES * 4) != 0,
+               "epoch %u has the order of the first", epoch);
+    }
+    toy_finish(&toy);
+}
+
+static void the_floor_is_known(struct test *t)
+{
+    const double few = vks_wasserstein_floor(4, 32, 2), many = vks_wasserstein_floor(32, 32, 2);
+    EXPECT(t, fabs(few - 0.63) < 0.05 && fabs(many - 0.16) < 0.02, "floors %g and %g of a variance", few, many);
+}
+
 static void trains_on_top_of_another_steering(struct test *t)
 {
     struct toy toy;
@@ -453,6 +552,9 @@ int main(void)
     TEST(&t, resumes_bit_for_bit);
     TEST(&t, state_of_another_training_is_refused);
     TEST(&t, closed_forms_move_the_law);
+    TEST(&t, linear_act_equals_one_site_after_another);
+    TEST(&t, every_epoch_sees_every_source_once);
+    TEST(&t, the_floor_is_known);
     TEST(&t, trains_on_top_of_another_steering);
     TEST(&t, bad_parameters_are_refused);
     return test_device_summary(&t, &gpu);

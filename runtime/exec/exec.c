@@ -7,8 +7,6 @@
 #include "exec/record.h"
 #include "graph/op.h"
 
-#define POISON 0x7fc0dead  // a NaN that no kernel makes
-
 struct vks_exec {
     struct vks_graph *graph;
     struct vks_exec_params params;
@@ -19,6 +17,8 @@ struct vks_exec {
     struct vks_stream *stream;
     struct vks_groups *dynamic;
     size_t dynamic_count;
+    uint64_t max_range;      // bytes of a binding
+    uint32_t *groups;        // (dynamic_count, 4): what the indirect dispatches read
 };
 
 static bool emit_all(struct vks_exec *exec)
@@ -30,6 +30,10 @@ static bool emit_all(struct vks_exec *exec)
     emitter->limits = *vks_gpu_limits(exec->params.gpu);
     if (exec->params.max_range && exec->params.max_range < emitter->limits.max_range)
         emitter->limits.max_range = exec->params.max_range;
+    exec->max_range = emitter->limits.max_range;
+    // A binding begins at a multiple of the alignment and ends with a word: it may be longer than what it is for.
+    if (emitter->limits.max_range > 2 * emitter->limits.offset_align)
+        emitter->limits.max_range -= emitter->limits.offset_align;
     if (exec->params.dispatch_seconds > 0)
         emitter->limits.dispatch_seconds = exec->params.dispatch_seconds;
     emitter->step = vks_graph_state(graph, "step", VKS_F32, 1, words, exec->step, 0);
@@ -41,22 +45,35 @@ static bool emit_all(struct vks_exec *exec)
     return !graph->failed && vks_plan_prune(emitter) && vks_plan_memory(emitter, &exec->params, &exec->memory);
 }
 
-static bool counted_before(const struct vks_graph *graph, size_t t)
+static int by_address(const void *a, const void *b)
 {
-    for (size_t i = 0; i < t; i++)
-        if (graph->tensors[i]->storage == graph->tensors[t]->storage)
-            return true;
-    return false;
+    const uintptr_t x = (uintptr_t)*(void *const *)a, y = (uintptr_t)*(void *const *)b;
+    return (x > y) - (x < y);
 }
 
-static void sum_bytes(struct vks_exec *exec)
+// Storages count once, however many tensors lie in one, and only if a dispatch touches it.
+static bool sum_bytes(struct vks_exec *exec)
 {
+    const struct vks_emitter *emitter = &exec->emitter;
+    const struct vks_storage **storages =
+        malloc((emitter->dispatch_count * VKS_MAX_OPERANDS + 1) * sizeof(*storages));
+    size_t count = 0;
+    if (!storages)
+        return vks_fail(exec->graph->log, "out of memory while planning: close other programs and try again");
+    for (size_t d = 0; d < emitter->dispatch_count; d++)
+        for (uint32_t i = 0; i < emitter->dispatches[d].operand_count; i++) {
+            const struct vks_tensor *tensor = emitter->dispatches[d].operands[i].tensor;
+            if (tensor && tensor->storage)
+                storages[count++] = tensor->storage;
+        }
+    qsort(storages, count, sizeof(*storages), by_address);
+    for (size_t i = 0; i < count; i++)
+        if (i == 0 || storages[i] != storages[i - 1])
+            exec->plan.state_bytes += vks_storage_size(storages[i]);
     for (size_t b = 0; b < exec->memory.block_count; b++)
         exec->plan.bytes += exec->memory.blocks[b];
-    const struct vks_graph *graph = exec->graph;
-    for (size_t t = 0; t < graph->tensor_count; t++)
-        if (graph->tensors[t]->storage && !counted_before(graph, t))
-            exec->plan.state_bytes += vks_storage_size(graph->tensors[t]->storage);
+    free(storages);
+    return true;
 }
 
 // `run`: allocate and record too; otherwise only measure.
@@ -77,6 +94,8 @@ static struct vks_exec *build(struct vks_graph *graph, const struct vks_exec_par
         .gpu = params->gpu,
         .emitter = &exec->emitter,
         .plan = &exec->memory,
+        .poison = params->poison,
+        .max_range = exec->max_range,
         .rate = vks_gpu_rate(params->gpu),
     };
     if (run) {
@@ -98,9 +117,9 @@ static struct vks_exec *build(struct vks_graph *graph, const struct vks_exec_par
     exec->dynamic = recorder.dynamic;
     exec->dynamic_count = recorder.dynamic_count;
     exec->plan = recorder.totals;
-    if (!recorded)
+    exec->groups = calloc(exec->dynamic_count + 1, 4 * sizeof(*exec->groups));
+    if (!recorded || !exec->groups || !sum_bytes(exec))
         goto fail;
-    sum_bytes(exec);
     return exec;
 fail:
     graph->failed = true;
@@ -138,6 +157,7 @@ void vks_exec_destroy(struct vks_exec **exec_address)
     vks_memory_plan_finish(&exec->memory);
     free(exec->emitter.dispatches);
     free(exec->dynamic);
+    free(exec->groups);
     free(exec);
 }
 
@@ -195,7 +215,8 @@ bool vks_exec_read(struct vks_exec *exec, const struct vks_tensor *tensor, void 
     return copy(exec, tensor, NULL, data, size);
 }
 
-// Fills what holds no input with NaN, so that a value read before it is written shows.
+// Fills what holds no input with NaN, so that a value read before it is written shows; the recorder does the same to
+// what nothing reads any more.
 static bool poison(struct vks_exec *exec)
 {
     for (size_t b = 0; b < exec->memory.block_count; b++) {
@@ -210,7 +231,7 @@ static bool poison(struct vks_exec *exec)
                     after = place->offset + place->size;
                 }
             }
-            if (next > at && !vks_storage_fill(exec->blocks[b], at, next - at, POISON))
+            if (next > at && !vks_storage_fill(exec->blocks[b], at, next - at, VKS_POISON))
                 return false;
             at = after;
         }
@@ -230,7 +251,7 @@ static bool bands_hold(struct vks_exec *exec)
         if (!vks_storage_read(exec->blocks[place->block], place->offset + place->size - VKS_BAND, band, VKS_BAND))
             return false;
         for (size_t i = 0; i < VKS_BAND / 4; i++)
-            if (band[i] != POISON && tensor->kind != VKS_TENSOR_INPUT)
+            if (band[i] != VKS_POISON && tensor->kind != VKS_TENSOR_INPUT)
                 return vks_fail(exec->graph->log, "internal: something wrote behind %s",
                                 vks_tensor_text(exec->graph, tensor));
     }
@@ -245,15 +266,16 @@ bool vks_exec_run(struct vks_exec *exec, const uint32_t step[VKS_STEP_WORDS])
         return false;
     if (!vks_storage_write(exec->step, 0, words, VKS_STEP_WORDS * sizeof(*words)))
         return false;
-    for (size_t i = 0; i < exec->dynamic_count; i++) {
-        uint32_t xyz[4] = {0};
-        vks_dynamic_groups(&exec->dynamic[i], words[VKS_STEP_ROWS], xyz);
-        if (!vks_storage_write(exec->indirect, i * 16, xyz, sizeof(xyz)))
-            return false;
-    }
+    // In one piece: on graphics cards every write is a submission of its own.
+    for (size_t i = 0; i < exec->dynamic_count; i++)
+        vks_dynamic_groups(&exec->dynamic[i], words[VKS_STEP_ROWS], &exec->groups[4 * i]);
+    if (exec->dynamic_count && !vks_storage_write(exec->indirect, 0, exec->groups, 16 * exec->dynamic_count))
+        return false;
     const double start = vks_os_seconds();
     if (!vks_stream_run(exec->stream))
         return false;
-    vks_gpu_learn_rate(exec->params.gpu, exec->plan.flop, vks_os_seconds() - start);
+    // The plan counts all rows of a dynamic length: a short one would look like a fast device.
+    if (!exec->dynamic_count)
+        vks_gpu_learn_rate(exec->params.gpu, exec->plan.flop, vks_os_seconds() - start);
     return !exec->params.poison || !exec->params.no_alias || bands_hold(exec);
 }

@@ -29,8 +29,16 @@ static bool conflicts(const struct hazards *hazards, const struct span *span)
     return false;
 }
 
+static bool add_span(const struct vks_recorder *recorder, struct hazards *hazards, struct span span)
+{
+    if (!vks_grow(&hazards->spans, &hazards->capacity, hazards->count, sizeof(*hazards->spans)))
+        return vks_fail(recorder->emitter->graph->log, "out of memory while recording: close other programs");
+    hazards->spans[hazards->count++] = span;
+    return true;
+}
+
 static bool resolve(const struct vks_recorder *recorder, const struct vks_operand *operand,
-                    struct vks_binding *binding, uint32_t *residual, struct span *span)
+                    enum vks_kernel kernel, struct vks_binding *binding, uint32_t *residual, struct span *span)
 {
     const struct vks_graph *graph = recorder->emitter->graph;
     const struct vks_place *place = &recorder->plan->places[operand->tensor->id];
@@ -48,20 +56,23 @@ static bool resolve(const struct vks_recorder *recorder, const struct vks_operan
         memory = (const char *)recorder->plan->blocks + place->block;
     } else {
         return vks_fail(graph->log, "internal: %s is read by %s but nothing ever wrote it",
-                        operand->tensor->name ? operand->tensor->name : "a tensor",
-                        vks_kernels[recorder->emitter->dispatches->kernel].name);
+                        operand->tensor->name ? operand->tensor->name : "a tensor", vks_kernels[kernel].name);
     }
     uint64_t end = begin + operand->count * size;
     end = (end + 3) / 4 * 4;
     binding->offset = begin / align * align;
     binding->size = end - binding->offset;
+    if (binding->size > recorder->max_range)
+        return vks_fail(graph->log, "internal: %s binds %llu bytes of %llu", vks_kernels[kernel].name,
+                        (unsigned long long)binding->size, (unsigned long long)recorder->max_range);
     *residual = (uint32_t)((begin - binding->offset) / size);
     // The bound bytes, not only the touched ones: synchronization validation knows no finer, and must stay silent.
     *span = (struct span){memory, binding->offset, end, (operand->access & VKS_WRITE) != 0};
     return true;
 }
 
-// Work of a dispatch in units of the recorder's rate: its share of the node's operations, or its bytes.
+// Work of a dispatch in units of the recorder's rate: its share of the node's operations, or its bytes. A graphics card
+// does several operations in the time of a byte.
 static double work_of(const struct vks_recorder *recorder, const struct vks_dispatch *dispatch)
 {
     double bytes = 0, node_flop = 0;
@@ -78,6 +89,7 @@ static double work_of(const struct vks_recorder *recorder, const struct vks_disp
             last++;
         node_flop = dispatch->node->op->flop(dispatch->node) / (double)(last - first + 1);
     }
+    bytes *= recorder->emitter->limits.is_cpu ? 1 : 8;
     return bytes > node_flop ? bytes : node_flop;
 }
 
@@ -111,9 +123,7 @@ static bool add_pieces(struct vks_recorder *recorder, const struct vks_dispatch 
 {
     const uint32_t groups[3] = {dispatch->groups.x, dispatch->groups.y, dispatch->groups.z};
     const int axis = groups[2] >= groups[1] && groups[2] >= groups[0] ? 2 : groups[1] >= groups[0] ? 1 : 0;
-    uint32_t pieces = work > budget ? (uint32_t)ceil(work / budget) : 1;
-    if (pieces > groups[axis])
-        pieces = groups[axis];
+    const uint32_t pieces = work > budget ? (uint32_t)fmin(ceil(work / budget), groups[axis]) : 1;
     for (uint32_t piece = 0; piece < pieces; piece++) {
         const uint32_t begin = (uint32_t)((uint64_t)groups[axis] * piece / pieces);
         const uint32_t end = (uint32_t)((uint64_t)groups[axis] * (piece + 1) / pieces);
@@ -150,7 +160,7 @@ static bool record_one(struct vks_recorder *recorder, const struct vks_dispatch 
     for (uint32_t i = 0; i < dispatch->operand_count; i++) {
         if (!dispatch->operands[i].tensor)
             continue;
-        if (!resolve(recorder, &dispatch->operands[i], &bindings[i], &words[i], &spans[span_count]))
+        if (!resolve(recorder, &dispatch->operands[i], dispatch->kernel, &bindings[i], &words[i], &spans[span_count]))
             return false;
         if (spans[span_count].write)
             written = bindings[i];
@@ -161,7 +171,8 @@ static bool record_one(struct vks_recorder *recorder, const struct vks_dispatch 
         if (!dispatch->operands[i].tensor)
             bindings[i] = written;
     memcpy(words + dispatch->operand_count, dispatch->push, dispatch->push_size);
-    const double work = work_of(recorder, dispatch), budget = recorder->rate * recorder->emitter->limits.dispatch_seconds;
+    const double work = work_of(recorder, dispatch);
+    const double budget = recorder->rate * recorder->emitter->limits.dispatch_seconds;
     if (*pending > 0 && *pending + work > budget) {
         recorder->totals.submissions++;
         *pending = 0;
@@ -174,14 +185,31 @@ static bool record_one(struct vks_recorder *recorder, const struct vks_dispatch 
         hazards->count = 0;
         recorder->totals.barriers++;
     }
-    for (uint32_t i = 0; i < span_count; i++) {
-        if (!vks_grow(&hazards->spans, &hazards->capacity, hazards->count, sizeof(*hazards->spans)))
-            return vks_fail(recorder->emitter->graph->log, "out of memory while recording: close other programs");
-        hazards->spans[hazards->count++] = spans[i];
-    }
+    for (uint32_t i = 0; i < span_count; i++)
+        if (!add_span(recorder, hazards, spans[i]))
+            return false;
     recorder->totals.dispatches++;
     return dispatch->groups.per_row ? add_dynamic(recorder, dispatch, &command)
                                     : add_pieces(recorder, dispatch, &command, work, budget);
+}
+
+// Test mode: poisons the values that dispatch `d` was the last to touch, so that a later read of them shows. The fills
+// are writes like those of a kernel, and what comes after waits for them.
+static bool poison_dead(struct vks_recorder *recorder, uint32_t d, struct hazards *hazards)
+{
+    const struct vks_memory_plan *plan = recorder->plan;
+    for (size_t t = 0; t < plan->tensor_count && recorder->stream; t++) {
+        const struct vks_place *place = &plan->places[t];
+        if (place->root != t || place->block == VKS_NO_BLOCK || place->last != d || place->first > d ||
+            recorder->emitter->graph->tensors[t]->kind != VKS_TENSOR_VALUE)
+            continue;
+        const void *memory = (const char *)plan->blocks + place->block;
+        if (!vks_stream_fill(recorder->stream, recorder->blocks[place->block], place->offset, place->size,
+                             VKS_POISON) ||
+            !add_span(recorder, hazards, (struct span){memory, place->offset, place->offset + place->size, true}))
+            return false;
+    }
+    return true;
 }
 
 bool vks_record(struct vks_recorder *recorder)
@@ -190,8 +218,9 @@ bool vks_record(struct vks_recorder *recorder)
     double pending = 0;
     bool ok = true;
     recorder->totals.submissions = 1;
-    for (size_t d = 0; d < recorder->emitter->dispatch_count && ok; d++)
-        ok = record_one(recorder, &recorder->emitter->dispatches[d], &hazards, &pending);
+    for (uint32_t d = 0; d < recorder->emitter->dispatch_count && ok; d++)
+        ok = record_one(recorder, &recorder->emitter->dispatches[d], &hazards, &pending) &&
+             (!recorder->poison || poison_dead(recorder, d, &hazards));
     const struct vks_node *counted = NULL;
     for (size_t d = 0; d < recorder->emitter->dispatch_count && ok; d++) {
         const struct vks_node *node = recorder->emitter->dispatches[d].node;

@@ -4,6 +4,7 @@
 
 #include "exec/plan.h"
 
+#define VKS_POISON 0x7fc0dead  // a NaN that no kernel makes
 
 struct vks_recorder {
     struct vks_gpu *gpu;
@@ -14,6 +15,8 @@ struct vks_recorder {
     struct vks_stream *stream;           // NULL when only measuring
     struct vks_groups *dynamic;          // out: heap, one a dynamic dispatch
     size_t dynamic_count, dynamic_capacity;
+    bool poison;                         // fill a value's bytes with VKS_POISON after its last use
+    uint64_t max_range;                  // bytes of a binding: the device's, or what a test pretends
     double rate;                         // floating-point operations a second that the device is taken to do
     struct vks_exec_plan totals;         // out: flop, dispatches, barriers, submissions
 };

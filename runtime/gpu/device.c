@@ -8,6 +8,7 @@
 
 #include "base/os.h"
 
+#define MAX_GROUP 128  // invocations of the largest workgroup of any kernel
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 const char *vks_vk_result(VkResult result)
@@ -136,17 +137,39 @@ static VkResult create_instance(struct vks_gpu *gpu, bool validate)
     return VK_SUCCESS;
 }
 
-static uint64_t device_memory(VkPhysicalDevice physical, bool is_cpu)
+static bool device_has(VkPhysicalDevice physical, const char *extension)
 {
-    if (is_cpu)  // the heap is host memory, and taking too much of it ends in the system killing the process
-        return vks_os_available_memory() / 5 * 4;
-    VkPhysicalDeviceMemoryProperties memory;
-    vkGetPhysicalDeviceMemoryProperties(physical, &memory);
-    uint64_t largest = 0;
-    for (uint32_t i = 0; i < memory.memoryHeapCount; i++)
-        if ((memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && memory.memoryHeaps[i].size > largest)
-            largest = memory.memoryHeaps[i].size;
-    return largest / 10 * 9;
+    VkExtensionProperties available[512];
+    uint32_t count = COUNT(available);
+    return vkEnumerateDeviceExtensionProperties(physical, NULL, &count, available) >= 0 &&
+           has_extension(extension, available, count);
+}
+
+// Bytes that may be allocated now: nine tenths of the largest local heap, and no more than the driver grants where it
+// tells (VK_EXT_memory_budget). Where the heap is host memory, taking too much of it ends in the system killing the
+// process, so no more than four fifths of what is free; of a CPU driver's heaps nothing else is to be believed.
+static uint64_t device_memory(VkPhysicalDevice physical, const struct vks_gpu_info *info)
+{
+    const uint64_t host = info->unified ? vks_os_available_memory() / 5 * 4 : 0;
+    if (info->is_cpu)
+        return host;
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+    const bool told = device_has(physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+    VkPhysicalDeviceMemoryProperties2 memory = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2, .pNext = told ? &budget : NULL};
+    vkGetPhysicalDeviceMemoryProperties2(physical, &memory);
+    const VkMemoryHeap *heaps = memory.memoryProperties.memoryHeaps;
+    uint64_t largest = 0, grant = UINT64_MAX;
+    for (uint32_t i = 0; i < memory.memoryProperties.memoryHeapCount; i++)
+        if ((heaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && heaps[i].size > largest) {
+            largest = heaps[i].size;
+            if (told && budget.heapBudget[i] > 0)
+                grant = budget.heapBudget[i] > budget.heapUsage[i] ? budget.heapBudget[i] - budget.heapUsage[i] : 0;
+        }
+    uint64_t bytes = largest / 10 * 9;
+    bytes = grant < bytes ? grant : bytes;
+    return host && host < bytes ? host : bytes;
 }
 
 static void describe(VkPhysicalDevice physical, uint32_t index, struct vks_gpu_info *info)
@@ -170,6 +193,7 @@ static void describe(VkPhysicalDevice physical, uint32_t index, struct vks_gpu_i
     *info = (struct vks_gpu_info){
         .index = index,
         .vendor = p->vendorID,
+        .device_id = p->deviceID,
         .api_version = p->apiVersion,
         .driver_version = p->driverVersion,
         .type = (unsigned)p->deviceType < COUNT(types) ? types[p->deviceType] : "other",
@@ -183,7 +207,7 @@ static void describe(VkPhysicalDevice physical, uint32_t index, struct vks_gpu_i
         .unified = p->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU ||
                    p->deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU,
     };
-    info->memory = device_memory(physical, info->is_cpu);
+    info->memory = device_memory(physical, info);
     snprintf(info->name, sizeof(info->name), "%.255s", p->deviceName);
     if (p->apiVersion >= VK_API_VERSION_1_2 && driver.driverName[0])
         snprintf(info->driver, sizeof(info->driver), "%.100s %.150s", driver.driverName, driver.driverInfo);
@@ -303,6 +327,28 @@ static void read_limits(struct vks_gpu *gpu, const struct vks_gpu_params *params
     gpu->budget = params->memory ? params->memory : gpu->info.memory;
 }
 
+// Whether pipelines may ask for the subgroup size that the device reports.
+static bool can_pin_subgroups(const struct vks_gpu *gpu, VkPhysicalDeviceSubgroupSizeControlFeaturesEXT *control)
+{
+    *control = (VkPhysicalDeviceSubgroupSizeControlFeaturesEXT){
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT};
+    if (!device_has(gpu->physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
+        return false;
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = control};
+    vkGetPhysicalDeviceFeatures2(gpu->physical, &features);
+    VkPhysicalDeviceSubgroupProperties subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
+    VkPhysicalDeviceSubgroupSizeControlPropertiesEXT sizes = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES_EXT, .pNext = &subgroup};
+    VkPhysicalDeviceProperties2 properties = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &sizes};
+    vkGetPhysicalDeviceProperties2(gpu->physical, &properties);
+    const uint32_t size = subgroup.subgroupSize;
+    return control->subgroupSizeControl && control->computeFullSubgroups &&
+           (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT) && size >= sizes.minSubgroupSize &&
+           size <= sizes.maxSubgroupSize && (uint64_t)size * sizes.maxComputeWorkgroupSubgroups >= MAX_GROUP;
+}
+
 static bool create_device(struct vks_gpu *gpu)
 {
     VkQueueFamilyProperties families[32];
@@ -313,22 +359,14 @@ static bool create_device(struct vks_gpu *gpu)
             break;
     if (gpu->family == count)
         return vks_fail(gpu->log, "%s has no compute queue: choose another with --device", gpu->info.name);
-    VkExtensionProperties available[512];
-    uint32_t available_count = COUNT(available);
-    vkEnumerateDeviceExtensionProperties(gpu->physical, NULL, &available_count, available);
     const char *extensions[4];
     uint32_t extension_count = 0;
-    if (has_extension("VK_KHR_portability_subset", available, available_count))
+    if (device_has(gpu->physical, "VK_KHR_portability_subset"))
         extensions[extension_count++] = "VK_KHR_portability_subset";
-    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT control = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT};
-    if (has_extension(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, available, available_count)) {
-        VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &control};
-        vkGetPhysicalDeviceFeatures2(gpu->physical, &features);
-        gpu->size_control = control.subgroupSizeControl && control.computeFullSubgroups;
-        if (gpu->size_control)
-            extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
-    }
+    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT control;
+    gpu->size_control = can_pin_subgroups(gpu, &control);
+    if (gpu->size_control)
+        extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
         .pNext = gpu->size_control ? &control : NULL,
@@ -415,22 +453,34 @@ void vks_gpu_destroy(struct vks_gpu **gpu_address)
     free(gpu);
 }
 
+bool vks_gpu_refuse_lost(const struct vks_gpu *gpu)
+{
+    return vks_fail(gpu->log, "the device was lost earlier: start the program again");
+}
+
 bool vks_gpu_submit(struct vks_gpu *gpu, const VkCommandBuffer buffers[], uint32_t count)
 {
     if (gpu->lost)
-        return vks_fail(gpu->log, "the device was lost earlier: start the program again");
+        return vks_gpu_refuse_lost(gpu);
     for (uint32_t i = 0; i < count; i++) {
         const VkSubmitInfo info = {
             .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &buffers[i]};
         // One batch a buffer: drivers' watchdogs count batches.
         VkResult result = gpu->vk.vkQueueSubmit(gpu->queue, 1, &info, i + 1 == count ? gpu->fence : VK_NULL_HANDLE);
-        if (result != VK_SUCCESS)
+        if (result != VK_SUCCESS) {
+            // What went before still runs, and the caller may free its command buffers.
+            if (result != VK_ERROR_DEVICE_LOST && gpu->vk.vkQueueWaitIdle(gpu->queue) != VK_SUCCESS)
+                gpu->lost = true;
             return vks_vk_fail(gpu, result, "submitting work");
+        }
     }
     VkResult result = gpu->vk.vkWaitForFences(gpu->device, 1, &gpu->fence, VK_TRUE, UINT64_MAX);
     if (result == VK_SUCCESS)
         result = gpu->vk.vkResetFences(gpu->device, 1, &gpu->fence);
-    return result == VK_SUCCESS || vks_vk_fail(gpu, result, "waiting for the device");
+    if (result == VK_SUCCESS)
+        return true;
+    gpu->lost = true;  // whatever it was, nobody knows what has run
+    return vks_vk_fail(gpu, result, "waiting for the device");
 }
 
 const struct vks_gpu_limits *vks_gpu_limits(const struct vks_gpu *gpu)

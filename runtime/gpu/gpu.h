@@ -28,7 +28,7 @@ struct vks_gpu_limits {
 struct vks_gpu_info {
     char name[256];
     char driver[256];
-    uint32_t index, vendor, api_version, driver_version;
+    uint32_t index, vendor, device_id, api_version, driver_version;
     const char *type;           // "discrete", "integrated", "virtual", "cpu", "other"
     bool is_cpu;
     uint64_t memory;            // bytes that may be allocated now
@@ -66,7 +66,8 @@ void vks_gpu_learn_rate(struct vks_gpu *gpu, double flop, double seconds);
 struct vks_storage *vks_storage_create(struct vks_gpu *gpu, uint64_t size);
 void vks_storage_destroy(struct vks_storage **storage);
 uint64_t vks_storage_size(const struct vks_storage *storage);
-// Synchronous copies between host and storage; false after device loss or out of range.
+// Synchronous copies between host and storage, in bytes; false after device loss or out of range. A fill takes offsets
+// and sizes of whole words.
 bool vks_storage_write(struct vks_storage *storage, uint64_t offset, const void *data, uint64_t size);
 bool vks_storage_read(struct vks_storage *storage, uint64_t offset, void *data, uint64_t size);
 bool vks_storage_fill(struct vks_storage *storage, uint64_t offset, uint64_t size, uint32_t word);
@@ -97,6 +98,9 @@ struct vks_command {
 struct vks_stream *vks_stream_create(struct vks_gpu *gpu);
 void vks_stream_destroy(struct vks_stream **stream);
 bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command);
+// Fills bytes, in whole words, after everything before it; what comes next needs `barrier` to see them.
+bool vks_stream_fill(struct vks_stream *stream, struct vks_storage *storage, uint64_t offset, uint64_t size,
+                     uint32_t word);
 // Ends the current submission: what follows is a submission of its own.
 bool vks_stream_cut(struct vks_stream *stream);
 // Submits all parts in order and waits. False: device lost, or a pipeline could not be built.

@@ -43,7 +43,7 @@ struct vks_gpu {
     bool size_control;                // the subgroup size of a pipeline may be pinned
     bool lost;                        // sticky
     double rate;                      // see vks_gpu_rate; 0: not known yet
-    uint64_t budget, allocated, peak, max_buffer;
+    uint64_t budget, allocated, peak;
     struct vks_memory_block *blocks;
     VkPipelineCache cache;
     char *cache_path;
@@ -74,9 +74,30 @@ bool vks_vk_fail(struct vks_gpu *gpu, VkResult result, const char *what);
 // The result as a word.
 const char *vks_vk_result(VkResult result);
 
-// Submits one command buffer and waits for it.
+// Says that the device was lost by an earlier call; returns false.
+bool vks_gpu_refuse_lost(const struct vks_gpu *gpu);
+// Submits command buffers in order, a batch each, and waits for all. On failure nothing of them is still running, or
+// the device counts as lost.
 bool vks_gpu_submit(struct vks_gpu *gpu, const VkCommandBuffer buffers[], uint32_t count);
 
+// A memory type among `allowed` (a bit a type) with all flags of `wanted`: one with all of `preferred` before one without
+// any of `avoided`, then the larger heap, then the first.
+struct vks_memory_wish {
+    uint32_t allowed;
+    VkMemoryPropertyFlags wanted, preferred, avoided;
+};
+#define VKS_MEMORY_HOST (VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT)
+#define VKS_MEMORY_LOCAL VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT
+#define VKS_MEMORY_CACHED VK_MEMORY_PROPERTY_HOST_CACHED_BIT
+// What kernels work in; the same where the host writes it directly; what is copied through (the host reads uncached
+// memory, and memory on the card, at a hundredth of the speed).
+#define VKS_MEMORY_DEVICE(types) ((struct vks_memory_wish){(types), VKS_MEMORY_LOCAL, 0, 0})
+#define VKS_MEMORY_MAPPED(types) \
+    ((struct vks_memory_wish){(types), VKS_MEMORY_HOST | VKS_MEMORY_LOCAL, VKS_MEMORY_CACHED, 0})
+#define VKS_MEMORY_STAGING(types) \
+    ((struct vks_memory_wish){(types), VKS_MEMORY_HOST, VKS_MEMORY_CACHED, VKS_MEMORY_LOCAL})
+bool vks_memory_choose(const VkPhysicalDeviceMemoryProperties *memory, const struct vks_memory_wish *wish,
+                       uint32_t *type);
 bool vks_memory_init(struct vks_gpu *gpu);
 void vks_memory_finish(struct vks_gpu *gpu);
 bool vks_pipelines_init(struct vks_gpu *gpu);

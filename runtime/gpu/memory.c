@@ -7,30 +7,56 @@
 #define BLOCK_SIZE ((uint64_t)16 << 20)   // small storages share blocks of this size
 #define STAGING_SIZE ((uint64_t)4 << 20)
 
-static bool find_type(const struct vks_gpu *gpu, VkMemoryPropertyFlags wanted, VkMemoryPropertyFlags unwanted,
-                      uint32_t *type)
+static VkResult create_handle(struct vks_gpu *gpu, uint64_t size, VkBuffer *buffer)
 {
-    VkPhysicalDeviceMemoryProperties memory;
-    vkGetPhysicalDeviceMemoryProperties(gpu->physical, &memory);
-    for (uint32_t i = 0; i < memory.memoryTypeCount; i++) {
-        const VkMemoryPropertyFlags flags = memory.memoryTypes[i].propertyFlags;
-        if ((flags & wanted) == wanted && !(flags & unwanted)) {
-            *type = i;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool create_buffer(struct vks_gpu *gpu, uint64_t size, uint32_t type, bool map, VkBuffer *buffer,
-                          VkDeviceMemory *memory, void **data)
-{
-    VkResult result = gpu->vk.vkCreateBuffer(gpu->device, &(VkBufferCreateInfo){
+    return gpu->vk.vkCreateBuffer(gpu->device, &(VkBufferCreateInfo){
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = size,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT |
                  VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
     }, NULL, buffer);
+}
+
+// Memory types that such buffers accept: the same for every size (Vulkan 1.1, 12.7).
+static bool find_allowed(struct vks_gpu *gpu, uint32_t *allowed)
+{
+    VkBuffer probe;
+    VkMemoryRequirements requirements;
+    const VkResult result = create_handle(gpu, 256, &probe);
+    if (result != VK_SUCCESS)
+        return vks_vk_fail(gpu, result, "creating a buffer");
+    gpu->vk.vkGetBufferMemoryRequirements(gpu->device, probe, &requirements);
+    gpu->vk.vkDestroyBuffer(gpu->device, probe, NULL);
+    *allowed = requirements.memoryTypeBits;
+    return true;
+}
+
+bool vks_memory_choose(const VkPhysicalDeviceMemoryProperties *memory, const struct vks_memory_wish *wish,
+                       uint32_t *type)
+{
+    int best = -1;
+    uint64_t best_heap = 0;
+    for (uint32_t i = 0; i < memory->memoryTypeCount; i++) {
+        const VkMemoryPropertyFlags flags = memory->memoryTypes[i].propertyFlags;
+        // Others (protected, lazily allocated, device-coherent) need features that are not enabled.
+        if (!(wish->allowed >> i & 1) || (flags & wish->wanted) != wish->wanted ||
+            (flags & ~(VkMemoryPropertyFlags)(VKS_MEMORY_HOST | VKS_MEMORY_LOCAL | VKS_MEMORY_CACHED)))
+            continue;
+        const int score = 2 * ((flags & wish->preferred) == wish->preferred) + !(flags & wish->avoided);
+        const uint64_t heap = memory->memoryHeaps[memory->memoryTypes[i].heapIndex].size;
+        if (score > best || (score == best && heap > best_heap)) {
+            best = score;
+            best_heap = heap;
+            *type = i;
+        }
+    }
+    return best >= 0;
+}
+
+static bool create_buffer(struct vks_gpu *gpu, uint64_t size, uint32_t type, bool map, VkBuffer *buffer,
+                          VkDeviceMemory *memory, void **data)
+{
+    VkResult result = create_handle(gpu, size, buffer);
     if (result != VK_SUCCESS)
         return vks_vk_fail(gpu, result, "creating a buffer");
     VkMemoryRequirements requirements;
@@ -49,12 +75,16 @@ static bool create_buffer(struct vks_gpu *gpu, uint64_t size, uint32_t type, boo
 
 bool vks_memory_init(struct vks_gpu *gpu)
 {
-    const VkMemoryPropertyFlags host = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
-    if (!find_type(gpu, host, 0, &gpu->host_type))
+    VkPhysicalDeviceMemoryProperties memory;
+    uint32_t allowed = 0;
+    vkGetPhysicalDeviceMemoryProperties(gpu->physical, &memory);
+    if (!find_allowed(gpu, &allowed))
+        return false;
+    if (!vks_memory_choose(&memory, &VKS_MEMORY_STAGING(allowed), &gpu->host_type))
         return vks_fail(gpu->log, "%s offers no memory that the host can write: update the driver", gpu->info.name);
     if (gpu->map)
-        gpu->map = find_type(gpu, host | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0, &gpu->device_type);
-    if (!gpu->map && !find_type(gpu, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT, 0, &gpu->device_type))
+        gpu->map = vks_memory_choose(&memory, &VKS_MEMORY_MAPPED(allowed), &gpu->device_type);
+    if (!gpu->map && !vks_memory_choose(&memory, &VKS_MEMORY_DEVICE(allowed), &gpu->device_type))
         gpu->device_type = gpu->host_type;
     return create_buffer(gpu, STAGING_SIZE, gpu->host_type, true, &gpu->staging, &gpu->staging_memory,
                          &gpu->staging_data);
@@ -182,8 +212,10 @@ uint64_t vks_storage_size(const struct vks_storage *storage)
     return storage->size;
 }
 
-static bool in_range(const struct vks_storage *storage, uint64_t offset, uint64_t size)
+static bool can_copy(const struct vks_storage *storage, uint64_t offset, uint64_t size)
 {
+    if (storage->block->gpu->lost)
+        return vks_gpu_refuse_lost(storage->block->gpu);
     if (offset <= storage->size && size <= storage->size - offset)
         return true;
     return vks_fail(storage->block->gpu->log, "a copy of %llu bytes at %llu does not fit a storage of %llu bytes",
@@ -247,7 +279,7 @@ static bool copy_staged(struct vks_storage *storage, uint64_t offset, void *out,
 
 bool vks_storage_write(struct vks_storage *storage, uint64_t offset, const void *data, uint64_t size)
 {
-    if (!in_range(storage, offset, size))
+    if (!can_copy(storage, offset, size))
         return false;
     if (!storage->block->data)
         return copy_staged(storage, offset, NULL, data, size);
@@ -257,7 +289,7 @@ bool vks_storage_write(struct vks_storage *storage, uint64_t offset, const void 
 
 bool vks_storage_read(struct vks_storage *storage, uint64_t offset, void *data, uint64_t size)
 {
-    if (!in_range(storage, offset, size))
+    if (!can_copy(storage, offset, size))
         return false;
     if (!storage->block->data)
         return copy_staged(storage, offset, data, NULL, size);
@@ -267,7 +299,7 @@ bool vks_storage_read(struct vks_storage *storage, uint64_t offset, void *data, 
 
 bool vks_storage_fill(struct vks_storage *storage, uint64_t offset, uint64_t size, uint32_t word)
 {
-    if (!in_range(storage, offset, size))
+    if (!can_copy(storage, offset, size))
         return false;
     struct vks_gpu *gpu = storage->block->gpu;
     if (storage->block->data) {
@@ -275,6 +307,8 @@ bool vks_storage_fill(struct vks_storage *storage, uint64_t offset, uint64_t siz
             memcpy(storage->block->data + storage->offset + offset + i, &word, sizeof(word));
         return true;
     }
+    if (size < 4)
+        return true;
     if (!begin_copy(gpu))
         return false;
     gpu->vk.vkCmdFillBuffer(gpu->copy, storage->block->buffer, storage->offset + offset, size / 4 * 4, word);

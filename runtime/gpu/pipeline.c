@@ -12,10 +12,11 @@ static char *cache_file(const struct vks_gpu *gpu)
     char *folder = vks_os_cache_dir(NULL, "vksteer", true);
     if (!folder)
         return NULL;
-    const size_t size = strlen(folder) + 64;
+    const size_t size = strlen(folder) + 80;
     char *path = malloc(size);
     if (path)
-        snprintf(path, size, "%s/pipelines-%08x-%08x.bin", folder, gpu->info.vendor, gpu->info.driver_version);
+        snprintf(path, size, "%s/pipelines-%08x-%08x-%08x.bin", folder, gpu->info.vendor, gpu->info.device_id,
+                 gpu->info.driver_version);
     free(folder);
     return path;
 }
@@ -55,6 +56,14 @@ static void save_cache(struct vks_gpu *gpu)
     free(data);
 }
 
+static void destroy_layout(struct vks_gpu *gpu, struct vks_kernel_layout *layout)
+{
+    gpu->vk.vkDestroyShaderModule(gpu->device, layout->module, NULL);
+    gpu->vk.vkDestroyPipelineLayout(gpu->device, layout->pipeline, NULL);
+    gpu->vk.vkDestroyDescriptorSetLayout(gpu->device, layout->set, NULL);
+    *layout = (struct vks_kernel_layout){0};
+}
+
 void vks_pipelines_finish(struct vks_gpu *gpu)
 {
     if (gpu->cache)
@@ -63,11 +72,8 @@ void vks_pipelines_finish(struct vks_gpu *gpu)
     for (size_t i = 0; i < gpu->pipeline_count; i++)
         gpu->vk.vkDestroyPipeline(gpu->device, gpu->pipelines[i].handle, NULL);
     free(gpu->pipelines);
-    for (size_t i = 0; i < VKS_KERNEL_COUNT; i++) {
-        gpu->vk.vkDestroyShaderModule(gpu->device, gpu->layouts[i].module, NULL);
-        gpu->vk.vkDestroyPipelineLayout(gpu->device, gpu->layouts[i].pipeline, NULL);
-        gpu->vk.vkDestroyDescriptorSetLayout(gpu->device, gpu->layouts[i].set, NULL);
-    }
+    for (size_t i = 0; i < VKS_KERNEL_COUNT; i++)
+        destroy_layout(gpu, &gpu->layouts[i]);
     gpu->vk.vkDestroyPipelineCache(gpu->device, gpu->cache, NULL);
 }
 
@@ -104,6 +110,8 @@ static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info 
             .codeSize = info->spirv_size,
             .pCode = info->spirv,
         }, NULL, &layout->module);
+    if (result != VK_SUCCESS)
+        destroy_layout(gpu, layout);
     return result;
 }
 

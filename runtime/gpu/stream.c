@@ -64,13 +64,30 @@ static bool begin_part(struct vks_stream *stream)
     return result == VK_SUCCESS || vks_vk_fail(gpu, result, "recording");
 }
 
+// All that was recorded before is done, and visible to these accesses.
+static void barrier(struct vks_gpu *gpu, VkCommandBuffer buffer, VkPipelineStageFlags stage, VkAccessFlags access)
+{
+    gpu->vk.vkCmdPipelineBarrier(buffer, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+        stage, 0, 1,
+        &(VkMemoryBarrier){
+            .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+            .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+            .dstAccessMask = access,
+        }, 0, NULL, 0, NULL);
+}
+
 bool vks_stream_cut(struct vks_stream *stream)
 {
+    struct vks_gpu *gpu = stream->gpu;
     if (!stream->open || stream->empty)
         return true;
+    VkCommandBuffer buffer = stream->parts[stream->part_count - 1];
     stream->open = false;
-    const VkResult result = stream->gpu->vk.vkEndCommandBuffer(stream->parts[stream->part_count - 1]);
-    return result == VK_SUCCESS || vks_vk_fail(stream->gpu, result, "recording");
+    // A fence makes nothing visible to the host, not even in coherent memory.
+    if (gpu->map)
+        barrier(gpu, buffer, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
+    const VkResult result = gpu->vk.vkEndCommandBuffer(buffer);
+    return result == VK_SUCCESS || vks_vk_fail(gpu, result, "recording");
 }
 
 static bool new_pool(struct vks_stream *stream)
@@ -127,15 +144,17 @@ static bool make_set(struct vks_stream *stream, const struct vks_command *comman
     return true;
 }
 
-static void barrier(struct vks_gpu *gpu, VkCommandBuffer buffer)
+bool vks_stream_fill(struct vks_stream *stream, struct vks_storage *storage, uint64_t offset, uint64_t size,
+                     uint32_t word)
 {
-    gpu->vk.vkCmdPipelineBarrier(buffer, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
-        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1,
-        &(VkMemoryBarrier){
-            .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-            .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
-            .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT,
-        }, 0, NULL, 0, NULL);
+    struct vks_gpu *gpu = stream->gpu;
+    if (!begin_part(stream))
+        return false;
+    VkCommandBuffer buffer = stream->parts[stream->part_count - 1];
+    barrier(gpu, buffer, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT);
+    stream->empty = false;
+    gpu->vk.vkCmdFillBuffer(buffer, storage->block->buffer, storage->offset + offset, size, word);
+    return true;
 }
 
 bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command)
@@ -149,7 +168,8 @@ bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command
     const struct vks_kernel_layout *layout = &gpu->layouts[command->kernel];
     // The order of submissions alone makes nothing visible: every part begins with a barrier.
     if (command->barrier || stream->empty)
-        barrier(gpu, buffer);
+        barrier(gpu, buffer, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
     stream->empty = false;
     gpu->vk.vkCmdBindPipeline(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
     gpu->vk.vkCmdBindDescriptorSets(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, layout->pipeline, 0, 1, &set, 0, NULL);
@@ -158,7 +178,7 @@ bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command
     if (command->indirect)
         gpu->vk.vkCmdDispatchIndirect(buffer, command->indirect->block->buffer,
                                       command->indirect->offset + command->indirect_offset);
-    else if (command->base[0] + command->base[1] + command->base[2] == 0)  // synchronization validation sees only this one
+    else if (command->base[0] + command->base[1] + command->base[2] == 0)  // all that synchronization validation sees
         gpu->vk.vkCmdDispatch(buffer, command->groups[0], command->groups[1], command->groups[2]);
     else
         gpu->vk.vkCmdDispatchBase(buffer, command->base[0], command->base[1], command->base[2], command->groups[0],

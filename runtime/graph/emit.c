@@ -99,7 +99,7 @@ struct vks_groups vks_groups_rows(const struct vks_tensor *tensor, uint64_t firs
 {
     struct vks_groups groups = vks_groups_1d(count * per_row, per_group);
     if (tensor->dynamic) {
-        const uint64_t inner = vks_tensor_rows(tensor) / tensor->shape[0];  // rows of channels per leading row
+        const uint64_t inner = vks_tensor_step_rows(tensor);
         groups.row_first = (uint32_t)(first / inner);
         groups.row_count = (uint32_t)((first + count + inner - 1) / inner) - groups.row_first;
         groups.per_row = (uint32_t)(per_row * inner);

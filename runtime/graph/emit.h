@@ -46,7 +46,8 @@ struct vks_dispatch {
 
 struct vks_emitter {
     struct vks_graph *graph;
-    struct vks_gpu_limits limits;             // what the device, --limits or a test allows
+    struct vks_gpu_limits limits;             // what the device, --limits or a test allows; max_range already lacks
+                                              // what the alignment of a binding's offset may cost
     const struct vks_node *node;              // the one being emitted
     struct vks_dispatch *dispatches;
     size_t dispatch_count, dispatch_capacity;

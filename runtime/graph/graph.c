@@ -198,6 +198,11 @@ uint64_t vks_tensor_rows(const struct vks_tensor *tensor)
     return vks_tensor_extent(tensor, 0, tensor->rank - 1);
 }
 
+uint64_t vks_tensor_step_rows(const struct vks_tensor *tensor)
+{
+    return vks_tensor_rows(tensor) / tensor->shape[tensor->dynamic_axis];
+}
+
 const char *vks_tensor_text(struct vks_graph *graph, const struct vks_tensor *tensor)
 {
     if (!tensor)

@@ -41,6 +41,7 @@ struct vks_tensor {
     uint64_t offset;              // STATE: elements from the start of the storage
     uint32_t row_stride;          // STATE: elements from row to row of a column view (rows, columns); 0 = dense
     bool dynamic;                 // only the first step[VKS_STEP_ROWS] rows are valid (see vks_graph_input)
+    uint32_t dynamic_axis;        // which axis they are counted along: 0, or 1 below a first extent of 1 (1, T, C)
     bool keep;                    // read by the host after a run: not left out, not overwritten
 };
 
@@ -127,6 +128,8 @@ uint64_t vks_tensor_elements(const struct vks_tensor *tensor);
 uint32_t vks_tensor_channels(const struct vks_tensor *tensor);
 // Number of rows of channels: all but the last extent.
 uint64_t vks_tensor_rows(const struct vks_tensor *tensor);
+// Rows of channels for each row that step[VKS_STEP_ROWS] counts in a dynamic tensor.
+uint64_t vks_tensor_step_rows(const struct vks_tensor *tensor);
 // "x (2, 77, 320)"; written into the graph's arena.
 const char *vks_tensor_text(struct vks_graph *graph, const struct vks_tensor *tensor);
 

@@ -5,8 +5,7 @@
 
 uint64_t vks_binding_words(const struct vks_emitter *emitter)
 {
-    const uint64_t range = emitter->limits.max_range, align = emitter->limits.offset_align;
-    return (range > align ? range - align : 0) / 4;
+    return emitter->limits.max_range / 4;
 }
 
 uint64_t vks_row_stride(const struct vks_tensor *tensor)
@@ -38,8 +37,8 @@ bool vks_emit_copy(struct vks_emitter *emitter, const struct vks_block_copy *cop
     if (fit == 0)
         return vks_graph_fail(emitter->graph, "%s: %u columns exceed a binding: choose fewer sites",
                               emitter->node->op->name, copy->columns) != NULL;
-    for (uint64_t row = 0; row < copy->rows; row += fit) {
-        const uint64_t rows = copy->rows - row < fit ? copy->rows - row : fit;
+    for (struct vks_stretch at = {0}; vks_stretch_next(&at, copy->rows, fit);) {
+        const uint64_t row = at.first, rows = at.count;
         const struct vks_operand operands[] = {
             vks_block_operand(copy->from, VKS_READ, copy->from_stride, row, rows, copy->from_column, copy->columns),
             vks_block_operand(copy->to, VKS_WRITE, copy->to_stride, row, rows, copy->to_column, copy->columns),

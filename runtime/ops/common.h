@@ -46,13 +46,28 @@ static inline uint32_t vks_ceil_div(uint64_t a, uint64_t b)
     return (uint32_t)((a + b - 1) / b);
 }
 
+// y has the dynamic length of x.
+static inline void vks_follow(struct vks_tensor *y, const struct vks_tensor *x)
+{
+    y->dynamic = x->dynamic;
+    y->dynamic_axis = x->dynamic_axis;
+}
+
+// The same where y holds x's elements in another shape: (T, C) and (1, T, C) are rows of one text.
+static inline void vks_follow_reshaped(struct vks_tensor *y, const struct vks_tensor *x)
+{
+    const uint32_t extent = x->shape[x->dynamic_axis];
+    y->dynamic_axis = y->shape[0] != extent && y->shape[0] == 1 && y->rank > 1;
+    y->dynamic = x->dynamic && y->shape[y->dynamic_axis] == extent;
+}
+
 // The output of a node: x's shape and x's dynamic length.
 static inline struct vks_tensor *vks_output_like(struct vks_graph *graph, struct vks_node *node,
                                                  const struct vks_tensor *x)
 {
     struct vks_tensor *y = vks_graph_output(graph, node, VKS_F32, x->rank, x->shape);
     if (y)
-        y->dynamic = x->dynamic;
+        vks_follow(y, x);
     return y;
 }
 
@@ -65,7 +80,7 @@ static inline struct vks_tensor *vks_output_channels(struct vks_graph *graph, st
     shape[x->rank - 1] = channels;
     struct vks_tensor *y = vks_graph_output(graph, node, VKS_F32, x->rank, shape);
     if (y)
-        y->dynamic = x->dynamic;
+        vks_follow(y, x);
     return y;
 }
 

@@ -156,7 +156,7 @@ bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *mm)
         return vks_fail_row(emitter, mm->c.tensor);
     if (mm->rows && mm->rows->dynamic) {
         // The step buffer counts leading rows: no piece may begin inside one.
-        const uint32_t each = (uint32_t)(vks_tensor_rows(mm->rows) / mm->rows->shape[0]);
+        const uint32_t each = (uint32_t)vks_tensor_step_rows(mm->rows);
         if (most.nm < mm->m && most.nm < each)
             return vks_fail_row(emitter, mm->c.tensor);
         if (most.nm < mm->m)

@@ -91,6 +91,7 @@ struct vks_affine {
 };
 // z' = (1 + λ(w - 1)) z + λ b per channel; z (B, ..., C), w and b (C) columns of flat states. λ = 0 gives z's bits.
 // grad_w, grad_b (rows, C): columns of states that receive each sample's dw, db in backward; NULL: maps are frozen.
+// LAST and AVG see the valid rows of a dynamic z alone, and so do dw and db.
 vks_tensor *vks_affine_map(struct vks_graph *g, vks_tensor *z, vks_tensor *w, vks_tensor *b, vks_tensor *mask,
                            vks_tensor *grad_w, vks_tensor *grad_b, const struct vks_affine *attrs);
 enum vks_pool {
@@ -101,6 +102,7 @@ enum vks_pool {
 // Pools z (b, ..., C) over its unmasked rows into rows [slice, slice + b) of `pooled` (B, C), columns of a flat state;
 // slice = step[VKS_STEP_SLICE]. Backward reads the same rows of `grad_pooled` (B, C), columns of a flat state.
 // Returns z: the pooled rows are a side effect, and the loss lives in a graph of its own (exact micro-batching).
+// A dynamic z counts its valid rows alone; samples beyond the length pool to 0 and get no gradient.
 vks_tensor *vks_pool_rows(struct vks_graph *g, vks_tensor *z, vks_tensor *mask, vks_tensor *pooled,
                           vks_tensor *grad_pooled, enum vks_pool kind);
 

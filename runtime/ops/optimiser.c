@@ -46,22 +46,21 @@ static bool sum_rows_emit(struct vks_emitter *emitter, const struct vks_node *no
     const struct vks_tensor *x = node->inputs[0], *y = node->outputs[0];
     const uint64_t total = x->shape[0], stride = vks_row_stride(x);
     const uint64_t width = vks_min_u64(x->shape[1], vks_binding_words(emitter));
-    for (uint64_t column = 0; column < x->shape[1]; column += width) {
-        const uint64_t cols = vks_min_u64(width, x->shape[1] - column);
-        const uint64_t fit = vks_rows_per_binding(emitter, cols, stride);
-        for (uint64_t row = 0; row < total; row += fit) {
-            const uint64_t rows = vks_min_u64(fit, total - row);
+    for (struct vks_stretch cols = {0}; vks_stretch_next(&cols, x->shape[1], width);) {
+        const uint64_t fit = vks_rows_per_binding(emitter, cols.count, stride);
+        for (struct vks_stretch rows = {0}; vks_stretch_next(&rows, total, fit);) {
             const struct vks_operand operands[] = {
-                vks_block_operand(x, VKS_READ, stride, row, rows, column, cols),
-                vks_update(y, column, cols),
+                vks_block_operand(x, VKS_READ, stride, rows.first, rows.count, cols.first, cols.count),
+                vks_update(y, cols.first, cols.count),
             };
             const struct vks_push_sum_rows push = {
-                .rows = (uint32_t)rows,
-                .cols = (uint32_t)cols,
+                .rows = (uint32_t)rows.count,
+                .cols = (uint32_t)cols.count,
                 .stride = (uint32_t)stride,
-                .accumulate = row > 0,
+                .accumulate = rows.first > 0,
             };
-            if (!vks_emit(emitter, VKS_K_sum_rows, operands, 2, &push, sizeof(push), vks_groups_1d(cols, VKS_GROUP)))
+            if (!vks_emit(emitter, VKS_K_sum_rows, operands, 2, &push, sizeof(push),
+                          vks_groups_1d(cols.count, VKS_GROUP)))
                 return false;
         }
     }
@@ -93,46 +92,48 @@ bool vks_sum_rows(struct vks_graph *g, vks_tensor *rows, vks_tensor *grad)
 
 // ---- SGD and Adam -----------------------------------------------------------------------------------------------
 
-static bool sgd_emit(struct vks_emitter *emitter, const struct vks_node *node)
+// An elementwise kernel over flat states and, as its last operand, the step buffer: cut into stretches. `first` and
+// `count` of the states are filled in here, and so is the first word of `push`: the number of elements.
+static bool emit_elements(struct vks_emitter *emitter, enum vks_kernel kernel, struct vks_operand operands[],
+                          uint32_t operand_count, void *push, size_t push_size)
 {
-    const uint64_t total = node->inputs[0]->shape[0], fit = vks_min_u64(vks_binding_words(emitter), total);
-    for (uint64_t first = 0; first < total; first += fit) {
-        const uint64_t n = vks_min_u64(fit, total - first);
-        const struct vks_operand operands[] = {
-            vks_update(node->inputs[0], first, n),
-            vks_read(node->inputs[1], first, n),
-            vks_read(emitter->step, 0, 0),
-        };
-        const struct vks_push_sgd push = {.count = (uint32_t)n};
-        if (!vks_emit(emitter, VKS_K_sgd, operands, 3, &push, sizeof(push), vks_groups_1d(n, VKS_GROUP)))
+    const uint64_t total = vks_tensor_elements(operands[0].tensor);
+    for (struct vks_stretch at = {0}; vks_stretch_next(&at, total, vks_binding_words(emitter));) {
+        const uint32_t elements = (uint32_t)at.count;
+        for (uint32_t i = 0; i + 1 < operand_count; i++) {
+            operands[i].first = at.first;
+            operands[i].count = at.count;
+        }
+        memcpy(push, &elements, sizeof(elements));
+        if (!vks_emit(emitter, kernel, operands, operand_count, push, push_size, vks_groups_1d(at.count, VKS_GROUP)))
             return false;
     }
     return true;
 }
 
+static bool sgd_emit(struct vks_emitter *emitter, const struct vks_node *node)
+{
+    struct vks_push_sgd push = {0};
+    struct vks_operand operands[] = {
+        vks_update(node->inputs[0], 0, 0),
+        vks_read(node->inputs[1], 0, 0),
+        vks_read(emitter->step, 0, 0),
+    };
+    return emit_elements(emitter, VKS_K_sgd, operands, 3, &push, sizeof(push));
+}
+
 static bool adam_emit(struct vks_emitter *emitter, const struct vks_node *node)
 {
     const struct vks_adam *attrs = node->attrs;
-    const uint64_t total = node->inputs[0]->shape[0], fit = vks_min_u64(vks_binding_words(emitter), total);
-    for (uint64_t first = 0; first < total; first += fit) {
-        const uint64_t n = vks_min_u64(fit, total - first);
-        const struct vks_operand operands[] = {
-            vks_update(node->inputs[0], first, n),
-            vks_read(node->inputs[1], first, n),
-            vks_update(node->inputs[2], first, n),
-            vks_update(node->inputs[3], first, n),
-            vks_read(emitter->step, 0, 0),
-        };
-        const struct vks_push_adam push = {
-            .count = (uint32_t)n,
-            .beta1 = attrs->beta1,
-            .beta2 = attrs->beta2,
-            .eps = attrs->eps,
-        };
-        if (!vks_emit(emitter, VKS_K_adam, operands, 5, &push, sizeof(push), vks_groups_1d(n, VKS_GROUP)))
-            return false;
-    }
-    return true;
+    struct vks_push_adam push = {.beta1 = attrs->beta1, .beta2 = attrs->beta2, .eps = attrs->eps};
+    struct vks_operand operands[] = {
+        vks_update(node->inputs[0], 0, 0),
+        vks_read(node->inputs[1], 0, 0),
+        vks_update(node->inputs[2], 0, 0),
+        vks_update(node->inputs[3], 0, 0),
+        vks_read(emitter->step, 0, 0),
+    };
+    return emit_elements(emitter, VKS_K_adam, operands, 5, &push, sizeof(push));
 }
 
 static const struct vks_op op_sgd = {
@@ -164,57 +165,48 @@ bool vks_adam(struct vks_graph *g, vks_tensor *param, vks_tensor *grad, vks_tens
 
 // ---- proximal step ----------------------------------------------------------------------------------------------
 
+// One pass over all elements: soft threshold and partial norms of the groups, or their shrink.
 static bool emit_group_pass(struct vks_emitter *emitter, const struct vks_node *node, enum vks_kernel kernel,
-                            const struct vks_tensor *part, uint64_t first, uint64_t count)
+                            const struct vks_tensor *part)
 {
     const struct vks_prox *attrs = node->attrs;
     const uint32_t groups = node->inputs[1]->shape[0] - 1;
     const bool norms = kernel == VKS_K_prox_norms;
-    const struct vks_operand operands[] = {
-        vks_update(node->inputs[0], first, count),
-        vks_read(node->inputs[1], 0, 0),
-        vks_read(emitter->step, 0, 0),
-        norms ? vks_update(part, 0, 0) : vks_read(part, 0, 0),
-    };
-    const struct vks_push_prox_group push = {
-        .groups = groups,
-        .first = (uint32_t)first,
-        .count = (uint32_t)count,
-        .center = attrs->center,
-        .lambda1 = attrs->lambda1,
-        .lambda_group = attrs->lambda_group,
-    };
-    return vks_emit(emitter, kernel, operands, 4, &push, sizeof(push),
-                    vks_groups_1d((uint64_t)groups * VKS_PROX_PARTS, VKS_GROUP));
+    const uint64_t total = node->inputs[0]->shape[0];
+    for (struct vks_stretch at = {0}; vks_stretch_next(&at, total, vks_binding_words(emitter));) {
+        const struct vks_operand operands[] = {
+            vks_update(node->inputs[0], at.first, at.count),
+            vks_read(node->inputs[1], 0, 0),
+            vks_read(emitter->step, 0, 0),
+            norms ? vks_update(part, 0, 0) : vks_read(part, 0, 0),
+        };
+        const struct vks_push_prox_group push = {
+            .groups = groups,
+            .first = (uint32_t)at.first,
+            .count = (uint32_t)at.count,
+            .center = attrs->center,
+            .lambda1 = attrs->lambda1,
+            .lambda_group = attrs->lambda_group,
+        };
+        if (!vks_emit(emitter, kernel, operands, 4, &push, sizeof(push),
+                      vks_groups_1d((uint64_t)groups * VKS_PROX_PARTS, VKS_GROUP)))
+            return false;
+    }
+    return true;
 }
 
 static bool prox_emit(struct vks_emitter *emitter, const struct vks_node *node)
 {
     const struct vks_prox *attrs = node->attrs;
-    const uint64_t total = node->inputs[0]->shape[0], fit = vks_min_u64(vks_binding_words(emitter), total);
-    const bool grouped = attrs->lambda_group != 0;
-    const struct vks_tensor *part = NULL;
-    if (grouped && !(part = vks_emit_scratch(emitter, (uint64_t)VKS_PROX_PARTS * (node->inputs[1]->shape[0] - 1))))
-        return false;
-    for (uint64_t first = 0; first < total; first += fit) {
-        const uint64_t n = vks_min_u64(fit, total - first);
-        const struct vks_operand operands[] = {
-            vks_update(node->inputs[0], first, n),
-            vks_read(emitter->step, 0, 0),
-        };
-        const struct vks_push_prox push = {
-            .count = (uint32_t)n,
-            .center = attrs->center,
-            .lambda1 = attrs->lambda1,
-        };
-        if (grouped ? !emit_group_pass(emitter, node, VKS_K_prox_norms, part, first, n)
-                    : !vks_emit(emitter, VKS_K_prox, operands, 2, &push, sizeof(push), vks_groups_1d(n, VKS_GROUP)))
-            return false;
+    if (attrs->lambda_group == 0) {
+        struct vks_push_prox push = {.center = attrs->center, .lambda1 = attrs->lambda1};
+        struct vks_operand operands[] = {vks_update(node->inputs[0], 0, 0), vks_read(emitter->step, 0, 0)};
+        return emit_elements(emitter, VKS_K_prox, operands, 2, &push, sizeof(push));
     }
-    for (uint64_t first = 0; first < total && grouped; first += fit)
-        if (!emit_group_pass(emitter, node, VKS_K_prox_shrink, part, first, vks_min_u64(fit, total - first)))
-            return false;
-    return true;
+    const struct vks_tensor *part =
+        vks_emit_scratch(emitter, (uint64_t)VKS_PROX_PARTS * (node->inputs[1]->shape[0] - 1));
+    return part && emit_group_pass(emitter, node, VKS_K_prox_norms, part) &&
+           emit_group_pass(emitter, node, VKS_K_prox_shrink, part);
 }
 
 static bool prox_infer(struct vks_graph *graph, struct vks_node *node)
@@ -223,7 +215,8 @@ static bool prox_infer(struct vks_graph *graph, struct vks_node *node)
     if (!states_fit(graph, node, node->inputs, 1))
         return false;
     if (groups && (groups->rank != 1 || groups->shape[0] < 2 || groups->dtype != VKS_I32))
-        return vks_graph_fail(graph, "prox: groups are int32 (G + 1), not %s", vks_tensor_text(graph, groups)) != NULL;
+        return vks_graph_fail(graph, "prox: groups are int32 (G + 1), not %s",
+                              vks_tensor_text(graph, groups)) != NULL;
     node->outputs[node->output_count++] = node->inputs[0];
     return true;
 }

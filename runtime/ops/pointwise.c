@@ -450,7 +450,7 @@ static bool infer_reshape(struct vks_graph *graph, struct vks_node *node)
                               vks_tensor_text(graph, x), (unsigned long long)elements) != NULL;
     struct vks_tensor *y = vks_graph_output(graph, node, x->dtype, attrs->rank, attrs->shape);
     if (y)
-        y->dynamic = x->dynamic && attrs->shape[0] == x->shape[0];
+        vks_follow_reshaped(y, x);
     return y != NULL;
 }
 

@@ -249,7 +249,7 @@ static bool infer_embedding(struct vks_graph *graph, struct vks_node *node)
     shape[ids->rank] = table->shape[1];
     struct vks_tensor *y = vks_graph_output(graph, node, VKS_F32, ids->rank + 1, shape);
     if (y)
-        y->dynamic = ids->dynamic;
+        vks_follow(y, ids);
     return y != NULL;
 }
 

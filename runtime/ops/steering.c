@@ -17,7 +17,10 @@ struct site {
     struct vks_emitter *emitter;
     uint32_t samples, rows, cols;  // (B, T, C)
     uint32_t blocks;               // K, of VKS_POOL_BLOCK rows
-    const struct vks_tensor *mask, *span;
+    const struct vks_tensor *mask; // (B, T): rows that count; NULL: all
+    const struct vks_tensor *valid;  // (B, T): rows below the dynamic length, padding or not; NULL: all
+    const struct vks_tensor *span;
+    uint64_t column, width;        // columns whose partial sums are at hand (site_next_columns)
 };
 
 // Whole samples, or rows [first, end) of one sample: what fits a binding.
@@ -30,10 +33,18 @@ static uint32_t sample_rows(const struct vks_tensor *z)
     return (uint32_t)(z->rank > 2 ? vks_tensor_extent(z, 1, z->rank - 1) : 1);
 }
 
-// A row and the partial sums of a sample must each fit a binding.
-static bool can_slice(const struct site *site, const struct vks_tensor *z)
+// Most columns of which the partial sums (K, columns) of a sample fit a binding.
+static uint64_t most_columns(const struct site *site)
 {
-    return (uint64_t)site->blocks * site->cols <= vks_binding_words(site->emitter) || vks_fail_row(site->emitter, z);
+    return vks_min_u64(vks_binding_words(site->emitter) / site->blocks, site->cols);
+}
+
+// Begins with `column` and `width` 0; false when all columns are done.
+static bool site_next_columns(struct site *site)
+{
+    site->column += site->width;
+    site->width = vks_min_u64(most_columns(site), site->cols - site->column);
+    return site->width > 0;
 }
 
 static bool slice_next(const struct site *site, struct slice *at)
@@ -71,7 +82,33 @@ static uint32_t slice_blocks(const struct slice *at)
     return vks_ceil_div(at->end, VKS_POOL_BLOCK) - at->first / VKS_POOL_BLOCK;
 }
 
-// Fills `site`; with a mask, also emits the kernel that finds each sample's last row and count, if wanted.
+// The rows of z below its dynamic length as a mask, and of those the ones that `mask` (may be NULL) has.
+static const struct vks_tensor *emit_length(const struct site *site, const struct vks_tensor *z,
+                                            const struct vks_tensor *mask)
+{
+    const uint64_t total = (uint64_t)site->samples * site->rows;
+    const struct vks_tensor *out = vks_emit_scratch(site->emitter, total);
+    for (struct vks_stretch at = {0}; out && vks_stretch_next(&at, total, vks_binding_words(site->emitter));) {
+        const struct vks_operand operands[] = {
+            mask ? vks_read(mask, at.first, at.count) : vks_unused(),
+            vks_read(site->emitter->step, 0, 0),
+            vks_write(out, at.first, at.count),
+        };
+        const struct vks_push_pool_length push = {
+            .first = (uint32_t)at.first,
+            .count = (uint32_t)at.count,
+            .each = (uint32_t)vks_tensor_step_rows(z),
+            .mask = mask != NULL,
+        };
+        if (!vks_emit(site->emitter, VKS_K_pool_length, operands, 3, &push, sizeof(push),
+                      vks_groups_1d(at.count, VKS_GROUP)))
+            return NULL;
+    }
+    return out;
+}
+
+// Fills `site`; a dynamic length becomes part of the mask. With a mask, also emits the kernel that finds each sample's
+// last row and count, if wanted.
 static bool site_begin(struct site *site, struct vks_emitter *emitter, const struct vks_tensor *z,
                        const struct vks_tensor *mask, bool span)
 {
@@ -84,35 +121,35 @@ static bool site_begin(struct site *site, struct vks_emitter *emitter, const str
     };
     site->blocks = vks_ceil_div(site->rows, VKS_POOL_BLOCK);
     const uint64_t words = vks_binding_words(emitter);
-    if (site->rows > words || site->samples > words / 2)
+    if (site->rows > words || site->cols > words || site->samples > words / 2 || most_columns(site) == 0)
         return vks_fail_row(emitter, z);
-    if (!mask || !span)
+    if (z->dynamic && (!(site->valid = emit_length(site, z, NULL)) ||
+                       !(site->mask = mask ? emit_length(site, z, mask) : site->valid)))
+        return false;
+    if (!site->mask || !span)
         return true;
     site->span = vks_emit_scratch(emitter, 2 * (uint64_t)site->samples);
-    const uint64_t batch = words / site->rows;
-    for (uint64_t s = 0; s < site->samples && site->span; s += batch) {
-        const uint64_t n = vks_min_u64(batch, site->samples - s);
+    for (struct vks_stretch at = {0}; site->span && vks_stretch_next(&at, site->samples, words / site->rows);) {
         const struct vks_operand operands[] = {
-            vks_read(mask, s * site->rows, n * site->rows),
-            vks_write(site->span, 2 * s, 2 * n),
+            vks_read(site->mask, at.first * site->rows, at.count * site->rows),
+            vks_write(site->span, 2 * at.first, 2 * at.count),
         };
-        const struct vks_push_pool_span push = {.samples = (uint32_t)n, .rows = site->rows};
-        if (!vks_emit(emitter, VKS_K_pool_span, operands, 2, &push, sizeof(push), vks_groups_1d(n, VKS_GROUP)))
+        const struct vks_push_pool_span push = {.samples = (uint32_t)at.count, .rows = site->rows};
+        if (!vks_emit(emitter, VKS_K_pool_span, operands, 2, &push, sizeof(push),
+                      vks_groups_1d(at.count, VKS_GROUP)))
             return false;
     }
     return site->span != NULL;
 }
 
-// Partial sums over blocks of rows: x, y (B, T, C) -> out0, out1 (B, K, C).
+// Partial sums over blocks of rows: x, y (B, T, C) -> out0, out1 (B, K, width), of the site's columns at hand.
 static bool emit_sums(const struct site *site, enum sums kind, const struct vks_tensor *x, const struct vks_tensor *y,
                       const struct vks_tensor *mask, const struct vks_tensor *out0, const struct vks_tensor *out1)
 {
-    if (!can_slice(site, x))
-        return false;
     for (struct slice at = {0}; slice_next(site, &at);) {
         const uint64_t row = slice_row(site, &at), rows = slice_rows(&at);
-        const uint64_t part = ((uint64_t)at.sample * site->blocks + at.first / VKS_POOL_BLOCK) * site->cols;
-        const uint64_t parts = (uint64_t)at.samples * slice_blocks(&at) * site->cols;
+        const uint64_t part = ((uint64_t)at.sample * site->blocks + at.first / VKS_POOL_BLOCK) * site->width;
+        const uint64_t parts = (uint64_t)at.samples * slice_blocks(&at) * site->width;
         const struct vks_operand operands[] = {
             vks_read(x, row * site->cols, rows * site->cols),
             vks_read(y, row * site->cols, rows * site->cols),
@@ -124,7 +161,9 @@ static bool emit_sums(const struct site *site, enum sums kind, const struct vks_
         const struct vks_push_pool_sums push = {
             .samples = at.samples,
             .blocks = slice_blocks(&at),
-            .cols = site->cols,
+            .cols = (uint32_t)site->width,
+            .stride = site->cols,
+            .column = (uint32_t)site->column,
             .sample_rows = site->rows,
             .first = at.first,
             .end = at.end,
@@ -149,29 +188,27 @@ struct finish {
 
 static bool emit_finish(const struct site *site, const struct finish *finish)
 {
-    const uint64_t sample = (uint64_t)site->blocks * site->cols;
+    const uint64_t sample = site->blocks * site->width, width = site->width;
     const uint64_t batch = vks_binding_words(site->emitter) / sample;
-    const uint64_t fit = vks_rows_per_binding(site->emitter, site->cols, finish->stride);
-    for (uint64_t s = 0; s < site->samples; s += batch) {
-        const uint64_t samples = vks_min_u64(batch, site->samples - s);
+    const uint64_t fit = vks_rows_per_binding(site->emitter, width, finish->stride);
+    for (struct vks_stretch s = {0}; vks_stretch_next(&s, site->samples, batch);) {
         // Which rows these samples go to is known only when it runs: each stretch of rows takes its own.
-        for (uint64_t row = 0; row < finish->rows; row += fit) {
-            const uint64_t rows = vks_min_u64(fit, finish->rows - row);
+        for (struct vks_stretch at = {0}; vks_stretch_next(&at, finish->rows, fit);) {
             const struct vks_operand operands[] = {
-                vks_read(finish->part, s * sample, samples * sample),
-                vks_read(finish->part_index, s * sample, samples * sample),
-                vks_read(site->span, 2 * s, 2 * samples),
+                vks_read(finish->part, s.first * sample, s.count * sample),
+                vks_read(finish->part_index, s.first * sample, s.count * sample),
+                vks_read(site->span, 2 * s.first, 2 * s.count),
                 vks_read(site->emitter->step, 0, 0),
-                vks_block_operand(finish->to, VKS_WRITE, finish->stride, row, rows, 0, site->cols),
+                vks_block_operand(finish->to, VKS_WRITE, finish->stride, at.first, at.count, site->column, width),
             };
             const struct vks_push_pool_finish push = {
-                .samples = (uint32_t)samples,
+                .samples = (uint32_t)s.count,
                 .blocks = site->blocks,
-                .cols = site->cols,
+                .cols = (uint32_t)width,
                 .sample_rows = site->rows,
-                .first_sample = (uint32_t)s,
-                .first_row = (uint32_t)row,
-                .rows = (uint32_t)rows,
+                .first_sample = (uint32_t)s.first,
+                .first_row = (uint32_t)at.first,
+                .rows = (uint32_t)at.count,
                 .row_stride = (uint32_t)finish->stride,
                 .sliced = finish->sliced,
                 .spans = site->span != NULL,
@@ -180,35 +217,49 @@ static bool emit_finish(const struct site *site, const struct finish *finish)
             };
             const uint32_t spec[] = {finish->kind};
             if (!vks_emit_special(site->emitter, VKS_K_pool_finish, spec, 1, operands, 5, &push, sizeof(push),
-                                  vks_groups_1d(samples * site->cols, VKS_GROUP)))
+                                  vks_groups_1d(s.count * width, VKS_GROUP)))
                 return false;
         }
     }
     return true;
 }
 
-// Reduces x (B, T, C) over the rows of each sample into new scratch memory (B, C).
-static struct vks_tensor *emit_reduced(const struct site *site, const struct vks_tensor *x,
-                                       const struct vks_tensor *mask, enum sums kind)
+// Scratch memory for partial sums, as many columns at a time as fit.
+static struct vks_tensor *parts_of(const struct site *site)
 {
-    const uint64_t parts = (uint64_t)site->samples * site->blocks * site->cols;
-    struct vks_tensor *part = vks_emit_scratch(site->emitter, parts);
-    struct vks_tensor *part_index = kind == SUMS_MAX ? vks_emit_scratch(site->emitter, parts) : NULL;
+    return vks_emit_scratch(site->emitter, (uint64_t)site->samples * site->blocks * most_columns(site));
+}
+
+// Reduces x (B, T, C) over the rows of each sample that `mask` has into finish->to.
+static bool emit_reduction(struct site *site, const struct vks_tensor *x, const struct vks_tensor *mask,
+                           struct finish *finish)
+{
+    const struct vks_tensor *part = parts_of(site);
+    const struct vks_tensor *part_index = finish->kind == SUMS_MAX ? parts_of(site) : NULL;
+    finish->part = part;
+    finish->part_index = part_index;
+    finish->divide = true;
+    if (site->emitter->graph->failed)
+        return false;
+    for (site->column = site->width = 0; site_next_columns(site);)
+        if (!emit_sums(site, finish->kind, x, NULL, mask, part, part_index) || !emit_finish(site, finish))
+            return false;
+    return true;
+}
+
+// The same into new scratch memory (B, C).
+static struct vks_tensor *emit_reduced(struct site *site, const struct vks_tensor *x, const struct vks_tensor *mask,
+                                       enum sums kind)
+{
     struct vks_tensor *to = vks_emit_scratch(site->emitter, (uint64_t)site->samples * site->cols);
-    const struct finish finish = {
-        .part = part,
-        .part_index = part_index,
+    struct finish finish = {
         .to = to,
         .kind = kind,
         .rows = site->samples,
         .stride = site->cols,
-        .divide = true,
         .index = kind == SUMS_MAX,
     };
-    if (site->emitter->graph->failed || !emit_sums(site, kind, x, NULL, mask, part, part_index) ||
-        !emit_finish(site, &finish))
-        return NULL;
-    return to;
+    return to && emit_reduction(site, x, mask, &finish) ? to : NULL;
 }
 
 // ---- affine map -------------------------------------------------------------------------------------------------
@@ -233,10 +284,8 @@ static bool emit_apply(const struct site *site, const struct apply *apply)
     const bool avg = apply->map->position == VKS_POSITION_AVG;
     // A dynamic length is followed row by row; otherwise an invocation keeps w and b for several rows.
     const uint32_t per_item = x->dynamic ? 1 : 4;
-    if (fit == 0)
-        return vks_fail_row(site->emitter, x);
-    for (uint64_t row = 0; row < total; row += fit) {
-        const uint64_t rows = vks_min_u64(fit, total - row);
+    for (struct vks_stretch at = {0}; vks_stretch_next(&at, total, fit);) {
+        const uint64_t row = at.first, rows = at.count;
         const struct vks_operand in = vks_read(x, row * site->cols, rows * site->cols);
         const struct vks_operand out = vks_write(apply->y, row * site->cols, rows * site->cols);
         const struct vks_operand w = vks_read(apply->w, 0, site->cols);
@@ -287,7 +336,7 @@ static bool affine_emit(struct vks_emitter *emitter, const struct vks_node *node
     return emit_apply(&site, &apply);
 }
 
-// inputs dy, w, mask -> dz
+// inputs dy, w, mask, z (its shape and length alone) -> dz
 static bool affine_backward_emit(struct vks_emitter *emitter, const struct vks_node *node)
 {
     const struct affine_attrs *attrs = node->attrs;
@@ -299,12 +348,56 @@ static bool affine_backward_emit(struct vks_emitter *emitter, const struct vks_n
         .y = node->outputs[0],
         .backward = true,
     };
-    if (!site_begin(&site, emitter, apply.x, node->inputs[2], attrs->map.position != VKS_POSITION_ALL))
+    if (!site_begin(&site, emitter, node->inputs[3], node->inputs[2], attrs->map.position != VKS_POSITION_ALL))
         return false;
     // dy of all rows, padding too: each of them reads the mean.
-    if (attrs->map.position == VKS_POSITION_AVG && !(apply.mean = emit_reduced(&site, apply.x, NULL, SUMS_MEAN)))
+    if (attrs->map.position == VKS_POSITION_AVG &&
+        !(apply.mean = emit_reduced(&site, apply.x, site.valid, SUMS_MEAN)))
         return false;
     return emit_apply(&site, &apply);
+}
+
+struct rows_of_gradient {
+    const struct affine_attrs *attrs;
+    const struct vks_tensor *product, *plain;  // partial sums of the columns at hand
+    const struct vks_tensor *mean;             // (B, C), AVG only
+};
+
+static bool emit_gradient_rows(const struct site *site, const struct rows_of_gradient *of)
+{
+    const struct vks_tensor *grad_w = of->attrs->grad_w, *grad_b = of->attrs->grad_b;
+    const uint64_t stride_w = vks_row_stride(grad_w), stride_b = vks_row_stride(grad_b), width = site->width;
+    const uint64_t sample = site->blocks * width, batch = vks_binding_words(site->emitter) / sample;
+    const uint64_t fit = vks_rows_per_binding(site->emitter, width, stride_w > stride_b ? stride_w : stride_b);
+    for (struct vks_stretch s = {0}; vks_stretch_next(&s, site->samples, batch);)
+        for (struct vks_stretch at = {0}; vks_stretch_next(&at, grad_w->shape[0], fit);) {
+            const struct vks_operand operands[] = {
+                vks_read(of->product, s.first * sample, s.count * sample),
+                vks_read(of->plain, s.first * sample, s.count * sample),
+                of->mean ? vks_block_operand(of->mean, VKS_READ, site->cols, s.first, s.count, site->column, width)
+                         : vks_unused(),
+                vks_read(site->emitter->step, 0, 0),
+                vks_block_operand(grad_w, VKS_WRITE, stride_w, at.first, at.count, site->column, width),
+                vks_block_operand(grad_b, VKS_WRITE, stride_b, at.first, at.count, site->column, width),
+            };
+            const struct vks_push_affine_gradient push = {
+                .samples = (uint32_t)s.count,
+                .blocks = site->blocks,
+                .cols = (uint32_t)width,
+                .first_sample = (uint32_t)s.first,
+                .first_row = (uint32_t)at.first,
+                .rows = (uint32_t)at.count,
+                .row_stride_w = (uint32_t)stride_w,
+                .row_stride_b = (uint32_t)stride_b,
+                .mean_stride = site->cols,
+                .strength = VKS_STEP_STRENGTH + of->attrs->map.strength,
+            };
+            const uint32_t spec[] = {of->mean != NULL};
+            if (!vks_emit_special(site->emitter, VKS_K_affine_gradient, spec, 1, operands, 6, &push, sizeof(push),
+                                  vks_groups_1d(s.count * width, VKS_GROUP)))
+                return false;
+        }
+    return true;
 }
 
 // inputs dy, z, mask -> rows of grad_w and grad_b
@@ -314,48 +407,18 @@ static bool affine_gradient_emit(struct vks_emitter *emitter, const struct vks_n
     const struct vks_tensor *dy = node->inputs[0], *z = node->inputs[1];
     const bool avg = attrs->map.position == VKS_POSITION_AVG, last = attrs->map.position == VKS_POSITION_LAST;
     struct site site;
-    if (!site_begin(&site, emitter, dy, node->inputs[2], last || avg))
+    if (!site_begin(&site, emitter, z, node->inputs[2], last || avg))
         return false;
-    const uint64_t sample = (uint64_t)site.blocks * site.cols;
-    const struct vks_tensor *product = vks_emit_scratch(emitter, site.samples * sample);
-    const struct vks_tensor *plain = vks_emit_scratch(emitter, site.samples * sample), *mean = NULL;
+    const struct vks_tensor *product = parts_of(&site), *plain = parts_of(&site), *mean = NULL;
     if (avg && !(mean = emit_reduced(&site, z, site.mask, SUMS_MEAN)))
         return false;
-    if (emitter->graph->failed ||
-        !emit_sums(&site, last ? SUMS_PRODUCT_LAST : SUMS_PRODUCT, dy, z, NULL, product, plain))
+    if (emitter->graph->failed)
         return false;
-    const uint64_t stride_w = vks_row_stride(attrs->grad_w), stride_b = vks_row_stride(attrs->grad_b);
-    const uint64_t batch = vks_binding_words(emitter) / sample, rows = attrs->grad_w->shape[0];
-    const uint64_t fit = vks_rows_per_binding(emitter, site.cols, stride_w > stride_b ? stride_w : stride_b);
-    for (uint64_t s = 0; s < site.samples; s += batch) {
-        const uint64_t samples = vks_min_u64(batch, site.samples - s);
-        for (uint64_t row = 0; row < rows; row += fit) {
-            const uint64_t n = vks_min_u64(fit, rows - row);
-            const struct vks_operand operands[] = {
-                vks_read(product, s * sample, samples * sample),
-                vks_read(plain, s * sample, samples * sample),
-                mean ? vks_read(mean, s * site.cols, samples * site.cols) : vks_unused(),
-                vks_read(emitter->step, 0, 0),
-                vks_block_operand(attrs->grad_w, VKS_WRITE, stride_w, row, n, 0, site.cols),
-                vks_block_operand(attrs->grad_b, VKS_WRITE, stride_b, row, n, 0, site.cols),
-            };
-            const struct vks_push_affine_gradient push = {
-                .samples = (uint32_t)samples,
-                .blocks = site.blocks,
-                .cols = site.cols,
-                .first_sample = (uint32_t)s,
-                .first_row = (uint32_t)row,
-                .rows = (uint32_t)n,
-                .row_stride_w = (uint32_t)stride_w,
-                .row_stride_b = (uint32_t)stride_b,
-                .strength = VKS_STEP_STRENGTH + attrs->map.strength,
-            };
-            const uint32_t spec[] = {avg};
-            if (!vks_emit_special(emitter, VKS_K_affine_gradient, spec, 1, operands, 6, &push, sizeof(push),
-                                  vks_groups_1d(samples * site.cols, VKS_GROUP)))
-                return false;
-        }
-    }
+    const struct rows_of_gradient rows = {attrs, product, plain, mean};
+    for (site.column = site.width = 0; site_next_columns(&site);)
+        if (!emit_sums(&site, last ? SUMS_PRODUCT_LAST : SUMS_PRODUCT, dy, z, site.valid, product, plain) ||
+            !emit_gradient_rows(&site, &rows))
+            return false;
     return true;
 }
 
@@ -390,9 +453,10 @@ static bool affine_infer(struct vks_graph *graph, struct vks_node *node)
     return vks_want_f32(graph, node, 0) && vks_output_like(graph, node, z);
 }
 
-static bool like_input_infer(struct vks_graph *graph, struct vks_node *node)
+// Backward operators carry z as input 3.
+static bool like_z_infer(struct vks_graph *graph, struct vks_node *node)
 {
-    return vks_output_like(graph, node, node->inputs[0]) != NULL;
+    return vks_output_like(graph, node, node->inputs[3]) != NULL;
 }
 
 static bool affine_gradient_infer(struct vks_graph *graph, struct vks_node *node)
@@ -411,7 +475,7 @@ static double site_flop(const struct vks_node *node)
 
 static const struct vks_op op_affine_backward = {
     .name = "affine_backward",
-    .infer = like_input_infer,
+    .infer = like_z_infer,
     .emit = affine_backward_emit,
     .flop = site_flop,
     .in_place = 1,
@@ -429,11 +493,11 @@ static bool affine_backward(struct vks_graph *graph, const struct vks_node *node
 {
     const struct affine_attrs *attrs = node->attrs;
     struct vks_tensor *const gradient[] = {dy[0], node->inputs[0], node->inputs[3]};
-    struct vks_tensor *const backward[] = {dy[0], node->inputs[1], node->inputs[3]};
+    struct vks_tensor *const backward[] = {dy[0], node->inputs[1], node->inputs[3], node->inputs[0]};
     if (attrs->grad_w && !vks_graph_add(graph, &op_affine_gradient, gradient, 3, attrs, sizeof(*attrs)))
         return false;
     if (want[0])
-        dx[0] = vks_graph_add(graph, &op_affine_backward, backward, 3, attrs, sizeof(*attrs));
+        dx[0] = vks_graph_add(graph, &op_affine_backward, backward, 4, attrs, sizeof(*attrs));
     return !graph->failed;
 }
 
@@ -480,22 +544,14 @@ static bool pool_emit(struct vks_emitter *emitter, const struct vks_node *node)
     struct site site;
     if (!site_begin(&site, emitter, node->inputs[0], node->inputs[1], kind != SUMS_MAX))
         return false;
-    const uint64_t parts = (uint64_t)site.samples * site.blocks * site.cols;
-    const struct vks_tensor *part = vks_emit_scratch(emitter, parts);
-    const struct vks_tensor *part_index = kind == SUMS_MAX ? vks_emit_scratch(emitter, parts) : NULL;
-    const struct finish finish = {
-        .part = part,
-        .part_index = part_index,
+    struct finish finish = {
         .to = attrs->pooled,
         .kind = kind,
         .rows = attrs->pooled->shape[0],
         .stride = vks_row_stride(attrs->pooled),
         .sliced = true,
-        .divide = true,
     };
-    return !emitter->graph->failed &&
-           emit_sums(&site, kind, node->inputs[0], NULL, kind == SUMS_LAST ? NULL : site.mask, part, part_index) &&
-           emit_finish(&site, &finish);
+    return emit_reduction(&site, node->inputs[0], kind == SUMS_LAST ? NULL : site.mask, &finish);
 }
 
 // inputs dy (optional), grad_pooled, mask, z -> dz
@@ -505,7 +561,7 @@ static bool pool_backward_emit(struct vks_emitter *emitter, const struct vks_nod
     const struct vks_tensor *dy = node->inputs[0], *grad = node->inputs[1], *z = node->inputs[3], *index = NULL;
     const enum sums kind = sums_of(attrs->kind);
     struct site site;
-    if (!site_begin(&site, emitter, node->outputs[0], node->inputs[2], kind != SUMS_MAX) || !can_slice(&site, z))
+    if (!site_begin(&site, emitter, z, node->inputs[2], kind != SUMS_MAX))
         return false;
     if (kind == SUMS_MAX && !(index = emit_reduced(&site, z, site.mask, SUMS_MAX)))
         return false;
@@ -513,11 +569,10 @@ static bool pool_backward_emit(struct vks_emitter *emitter, const struct vks_nod
     const uint64_t fit = vks_rows_per_binding(emitter, site.cols, stride);
     for (struct slice at = {0}; slice_next(&site, &at);) {
         const uint64_t row = slice_row(&site, &at), rows = slice_rows(&at);
-        for (uint64_t first = 0; first < total; first += fit) {
-            const uint64_t n = vks_min_u64(fit, total - first);
+        for (struct vks_stretch g = {0}; vks_stretch_next(&g, total, fit);) {
             const struct vks_operand operands[] = {
                 vks_read(dy, row * site.cols, rows * site.cols),
-                vks_block_operand(grad, VKS_READ, stride, first, n, 0, site.cols),
+                vks_block_operand(grad, VKS_READ, stride, g.first, g.count, 0, site.cols),
                 vks_read(site.mask, row, rows),
                 vks_read(site.span, 2 * (uint64_t)at.sample, 2 * (uint64_t)at.samples),
                 index ? vks_read(index, (uint64_t)at.sample * site.cols, (uint64_t)at.samples * site.cols)
@@ -533,8 +588,8 @@ static bool pool_backward_emit(struct vks_emitter *emitter, const struct vks_nod
                 .sample_rows = site.rows,
                 .first = at.first,
                 .end = at.end,
-                .first_row = (uint32_t)first,
-                .rows = (uint32_t)n,
+                .first_row = (uint32_t)g.first,
+                .rows = (uint32_t)g.count,
                 .row_stride = (uint32_t)stride,
                 .gradient = dy != NULL,
                 .spans = site.span != NULL,
@@ -566,14 +621,9 @@ static bool pool_infer(struct vks_graph *graph, struct vks_node *node)
     return true;
 }
 
-static bool pool_backward_infer(struct vks_graph *graph, struct vks_node *node)
-{
-    return vks_output_like(graph, node, node->inputs[3]) != NULL;
-}
-
 static const struct vks_op op_pool_backward = {
     .name = "pool_backward",
-    .infer = pool_backward_infer,
+    .infer = like_z_infer,
     .emit = pool_backward_emit,
     .in_place = 1,
 };

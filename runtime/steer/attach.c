@@ -22,7 +22,6 @@ struct vks_attachment {
 static bool attach(struct vks_gpu *gpu, struct attached *item, const struct vks_steering *steering)
 {
     const struct vks_log *log = vks_gpu_log(gpu);
-    const uint64_t bytes = (uint64_t)steering->sites.channels * sizeof(float);
     item->token_position = vks_steering_position(steering, VKS_SITE_TOKENS);
     item->pixel_position = vks_steering_position(steering, VKS_SITE_PIXELS);
     for (size_t i = 0; i < steering->sites.count; i++) {
@@ -31,10 +30,19 @@ static bool attach(struct vks_gpu *gpu, struct attached *item, const struct vks_
             return false;
     }
     item->met = calloc(steering->sites.count + 1, sizeof(*item->met));
-    item->storage = vks_storage_create(gpu, 2 * bytes);
+    item->storage = vks_storage_create(gpu, 2 * (uint64_t)steering->sites.channels * sizeof(float));
     if (!item->met)
         return vks_fail(log, "out of memory: close other programs and try again");
-    return item->storage && vks_storage_write(item->storage, 0, steering->w, bytes) &&
+    return item->storage != NULL;
+}
+
+bool vks_attachment_update(struct vks_attachment *attachment, uint32_t index, const struct vks_steering *steering)
+{
+    struct attached *item = &attachment->items[index];
+    const uint64_t bytes = (uint64_t)item->sites.channels * sizeof(float);
+    if (steering->sites.channels != item->sites.channels)
+        return vks_fail(vks_gpu_log(attachment->gpu), "internal: a steering with other sites than were attached");
+    return vks_storage_write(item->storage, 0, steering->w, bytes) &&
            vks_storage_write(item->storage, bytes, steering->b, bytes);
 }
 
@@ -50,7 +58,8 @@ struct vks_attachment *vks_attachment_create(struct vks_gpu *gpu, const struct v
     attachment->gpu = gpu;
     attachment->count = count;
     for (uint32_t i = 0; i < count; i++)
-        if (!attach(gpu, &attachment->items[i], steerings[i])) {
+        if (!attach(gpu, &attachment->items[i], steerings[i]) ||
+            !vks_attachment_update(attachment, i, steerings[i])) {
             vks_attachment_destroy(&attachment);
             return NULL;
         }

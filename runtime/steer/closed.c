@@ -103,34 +103,39 @@ static struct vks_attachment *attach_with(const struct vks_subject *subject, con
     return vks_attachment_create(subject->gpu, list, count);
 }
 
-// Layer by layer: the sources run with the maps of all earlier sites active.
-static bool incremental(const struct vks_subject *subject, const struct vks_train_params *params,
-                        struct vks_steering *steering, const float *target, float *source)
+// Layer by layer: the sources run with the maps of all earlier sites active. One recorded graph serves all sites, for
+// only the maps change; the site to be estimated still has the identity, so its pooled rows are what the earlier ones
+// leave.
+static enum vks_train_result incremental(const struct vks_subject *subject, const struct vks_train_params *params,
+                                         struct vks_steering *steering, const float *target, float *source)
 {
     const struct vks_site_list *sites = &steering->sites;
     float strengths[VKS_STEP_STRENGTHS] = {0};
-    const uint32_t batch = vks_collect_batch(subject->set_sizes[VKS_SET_SOURCE], params->batch);
-    for (size_t l = 0; l < sites->count; l++) {
-        struct vks_attachment *attachment = attach_with(subject, params, steering, strengths);
-        if (!attachment)
-            return false;
-        struct vks_collector *collector =
-            vks_collector_create(subject, sites, params->pool, batch, subject->set_sizes[VKS_SET_SOURCE], attachment,
-                                 &params->exec);
-        bool ok = collector && vks_collector_run(collector, VKS_SET_SOURCE, 0, strengths, source);
-        // The map of this site is still the identity, so its own column is what the earlier maps leave.
-        ok = ok && estimate(subject, params->method, source, target, sites->channels, sites->slots[l].first,
-                            sites->slots[l].channels, steering);
-        vks_collector_destroy(&collector);
-        vks_attachment_destroy(&attachment);
-        if (!ok || !report(params, (uint32_t)l + 1, (uint32_t)sites->count))
-            return false;
+    enum vks_train_result result = VKS_TRAIN_DONE;
+    struct vks_attachment *attachment = attach_with(subject, params, steering, strengths);
+    struct vks_collector *collector = NULL;
+    if (attachment)
+        collector = vks_collector_create(subject, sites, params->pool, params->batch,
+                                         subject->set_sizes[VKS_SET_SOURCE], attachment, &params->exec);
+    if (!collector)
+        result = VKS_TRAIN_FAILED;
+    for (size_t l = 0; l < sites->count && result == VKS_TRAIN_DONE; l++) {
+        const bool last = l + 1 == sites->count;
+        if (!vks_collector_run(collector, VKS_SET_SOURCE, 0, strengths, source) ||
+            !estimate(subject, params->method, source, target, sites->channels, sites->slots[l].first,
+                      sites->slots[l].channels, steering) ||
+            !vks_attachment_update(attachment, params->base_count, steering))
+            result = VKS_TRAIN_FAILED;
+        else if (!report(params, (uint32_t)l + 1, (uint32_t)sites->count) && !last)
+            result = VKS_TRAIN_STOPPED;
     }
-    return true;
+    vks_collector_destroy(&collector);
+    vks_attachment_destroy(&attachment);
+    return result;
 }
 
-bool vks_train_closed(const struct vks_subject *subject, const struct vks_train_params *params,
-                      struct vks_steering *steering)
+enum vks_train_result vks_train_closed(const struct vks_subject *subject, const struct vks_train_params *params,
+                                       struct vks_steering *steering)
 {
     const struct vks_site_list *sites = &steering->sites;
     const uint32_t batch = params->batch;
@@ -140,13 +145,14 @@ bool vks_train_closed(const struct vks_subject *subject, const struct vks_train_
     float *source = target && (base || !params->base_count)
                         ? vks_collect(subject, sites, VKS_SET_SOURCE, params->pool, batch, 0, base, strengths) : NULL;
     vks_attachment_destroy(&base);
-    bool ok = source != NULL;
-    if (ok && params->method == VKS_METHOD_LINEAR_ACT)
-        ok = incremental(subject, params, steering, target, source);
-    else if (ok)
-        ok = estimate(subject, params->method, source, target, sites->channels, 0, sites->channels, steering) &&
-             report(params, 1, 1);
+    enum vks_train_result result = source ? VKS_TRAIN_DONE : VKS_TRAIN_FAILED;
+    if (source && params->method == VKS_METHOD_LINEAR_ACT)
+        result = incremental(subject, params, steering, target, source);
+    else if (source && !estimate(subject, params->method, source, target, sites->channels, 0, sites->channels, steering))
+        result = VKS_TRAIN_FAILED;
+    else if (source)
+        report(params, 1, 1);
     free(target);
     free(source);
-    return ok;
+    return result;
 }

@@ -1,5 +1,6 @@
 #include "steer/collect.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,11 +30,6 @@ static struct vks_tensor *on_site(void *priv, struct vks_graph *graph, const str
     return vks_pool_rows(graph, value, site->mask, pooled, NULL, collector->pool);
 }
 
-uint32_t vks_collect_batch(uint32_t count, uint32_t limit)
-{
-    return count < limit ? count : limit;
-}
-
 struct vks_collector *vks_collector_create(const struct vks_subject *subject, const struct vks_site_list *sites,
                                            enum vks_pool pool, uint32_t batch, uint32_t rows,
                                            struct vks_attachment *attachment, const struct vks_exec_params *exec)
@@ -45,7 +41,7 @@ struct vks_collector *vks_collector_create(const struct vks_subject *subject, co
     collector->sites = sites;
     collector->pool = pool;
     collector->attachment = attachment;
-    collector->batch = batch;
+    collector->batch = batch = batch < rows ? batch : rows;
     collector->rows = (rows + batch - 1) / batch * batch;  // the last batch is filled up with a repeated sample
     struct vks_graph *graph = &collector->graph;
     vks_graph_init(graph, subject->log);
@@ -84,6 +80,20 @@ void vks_collector_destroy(struct vks_collector **address)
     free(collector);
 }
 
+// Statistics of values that are not finite are rubbish, and sorting them has no order.
+static bool all_finite(const struct vks_collector *collector, const float *rows, uint32_t count)
+{
+    const struct vks_site_list *sites = collector->sites;
+    for (uint32_t i = 0; i < count; i++)
+        for (size_t s = 0; s < sites->count; s++)
+            for (uint32_t c = sites->slots[s].first; c < sites->slots[s].first + sites->slots[s].channels; c++)
+                if (!isfinite(rows[(size_t)i * sites->channels + c]))
+                    return vks_fail(collector->subject->log, "the model's activations at %s are not finite for prompt "
+                                    "%u: leave that prompt out, or check the model's files", sites->slots[s].name,
+                                    i + 1);
+    return true;
+}
+
 bool vks_collector_run(struct vks_collector *collector, enum vks_prompt_set set, uint32_t draw,
                        const float strengths[VKS_STEP_STRENGTHS], float *out)
 {
@@ -103,7 +113,8 @@ bool vks_collector_run(struct vks_collector *collector, enum vks_prompt_set set,
     }
     free(samples);
     return ok && vks_storage_read(collector->pooled, 0, out,
-                                  (uint64_t)count * collector->sites->channels * sizeof(float));
+                                  (uint64_t)count * collector->sites->channels * sizeof(float)) &&
+           all_finite(collector, out, count);
 }
 
 float *vks_collect(const struct vks_subject *subject, const struct vks_site_list *sites, enum vks_prompt_set set,
@@ -112,7 +123,7 @@ float *vks_collect(const struct vks_subject *subject, const struct vks_site_list
 {
     const uint32_t count = subject->set_sizes[set];
     struct vks_collector *collector =
-        vks_collector_create(subject, sites, pool, vks_collect_batch(count, batch), count, attachment, NULL);
+        vks_collector_create(subject, sites, pool, batch, count, attachment, NULL);
     if (!collector)
         return NULL;
     float *rows = malloc((size_t)count * sites->channels * sizeof(*rows));

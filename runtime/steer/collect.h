@@ -6,7 +6,8 @@
 
 struct vks_collector;
 
-// `rows`: capacity of the pooled storage, at least the larger set. The attachment (may be NULL) must outlive it.
+// `rows`: capacity of the pooled storage, at least the larger set. Forward passes take `batch` prompts, or all rows
+// where there are fewer. The sites and the attachment (may be NULL) must outlive it.
 struct vks_collector *vks_collector_create(const struct vks_subject *subject, const struct vks_site_list *sites,
                                            enum vks_pool pool, uint32_t batch, uint32_t rows,
                                            struct vks_attachment *attachment, const struct vks_exec_params *exec);
@@ -17,8 +18,5 @@ bool vks_collector_run(struct vks_collector *collector, enum vks_prompt_set set,
 
 // Sites of the subject's forward pass that the expression matches, without running it.
 bool vks_subject_sites(const struct vks_subject *subject, const char *expression, struct vks_site_list *list);
-
-// The largest batch, at most `limit`, that a forward pass of `count` prompts should take at once.
-uint32_t vks_collect_batch(uint32_t count, uint32_t limit);
 
 #endif

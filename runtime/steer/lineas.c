@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/philox.h"
 #include "exec/backward.h"
 #include "steer/collect.h"
 #include "steer/statistics.h"
@@ -325,14 +326,6 @@ double vks_cosine(double lr, uint32_t step, uint32_t steps)
     return lr * (1e-3 + (1 - 1e-3) * (1 + cos(PI * step / steps)) / 2);
 }
 
-static uint64_t mix(uint64_t z)  // splitmix64
-{
-    z += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
 // Sources of a step: without replacement within an epoch, the last partial batch dropped. A pure function of seed and
 // step, so that a resumed run sees the same prompts.
 static void shuffle(struct vks_lineas *t, uint32_t epoch)
@@ -340,16 +333,8 @@ static void shuffle(struct vks_lineas *t, uint32_t epoch)
     if (t->epoch == epoch)
         return;
     t->epoch = epoch;
-    const uint32_t count = t->subject->set_sizes[VKS_SET_SOURCE];
-    for (uint32_t i = 0; i < count; i++)
-        t->order[i] = i;
-    uint64_t state = mix(t->params->seed ^ mix(epoch));
-    for (uint32_t i = count - 1; i > 0; i--) {
-        state = mix(state);
-        const uint32_t j = (uint32_t)(state % (i + 1)), kept = t->order[i];
-        t->order[i] = t->order[j];
-        t->order[j] = kept;
-    }
+    vks_noise_shuffle(&(struct vks_noise){.seed = t->params->seed, .offset = epoch, .domain = VKS_NOISE_SHUFFLE},
+                      t->order, t->subject->set_sizes[VKS_SET_SOURCE]);
 }
 
 static void fill_step_words(const struct vks_lineas *t, uint32_t step, uint32_t words[VKS_STEP_WORDS])

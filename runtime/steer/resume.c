@@ -7,6 +7,8 @@
 
 #include "io/safetensors.h"
 
+#define FORMAT "vksteer-state-2"  // counts on whenever the bits of a step change
+
 static const char *const array_names[VKS_LINEAS_ARRAYS] = {"maps", "moments", "squared_moments"};
 
 bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas, const struct vks_log *log)
@@ -28,7 +30,7 @@ bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas,
     snprintf(log_size, sizeof(log_size), "%" PRIu64, resume->log_size);
     snprintf(losses, sizeof(losses), "%a %a", resume->first_loss, resume->last_loss);
     const struct vks_st_pair pairs[] = {
-        {"format", "vksteer-state-1"}, {"hash", hash}, {"step", step}, {"log_size", log_size}, {"losses", losses},
+        {"format", FORMAT}, {"hash", hash}, {"step", step}, {"log_size", log_size}, {"losses", losses},
         {"device", resume->device},
     };
     ok = ok && vks_safetensors_write(log, resume->path, items, VKS_LINEAS_ARRAYS, pairs,
@@ -44,8 +46,9 @@ static bool fits(const struct vks_resume *resume, const struct vks_safetensors *
     snprintf(hash, sizeof(hash), "%016" PRIx64, resume->hash);
     const char *format = vks_safetensors_metadata(file, "format"), *saved = vks_safetensors_metadata(file, "hash");
     const char *device = vks_safetensors_metadata(file, "device");
-    if (!format || strcmp(format, "vksteer-state-1") != 0)
-        return vks_fail(log, "%s is no training state: delete it and train without --resume", resume->path);
+    if (!format || strcmp(format, FORMAT) != 0)
+        return vks_fail(log, "%s is no training state of this version: delete it and train without --resume",
+                        resume->path);
     if (!saved || strcmp(saved, hash) != 0)
         return vks_fail(log, "%s belongs to another training (other prompts, options or model): repeat its command, or "
                         "delete it and train without --resume", resume->path);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MAX_CHANNELS (1u << 29)
+
 struct vks_site_pattern {
     pcre2_code *code;
     pcre2_match_data *match;
@@ -57,6 +59,10 @@ bool vks_site_pattern_matches(const struct vks_site_pattern *pattern, const char
 bool vks_site_list_add(struct vks_site_list *list, const struct vks_log *log, const char *name,
                        enum vks_site_kind kind, uint32_t channels)
 {
+    // w and b of all sites lie in one array of 32-bit positions; a file may claim anything.
+    if (channels == 0 || channels > MAX_CHANNELS - list->channels)
+        return vks_fail(log, "%s brings %u channels to the %u before it: 1 to %u in all are supported", name, channels,
+                        list->channels, MAX_CHANNELS);
     char *copy = vks_arena_strdup(&list->arena, name);
     if (!copy || !vks_grow(&list->slots, &list->capacity, list->count, sizeof(*list->slots)))
         return vks_fail(log, "out of memory: close other programs and try again");

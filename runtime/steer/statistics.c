@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/philox.h"
 #include "ops/ops.h"
 #include "steer/train.h"
 
@@ -68,30 +69,20 @@ bool vks_wasserstein_host(const float *a, uint32_t rows_a, const float *b, uint3
     return ok;
 }
 
-static double normal(uint64_t *state)
-{
-    double u[2];
-    for (int i = 0; i < 2; i++) {  // splitmix64
-        uint64_t z = *state += 0x9e3779b97f4a7c15u;
-        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-        z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-        u[i] = ((double)((z ^ z >> 31) >> 11) + 0.5) * 0x1p-53;
-    }
-    return sqrt(-2 * log(u[0])) * cos(6.283185307179586 * u[1]);
-}
-
 double vks_wasserstein_floor(uint32_t b, uint32_t n, uint32_t p)
 {
     const uint32_t draws = 400;
-    uint64_t state = 1;
     int32_t *pairs = malloc(2 * ((size_t)b + n) * sizeof(*pairs));
     float *weights = malloc(((size_t)b + n) * sizeof(*weights));
+    float *noise = malloc(((size_t)b + n) * sizeof(*noise));
     double *x = malloc(((size_t)b + n) * sizeof(*x)), sum = 0;
-    if (pairs && weights && x) {
+    if (pairs && weights && noise && x) {
         const uint32_t count = vks_quantile_coupling(b, n, pairs, weights);
         for (uint32_t draw = 0; draw < draws; draw++) {
-            for (uint32_t i = 0; i < b + n; i++)
-                x[i] = normal(&state);
+            // The seed is fixed: the floor belongs to b, n and p, not to a training.
+            vks_noise_normal(&(struct vks_noise){.offset = draw, .domain = VKS_NOISE_FLOOR}, noise, (size_t)b + n);
+            for (size_t i = 0; i < (size_t)b + n; i++)
+                x[i] = noise[i];
             qsort(x, b, sizeof(*x), ascending);
             qsort(x + b, n, sizeof(*x), ascending);
             sum += coupled(x, x + b, pairs, weights, count, p);
@@ -99,6 +90,7 @@ double vks_wasserstein_floor(uint32_t b, uint32_t n, uint32_t p)
     }
     free(pairs);
     free(weights);
+    free(noise);
     free(x);
     return sum / draws;
 }

@@ -40,12 +40,19 @@ static bool set_metadata(struct vks_steering *steering, const char *key, const c
 
 bool vks_steering_note(struct vks_steering *steering, const char *key, const char *format, ...)
 {
-    char value[1024];
     va_list args;
     va_start(args, format);
-    vsnprintf(value, sizeof(value), format, args);
+    const int length = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    return set_metadata(steering, key, value);
+    char *value = length < 0 ? NULL : malloc((size_t)length + 1);  // a site expression may be long
+    if (!value)
+        return false;
+    va_start(args, format);
+    vsnprintf(value, (size_t)length + 1, format, args);
+    va_end(args);
+    const bool ok = set_metadata(steering, key, value);
+    free(value);
+    return ok;
 }
 
 const char *vks_steering_metadata(const struct vks_steering *steering, const char *key)

@@ -44,6 +44,8 @@ struct vks_attachment;
 struct vks_attachment *vks_attachment_create(struct vks_gpu *gpu, const struct vks_steering *const steerings[],
                                              uint32_t count);
 void vks_attachment_destroy(struct vks_attachment **attachment);
+// Uploads new w and b of a steering with the sites of `steerings[index]`: recorded graphs read them from then on.
+bool vks_attachment_update(struct vks_attachment *attachment, uint32_t index, const struct vks_steering *steering);
 // Becomes the hook of a graph. The attachment must outlive the graph.
 void vks_attachment_hook(struct vks_attachment *attachment, struct vks_graph *graph);
 // After the model is built: every site of every steering was met, with its width; otherwise one clear message.

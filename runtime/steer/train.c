@@ -121,6 +121,10 @@ static uint64_t hash_training(const struct training *t, const float *target, uin
         vks_hash_add_text(&hash, t->loss_sites.slots[i].name);
     for (uint32_t i = 0; i < t->params->base_count; i++) {
         const struct vks_steering *base = t->params->base[i];
+        const char *position = vks_steering_metadata(base, "position");
+        for (size_t s = 0; s < base->sites.count; s++)
+            vks_hash_add_text(&hash, base->sites.slots[s].name);
+        vks_hash_add_text(&hash, position ? position : "");
         vks_hash_add(&hash, &t->params->base_strengths[i], sizeof(float));
         vks_hash_add(&hash, base->w, base->sites.channels * sizeof(float));
         vks_hash_add(&hash, base->b, base->sites.channels * sizeof(float));
@@ -306,8 +310,8 @@ enum vks_train_result vks_train(const struct vks_subject *subject, const struct 
         result = VKS_TRAIN_FAILED;
     if (result == VKS_TRAIN_DONE && params.method == VKS_METHOD_LINEAS)
         result = train_lineas(&t);
-    else if (result == VKS_TRAIN_DONE && !vks_train_closed(subject, &params, &t.steering))
-        result = VKS_TRAIN_FAILED;
+    else if (result == VKS_TRAIN_DONE)
+        result = vks_train_closed(subject, &params, &t.steering);
     if (result == VKS_TRAIN_DONE && !vks_steering_save(&t.steering, subject->log, params.output))
         result = VKS_TRAIN_FAILED;
     // The state has served its purpose only once the steering is on disk.

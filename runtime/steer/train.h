@@ -55,7 +55,7 @@ struct vks_train_params {
 enum vks_train_result {
     VKS_TRAIN_DONE,
     VKS_TRAIN_FAILED,
-    VKS_TRAIN_STOPPED,                 // by progress; OUT.state holds where
+    VKS_TRAIN_STOPPED,                 // by progress; OUT.state holds where (closed forms keep nothing)
 };
 
 // Trains and writes params->output. `last` (may be NULL) receives the final figures.
