@@ -143,6 +143,7 @@ int command_info(int argc, char **argv);
 int command_train(int argc, char **argv);
 int command_apply(int argc, char **argv);
 int command_eval(int argc, char **argv);
+int command_bake(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_demo(int argc, char **argv);

@@ -54,6 +54,31 @@ print(hashlib.sha256(zlib.decompress(idat)).hexdigest())
 END
 }
 
+# The largest difference of two pictures of 8-bit RGB, in steps of 1/255.
+distance() { python3 - "$1" "$2" <<'END'
+import struct, sys, zlib
+def read(path):
+    data, at, idat = open(path, "rb").read(), 8, b""
+    while at < len(data):
+        size, kind = struct.unpack(">I4s", data[at:at + 8])
+        body = data[at + 8:at + 8 + size]
+        if kind == b"IHDR":
+            width, height = struct.unpack(">II", body[:8])
+        idat += body if kind == b"IDAT" else b""
+        at += 12 + size
+    raw, rows, above = zlib.decompress(idat), [], [0] * (3 * width)
+    for y in range(height):
+        line, row = raw[y * (3 * width + 1):(y + 1) * (3 * width + 1)], []
+        for i, byte in enumerate(line[1:]):
+            a, b, c = (row[i - 3] if i > 2 else 0), above[i], (above[i - 3] if i > 2 else 0)
+            near = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
+            row.append((byte + (0, a, b, (a + b) // 2, near)[line[0]]) & 255)
+        rows, above = rows + row, row
+    return rows
+print(max(abs(x - y) for x, y in zip(read(sys.argv[1]), read(sys.argv[2]))))
+END
+}
+
 # ---- same bits -------------------------------------------------------------------------------------------------------
 
 check "train" train -o a.safetensors --log a.jsonl
@@ -109,11 +134,31 @@ check "two steerings in order" "$vksteer" apply -q -p "a red apple" --steer a.sa
 check "a batch of prompts" "$vksteer" apply -q --prompts "$prompts/validation.txt" -b 1 --grid 8 -o grid.png
 check "a prompt from standard input" bash -c "echo 'a red apple' | '$vksteer' apply -q -p - -o i.png && cmp i.png p.png"
 
+# ---- baking ----------------------------------------------------------------------------------------------------------
+
+check "bake two steerings" "$vksteer" bake -q --steer a.safetensors:3 --steer c.safetensors:0.5 -o baked
+check "paint with both" "$vksteer" apply -q -p "a red apple" --steer a.safetensors:3 --steer c.safetensors:0.5 -o both.png
+check "paint with the baked model" "$vksteer" apply -q -m ./baked -p "a red apple" -o baked.png
+check "baked and steered agree" test "$(distance both.png baked.png)" -le 4
+check "and differ from unsteered" test "$(distance p.png baked.png)" -ge 8
+check "the file says what was baked" grep -aq '"vksteer":"a.safetensors:3, c.safetensors:0.5"' baked/unet/diffusion_pytorch_model.safetensors
+check "bake at strength 0" "$vksteer" bake -q --steer a.safetensors:0 -o plain
+check "strength 0 gives the same folder" diff -r "$here/assets/emoji" plain
+check "bake without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" bake -q --steer a.safetensors:inv -o inverse
+refused "bake over a folder" 1 "there already" "$vksteer" bake -q --steer a.safetensors -o baked
+check "train at position avg" train -o avg.safetensors --steps 2 --position avg --sites unet.conv_norm_out
+refused "bake a map at position avg" 1 "unet.conv_norm_out cannot be folded" "$vksteer" bake -q --steer avg.safetensors -o never.baked
+check "train at attention blocks" train -o attn.safetensors --steps 2 --sites 'unet.mid_block.*attn1' --loss-sites unet.conv_norm_out
+refused "bake maps of containers" 1 "attn1 cannot be folded" "$vksteer" bake -q --steer attn.safetensors -o never.baked
+check "train at queries, which have no bias" train -o query.safetensors --steps 2 --sites 'unet.mid_block.*attn1.to_q' --loss-sites unet.conv_norm_out
+refused "bake an offset without a bias" 1 "to_q cannot be folded" "$vksteer" bake -q --steer query.safetensors -o never.baked
+
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 json() { check "$1" bash -c "\"\$@\" | python3 -m json.tool >/dev/null" json "${@:2}"; }
 json "devices --json" "$vksteer" devices --json
 json "info --json" "$vksteer" info --json
+json "bake --json" "$vksteer" bake -q --steer a.safetensors -o baked.json --json
 json "inspect --json" "$vksteer" inspect a.safetensors --json
 json "eval --json" "$vksteer" eval -q --steer a.safetensors --source "$prompts/validation.txt" --target "$prompts/style.target.txt" --json
 check "info without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" info --sites 'unet.*norm.*'

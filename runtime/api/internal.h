@@ -10,6 +10,7 @@
 #include "base/philox.h"
 #include "exec/exec.h"
 #include "gpu/gpu.h"
+#include "io/safetensors.h"
 #include "models/pipeline.h"
 #include "steer/steering.h"
 #include "steer/subject.h"
@@ -104,5 +105,30 @@ bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings
 void vks_api_uses_close(struct vks_api_uses *uses);
 // Step words with these strengths (NULL: those of the files' uses).
 void vks_api_uses_step(const struct vks_api_uses *uses, const float *strengths, uint32_t step[VKS_STEP_WORDS]);
+
+// ---- fold.c: maps at fixed strengths, folded into parameters ------------------------------------------------------
+
+struct vks_api_folding {
+    const char *site;
+    uint32_t part;                         // of the pipeline
+    const char *weight, *bias;             // names in the part's files; bias NULL: the layer has none
+    uint32_t channels;
+    double *gain, *offset;                 // (channels): z' = gain z + offset, of all steerings in order
+};
+struct vks_api_foldings {
+    struct vks_api_folding *items;         // without maps that change nothing
+    size_t count, capacity;
+    struct vks_arena arena;
+};
+// What the steerings do to the parameters. Needs no device. False: one message that names the first site that cannot be
+// folded exactly, or that the model does not have.
+bool vks_api_fold(vksteer_model *model, const struct vks_steering steerings[], const float strengths[], size_t count,
+                  struct vks_api_foldings *out);
+void vks_api_foldings_finish(struct vks_api_foldings *foldings);
+// The folded tensor, heap: the weight (rows times gain) or the bias (times gain, plus offset). *dtype is the tensor's
+// own, or F32 where rounding to it would overflow or lose more than 1/16 of the change (root mean squares).
+void *vks_api_fold_tensor(const struct vks_log *log, const struct vks_safetensors *file,
+                          const struct vks_st_tensor *tensor, const struct vks_api_folding *fold, bool bias,
+                          enum vks_st_dtype *dtype);
 
 #endif

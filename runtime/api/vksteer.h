@@ -247,6 +247,27 @@ struct vksteer_eval_params {
 bool vksteer_evaluate(vksteer_model *model, const struct vksteer_eval_params *params, struct vksteer_eval *eval);
 void vksteer_eval_finish(struct vksteer_eval *eval);
 
+// ---- bake ---------------------------------------------------------------------------------------------------------
+
+struct vksteer_bake_params {
+    const struct vksteer_use *steerings;   // folded in this order, each at its strength
+    size_t steering_count;
+    const char *output;                    // the new folder; must not be there yet
+    bool strict;                           // refuse a steering whose fingerprint does not fit
+    bool (*stop)(void *priv);              // asked after every file; may be NULL; true ends early, leaving nothing
+    void *priv;
+};
+struct vksteer_bake_result {
+    size_t sites, tensors;                 // folded, without maps that change nothing
+    size_t widened;                        // of the tensors: F32 now, as their own type would have lost the steering
+    size_t left_out;                       // files with weights in forms that are not folded (each was named)
+};
+// Writes a copy of the model's folder with the maps folded into the parameters of the modules at whose outputs they
+// act. Exact up to rounding, or refused with the name of the site: maps at positions other than `all`, modules without
+// a weight of their own, offsets where there is no bias. Needs no session. `result` may be NULL.
+enum vksteer_result vksteer_bake(vksteer_model *model, const struct vksteer_bake_params *params,
+                                 struct vksteer_bake_result *result);
+
 // ---- prompts, self-test, bench ------------------------------------------------------------------------------------
 
 struct vksteer_prompts {
