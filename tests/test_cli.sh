@@ -161,10 +161,41 @@ json "info --json" "$vksteer" info --json
 json "bake --json" "$vksteer" bake -q --steer a.safetensors -o baked.json --json
 json "inspect --json" "$vksteer" inspect a.safetensors --json
 json "eval --json" "$vksteer" eval -q --steer a.safetensors --source "$prompts/validation.txt" --target "$prompts/style.target.txt" --json
+# A steering of one map, with figures of other weights than the model's.
+one_map() # SITE OUT
+{
+    "$vksteer" info -q --sites "$1" --json >site.json && python3 - "$2" <<'END'
+import json, struct, sys
+info, header, data = json.load(open("site.json")), {}, b""
+site = info["sites"][0]
+header["__metadata__"] = {"format": "vksteer-1", "model": info["architecture"], "position": "all",
+                          "fingerprint": "norms 5 mean 1 rms 1"}
+for kind, value in (("weight", 1.2), ("bias", 0.1)):
+    header[site["name"] + "." + kind] = {"dtype": "F32", "shape": [site["channels"]],
+                                         "data_offsets": [len(data), len(data) + 4 * site["channels"]]}
+    data += struct.pack("<f", value) * site["channels"]
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+open(sys.argv[1], "wb").write(struct.pack("<Q", len(text)) + text + data)
+END
+}
+check "a map of other weights" one_map unet.conv_norm_out foreign.safetensors
+head -n 4 "$prompts/validation.txt" >four.txt
+check "eval warns of it once" bash -c "[ \$('$vksteer' eval --steer foreign.safetensors --source four.txt --target four.txt \
+    2>&1 >/dev/null | grep -c 'other weights') = 1 ]"
+check "a map in the decoder" one_map vae.decoder.layers.0 decoder.safetensors
+check "eval compares its pictures alone" bash -c "'$vksteer' eval --steer decoder.safetensors --source four.txt \
+    --target four.txt 2>&1 | tee eval.log | grep -q 'all maps lie in the decoder' && grep -q '4 pictures' eval.log"
 check "info without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" info --sites 'unet.*norm.*'
 check "closed form" train -o m.safetensors --method mean-act
 check "train on top of another" train -o top.safetensors --steer a.safetensors:0.5
 check "that is another steering" bash -c "! cmp -s a.safetensors top.safetensors"
+check "train and validate" train -o v.safetensors --log v.jsonl --validate "$prompts/validation.txt"
+check "validation changes no bit" cmp a.safetensors v.safetensors
+check "the log has it at the start and after each step" test "$(grep -c '"validation": [0-9]' v.jsonl)" = 7
+check "a single sampling step" train -o one.safetensors --sample-steps 1 --cfg-scale 1
+refused "several sampling steps" 1 "sample-steps 4" "$vksteer" train -q --source "$prompts/style.source.txt" \
+    --target "$prompts/style.target.txt" --sample-steps 4 -o never.safetensors
 check "inspect says so" bash -c "'$vksteer' inspect m.safetensors | grep -q mean-act"
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
@@ -173,6 +204,10 @@ refused "unknown command" 2 "frobnicate" "$vksteer" frobnicate
 refused "unknown option" 2 "\-\-stear" "$vksteer" apply -p x --stear a
 refused "a number that is none" 2 "\-\-steps" "$vksteer" train --source a --target b -o never.safetensors --steps many
 refused "no device" 3 "mesa-vulkan-drivers" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" apply -q -p x -o never.png
+refused "no such model, no device" 1 "nowhere" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" apply -q -m ./nowhere -p x -o never.png
+refused "no such steering, no device" 1 "missing" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" apply -q -p x --steer missing -o never.png
+refused "no such method, no device" 1 "method" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" train -q --source "$prompts/style.source.txt" \
+    --target "$prompts/style.target.txt" --method magic -o never.safetensors
 refused "no such model" 1 "nowhere" "$vksteer" apply -q -m ./nowhere -p x -o never.png
 refused "no such steering" 1 "missing.safetensors" "$vksteer" apply -q -p x --steer missing.safetensors -o never.png
 refused "no such prompts" 1 "missing.txt" "$vksteer" train -q --source missing.txt --target missing.txt -o never.safetensors

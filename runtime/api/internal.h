@@ -77,11 +77,13 @@ bool vks_api_text_run(struct vks_api_text *text, const char *const prompts[], si
 // ---- subject.c: the model as training sees it ---------------------------------------------------------------------
 
 struct vks_api_subject_params {
-    const char *const *prompts[2];    // by enum vks_prompt_set; must outlive the subject
-    size_t counts[2];
+    const char *const *prompts[VKS_SETS];  // by enum vks_prompt_set; must outlive the subject
+    size_t counts[VKS_SETS];
     const char *sites, *loss_sites;   // either may be NULL; they decide whether the text encoder is in the graph
     uint32_t width, height;           // pixels; 0: the model's
     uint64_t seed;
+    uint32_t sample_steps;            // of the schedule, whose first step is run; 0: the model's
+    double cfg_scale;                 // read by models that embed it; 0: the model's
 };
 struct vks_api_subject;
 struct vks_api_subject *vks_api_subject_create(vksteer_model *model, const struct vks_api_subject_params *params);
@@ -96,12 +98,16 @@ struct vks_api_uses {
     size_t count;
     bool text;                             // some site lies in a text encoder
 };
-// Loads the files, checks them against the model, uploads them.
 // One file, checked against the model and, if asked for, inverted. False: nothing to finish.
 bool vks_api_use_load(const vksteer_model *model, const struct vksteer_use *use, bool strict,
                       struct vks_steering *steering);
-bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings, size_t count, bool strict,
-                       struct vks_api_uses *uses);
+struct vks_api_uses_params {
+    bool strict;                           // refuse other weights
+    bool no_decoder;                       // leave maps in the decoder of pictures out
+};
+// Loads the files, checks them against the model, uploads them.
+bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings, size_t count,
+                       const struct vks_api_uses_params *params, struct vks_api_uses *uses);
 void vks_api_uses_close(struct vks_api_uses *uses);
 // Step words with these strengths (NULL: those of the files' uses).
 void vks_api_uses_step(const struct vks_api_uses *uses, const float *strengths, uint32_t step[VKS_STEP_WORDS]);
