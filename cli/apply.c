@@ -170,6 +170,12 @@ static int paint_each(struct job *job)
     return EXIT_DONE;
 }
 
+static bool check_model(vksteer_model *model, void *priv)
+{
+    const struct job *job = priv;
+    return vksteer_model_fits(model, job->steer.uses, job->steer.count, job->strict);
+}
+
 static int run(struct job *job)
 {
     int code = read_prompts(job);
@@ -180,9 +186,7 @@ static int run(struct job *job)
     if (!vksteer_can_write(cli_log(), job->output) ||
         (job->latents_path && !vksteer_latents_read(cli_log(), job->latents_path, &job->latents, &job->latent_count)))
         return EXIT_FAILED;
-    code = open_session(&job->common, &job->session);
-    if (code == EXIT_DONE)
-        code = open_model(&job->common, job->session, &job->model);
+    code = open_both(&job->common, check_model, job, &job->session, &job->model);
     if (code != EXIT_DONE)
         return code;
     job->paint.steerings = job->steer.uses;

@@ -203,7 +203,7 @@ static size_t common_options(struct common *common, struct option *out)
         {0, "json", OPT_FLAG, &common->json, 0, 0, NULL, "figures as JSON on standard output"},
         {'v', "verbose", OPT_FLAG, &common->verbose, 0, 0, NULL, "say more"},
         {'q', "quiet", OPT_FLAG, &common->quiet, 0, 0, NULL, "say nothing but errors"},
-        {0, "validate", OPT_FLAG, &common->validate, 0, 0, NULL, "run under Vulkan's validation layers"},
+        {0, "validation-layers", OPT_FLAG, &common->validate, 0, 0, NULL, "run under Vulkan's validation layers"},
         {'h', "help", OPT_FLAG, &common->help, 0, 0, NULL, "this text"},
     };
     memcpy(out, options, sizeof(options));

@@ -64,9 +64,7 @@ int command_bench(int argc, char **argv)
         return usage_error("bench --tune is not there yet: the built-in table of kernels is used");
     vksteer_session *session = NULL;
     vksteer_model *model = NULL;
-    code = open_session(&common, &session);
-    if (code == EXIT_DONE)
-        code = open_model(&common, session, &model);
+    code = open_both(&common, NULL, NULL, &session, &model);
     if (code == EXIT_DONE) {
         vksteer_catch_interrupt();
         if (common.json) {

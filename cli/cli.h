@@ -129,10 +129,13 @@ void show_picture(const char *path, const struct vksteer_image *image);
 
 // ---- main.c -------------------------------------------------------------------------------------------------------
 
-// Session and model of a command. The model is opened first without a device, so that its errors come before a search
-// for one; EXIT_DONE or what to return. `session` NULL: no device wanted.
+// Session and model of a command; EXIT_DONE or what to return. `session` NULL: no device wanted.
 int open_session(const struct common *common, vksteer_session **session);
 int open_model(const struct common *common, vksteer_session *session, vksteer_model **model);
+// Both. Before a device is looked for, the model is opened without one and handed to `check` (may be NULL), so that what
+// is wrong with files and arguments is said wherever it is.
+int open_both(const struct common *common, bool (*check)(vksteer_model *model, void *priv), void *priv,
+              vksteer_session **session, vksteer_model **model);
 // A result line on standard output; flushed, so that nothing is lost when a later step fails.
 void print_line(const char *format, ...);
 // Whether everything written to standard output arrived.
@@ -143,6 +146,7 @@ int command_info(int argc, char **argv);
 int command_train(int argc, char **argv);
 int command_apply(int argc, char **argv);
 int command_eval(int argc, char **argv);
+int command_bake(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_demo(int argc, char **argv);

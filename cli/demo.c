@@ -169,9 +169,7 @@ int command_demo(int argc, char **argv)
     if (!vksteer_make_folder(cli_log(), demo.folder))
         return EXIT_FAILED;
     demo.started = vksteer_seconds();
-    code = open_session(&demo.common, &demo.session);
-    if (code == EXIT_DONE)
-        code = open_model(&demo.common, demo.session, &demo.model);
+    code = open_both(&demo.common, NULL, NULL, &demo.session, &demo.model);
     if (code == EXIT_DONE) {
         vksteer_catch_interrupt();
         say("on %s (%s)", vksteer_session_device(demo.session)->name, vksteer_session_device(demo.session)->driver);

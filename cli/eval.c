@@ -1,4 +1,5 @@
 // vksteer eval: what a steering does to the model.
+#include <math.h>
 #include <string.h>
 
 #include "cli.h"
@@ -8,8 +9,9 @@ static void print_eval(const struct vksteer_eval *eval)
     for (size_t i = 0; i < eval->site_count; i++)
         print_line("  %-68s W2^2 to the target %10.4g -> %10.4g", eval->sites[i].site, eval->sites[i].before,
                    eval->sites[i].after);
-    print_line("mean over %zu sites: %.5g -> %.5g (%.1f %% of it removed)", eval->site_count, eval->before, eval->after,
-               eval->before > 0 ? 100 * (1 - eval->after / eval->before) : 0);
+    if (eval->site_count)
+        print_line("mean over %zu sites: %.5g -> %.5g (%.1f %% of it removed)", eval->site_count, eval->before,
+                   eval->after, eval->before > 0 ? 100 * (1 - eval->after / eval->before) : 0);
     if (eval->pictures)
         print_line("steered against unsteered, %zu pictures: %.2f dB, mean squared error %.4g", eval->pictures,
                    eval->psnr, eval->mse);
@@ -18,8 +20,8 @@ static void print_eval(const struct vksteer_eval *eval)
 static void json_eval(const struct vksteer_eval *eval)
 {
     json_open(NULL, '{');
-    json_number("before", eval->before);
-    json_number("after", eval->after);
+    json_number("before", eval->site_count ? eval->before : NAN);
+    json_number("after", eval->site_count ? eval->after : NAN);
     json_number("psnr", eval->psnr);
     json_number("mse", eval->mse);
     json_integer("pictures", eval->pictures);
@@ -35,14 +37,18 @@ static void json_eval(const struct vksteer_eval *eval)
     json_close();
 }
 
-static int evaluate(const struct common *common, const struct vksteer_eval_params *params)
+static bool check(vksteer_model *model, void *priv)
+{
+    const struct vksteer_eval_params *params = priv;
+    return vksteer_model_fits(model, params->steerings, params->steering_count, false);
+}
+
+static int evaluate(const struct common *common, struct vksteer_eval_params *params)
 {
     vksteer_session *session = NULL;
     vksteer_model *model = NULL;
     struct vksteer_eval eval = {0};
-    int code = open_session(common, &session);
-    if (code == EXIT_DONE)
-        code = open_model(common, session, &model);
+    int code = open_both(common, check, params, &session, &model);
     if (code == EXIT_DONE && !vksteer_evaluate(model, params, &eval))
         code = EXIT_FAILED;
     if (code == EXIT_DONE && common->json) {
@@ -85,7 +91,7 @@ int command_eval(int argc, char **argv)
         for (int i = 0; i < 3 && code == EXIT_DONE; i++)
             if (paths[i] && !vksteer_prompts_read(cli_log(), paths[i], field, &sets[i]))
                 code = EXIT_FAILED;
-        const struct vksteer_eval_params params = {
+        struct vksteer_eval_params params = {
             .source = (const char *const *)sets[0].items,
             .target = (const char *const *)sets[1].items,
             .prompts = (const char *const *)sets[2].items,

@@ -118,10 +118,7 @@ int command_info(int argc, char **argv)
         return code;
     vksteer_session *session = NULL;
     vksteer_model *model = NULL;
-    if (plan)
-        code = open_session(&common, &session);
-    if (code == EXIT_DONE)
-        code = open_model(&common, session, &model);
+    code = plan ? open_both(&common, NULL, NULL, &session, &model) : open_model(&common, NULL, &model);
     if (code == EXIT_DONE) {
         if (common.json) {
             json_open(NULL, '{');

@@ -16,6 +16,7 @@ static const struct {
     {"apply", command_apply, "make pictures, steered or not"},
     {"eval", command_eval, "what a steering does to the model, in figures"},
     {"inspect", command_inspect, "what is in a steering file"},
+    {"bake", command_bake, "a model with steerings folded in, for any other tool"},
     {"bench", command_bench, "how fast this device is"},
     {"demo", command_demo, "train two steerings on the built-in model and show them"},
 };
@@ -36,6 +37,21 @@ int open_model(const struct common *common, vksteer_session *session, vksteer_mo
 {
     *model = vksteer_model_open(session, cli_log(), common->model);
     return *model ? EXIT_DONE : EXIT_FAILED;
+}
+
+int open_both(const struct common *common, bool (*check)(vksteer_model *model, void *priv), void *priv,
+              vksteer_session **session, vksteer_model **model)
+{
+    // Warnings are left to the second opening.
+    struct vksteer_log errors = *cli_log();
+    errors.level = VKSTEER_LOG_ERROR;
+    vksteer_model *described = vksteer_model_open(NULL, &errors, common->model);
+    const bool good = described && (!check || check(described, priv));
+    vksteer_model_close(&described);
+    if (!good)
+        return EXIT_FAILED;
+    const int code = open_session(common, session);
+    return code == EXIT_DONE ? open_model(common, *session, model) : code;
 }
 
 void print_line(const char *format, ...)

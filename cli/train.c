@@ -5,9 +5,12 @@
 
 static bool on_progress(void *priv, const struct vksteer_progress *p)
 {
-    char note[96] = "";
+    char note[128] = "";
     (void)priv;
-    if (strcmp(p->stage, "training") == 0)
+    if (strcmp(p->stage, "training") == 0 && p->validation_floor > 0)
+        snprintf(note, sizeof(note), "loss %.4g (floor %.3g), validation %.4g (floor %.3g)", p->loss, p->floor,
+                 p->validation, p->validation_floor);
+    else if (strcmp(p->stage, "training") == 0)
         snprintf(note, sizeof(note), "loss %.4g (floor %.3g)", p->loss, p->floor);
     progress_show(p->stage, p->step, p->steps, note);
     return !vksteer_interrupted();
@@ -24,6 +27,11 @@ static void print_result(const struct vksteer_train_params *params, const struct
         json_number("max_w", last->max_w);
         json_number("max_b", last->max_b);
         json_number("path_share", last->path_share);
+        if (params->validation_count) {
+            json_number("validation_first", last->validation_first);
+            json_number("validation", last->validation);
+            json_number("validation_floor", last->validation_floor);
+        }
         json_number("seconds", last->seconds);
         json_integer("seed", params->seed);
         json_close();
@@ -31,7 +39,15 @@ static void print_result(const struct vksteer_train_params *params, const struct
     }
     print_line("max|w-1| %.4g, max|b| %.4g, %.0f %% of the allowed path used, loss %.4g above its floor of %.4g",
                last->max_w, last->max_b, 100 * last->path_share, last->loss - last->floor, last->floor);
+    if (params->validation_count)
+        print_line("validation: %.4g before, %.4g after, floor %.4g", last->validation_first, last->validation,
+                   last->validation_floor);
     print_line("%s", params->output);
+}
+
+static bool check(vksteer_model *model, void *priv)
+{
+    return vksteer_train_check(model, priv);
 }
 
 static int train(const struct common *common, struct vksteer_train_params *params)
@@ -39,9 +55,7 @@ static int train(const struct common *common, struct vksteer_train_params *param
     vksteer_session *session = NULL;
     vksteer_model *model = NULL;
     struct vksteer_progress last = {0};
-    int code = open_session(common, &session);
-    if (code == EXIT_DONE)
-        code = open_model(common, session, &model);
+    int code = open_both(common, check, params, &session, &model);
     if (code == EXIT_DONE) {
         vksteer_catch_interrupt();
         const enum vksteer_result result = vksteer_train(model, params, &last);
@@ -62,9 +76,9 @@ static int train(const struct common *common, struct vksteer_train_params *param
 
 int command_train(int argc, char **argv)
 {
-    const char *source = NULL, *target = NULL, *field = NULL;
+    const char *source = NULL, *target = NULL, *validate = NULL, *field = NULL;
     int64_t seed = 42;
-    double lr = 0;
+    double lr = 0, cfg = 0;
     struct common common = {0};
     struct arguments arguments;
     struct vksteer_train_params p = {.progress = on_progress};
@@ -72,6 +86,8 @@ int command_train(int argc, char **argv)
     const struct option options[] = {
         {0, "source", OPT_TEXT, &source, 0, 0, "FILE", "prompts to steer away from"},
         {0, "target", OPT_TEXT, &target, 0, 0, "FILE", "prompts to steer towards"},
+        {0, "validate", OPT_TEXT, &validate, 0, 0, "FILE", "held-out source prompts: their distance to the target, before, "
+         "ten times meanwhile, after; changes no bit"},
         {'o', "output", OPT_TEXT, &p.output, 0, 0, "FILE", "the steering file (.safetensors)"},
         {0, "field", OPT_TEXT, &field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
         {0, "method", OPT_TEXT, &p.method, 0, 0, "NAME", "lineas (default), linear-act, linear-act-at-once, mean-act, "
@@ -93,6 +109,9 @@ int command_train(int argc, char **argv)
         {'s', "seed", OPT_SEED, &seed, 0, 0, "SEED", "of noise and shuffle (default 42)"},
         {'W', "width", OPT_COUNT, &p.width, 1, 8192, "PX", "picture width in training"},
         {'H', "height", OPT_COUNT, &p.height, 1, 8192, "PX", "picture height in training"},
+        {0, "sample-steps", OPT_COUNT, &p.sample_steps, 1, 1000, "N", "steps of the sampler while training: 1 (default: the "
+         "first of the model's own)"},
+        {0, "cfg-scale", OPT_NUMBER, &cfg, 0, 100, "F", "guidance scale, for models that embed it"},
         {0, "steer", OPT_STEER, &base, 0, 0, "FILE[:S|:inv]", "a steering that is on already; may be repeated"},
         {0, "log", OPT_TEXT, &p.log_path, 0, 0, "FILE", "a JSON line for every step"},
         {0, "resume", OPT_FLAG, &p.resume, 0, 0, NULL, "go on from OUT.state"},
@@ -111,21 +130,26 @@ int command_train(int argc, char **argv)
         return usage_error("-s %lld: the seed of a training must not be negative", (long long)seed);
     p.seed = (uint64_t)seed;
     p.lr = lr;
+    p.cfg_scale = cfg;
     p.base = base.uses;
     p.base_count = base.count;
-    struct vksteer_prompts sources = {0}, targets = {0};
+    struct vksteer_prompts sources = {0}, targets = {0}, held = {0};
     int code = EXIT_FAILED;
     if (vksteer_can_write(cli_log(), p.output) && (!p.log_path || vksteer_can_write(cli_log(), p.log_path)) &&
         vksteer_prompts_read(cli_log(), source, field, &sources) &&
-        vksteer_prompts_read(cli_log(), target, field, &targets)) {
+        vksteer_prompts_read(cli_log(), target, field, &targets) &&
+        (!validate || vksteer_prompts_read(cli_log(), validate, field, &held))) {
         p.source = (const char *const *)sources.items;
         p.source_count = sources.count;
         p.target = (const char *const *)targets.items;
         p.target_count = targets.count;
+        p.validation = (const char *const *)held.items;
+        p.validation_count = held.count;
         code = train(&common, &p);
     }
     vksteer_prompts_finish(&sources);
     vksteer_prompts_finish(&targets);
+    vksteer_prompts_finish(&held);
     steer_list_finish(&base);
     return code;
 }

@@ -54,6 +54,31 @@ print(hashlib.sha256(zlib.decompress(idat)).hexdigest())
 END
 }
 
+# The largest difference of two pictures of 8-bit RGB, in steps of 1/255.
+distance() { python3 - "$1" "$2" <<'END'
+import struct, sys, zlib
+def read(path):
+    data, at, idat = open(path, "rb").read(), 8, b""
+    while at < len(data):
+        size, kind = struct.unpack(">I4s", data[at:at + 8])
+        body = data[at + 8:at + 8 + size]
+        if kind == b"IHDR":
+            width, height = struct.unpack(">II", body[:8])
+        idat += body if kind == b"IDAT" else b""
+        at += 12 + size
+    raw, rows, above = zlib.decompress(idat), [], [0] * (3 * width)
+    for y in range(height):
+        line, row = raw[y * (3 * width + 1):(y + 1) * (3 * width + 1)], []
+        for i, byte in enumerate(line[1:]):
+            a, b, c = (row[i - 3] if i > 2 else 0), above[i], (above[i - 3] if i > 2 else 0)
+            near = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
+            row.append((byte + (0, a, b, (a + b) // 2, near)[line[0]]) & 255)
+        rows, above = rows + row, row
+    return rows
+print(max(abs(x - y) for x, y in zip(read(sys.argv[1]), read(sys.argv[2]))))
+END
+}
+
 # ---- same bits -------------------------------------------------------------------------------------------------------
 
 check "train" train -o a.safetensors --log a.jsonl
@@ -109,17 +134,68 @@ check "two steerings in order" "$vksteer" apply -q -p "a red apple" --steer a.sa
 check "a batch of prompts" "$vksteer" apply -q --prompts "$prompts/validation.txt" -b 1 --grid 8 -o grid.png
 check "a prompt from standard input" bash -c "echo 'a red apple' | '$vksteer' apply -q -p - -o i.png && cmp i.png p.png"
 
+# ---- baking ----------------------------------------------------------------------------------------------------------
+
+check "bake two steerings" "$vksteer" bake -q --steer a.safetensors:3 --steer c.safetensors:0.5 -o baked
+check "paint with both" "$vksteer" apply -q -p "a red apple" --steer a.safetensors:3 --steer c.safetensors:0.5 -o both.png
+check "paint with the baked model" "$vksteer" apply -q -m ./baked -p "a red apple" -o baked.png
+check "baked and steered agree" test "$(distance both.png baked.png)" -le 4
+check "and differ from unsteered" test "$(distance p.png baked.png)" -ge 8
+check "the file says what was baked" grep -aq '"vksteer":"a.safetensors:3, c.safetensors:0.5"' baked/unet/diffusion_pytorch_model.safetensors
+check "bake at strength 0" "$vksteer" bake -q --steer a.safetensors:0 -o plain
+check "strength 0 gives the same folder" diff -r "$here/assets/emoji" plain
+check "bake without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" bake -q --steer a.safetensors:inv -o inverse
+refused "bake over a folder" 1 "there already" "$vksteer" bake -q --steer a.safetensors -o baked
+check "train at position avg" train -o avg.safetensors --steps 2 --position avg --sites unet.conv_norm_out
+refused "bake a map at position avg" 1 "unet.conv_norm_out cannot be folded" "$vksteer" bake -q --steer avg.safetensors -o never.baked
+check "train at attention blocks" train -o attn.safetensors --steps 2 --sites 'unet.mid_block.*attn1' --loss-sites unet.conv_norm_out
+refused "bake maps of containers" 1 "attn1 cannot be folded" "$vksteer" bake -q --steer attn.safetensors -o never.baked
+check "train at queries, which have no bias" train -o query.safetensors --steps 2 --sites 'unet.mid_block.*attn1.to_q' --loss-sites unet.conv_norm_out
+refused "bake an offset without a bias" 1 "to_q cannot be folded" "$vksteer" bake -q --steer query.safetensors -o never.baked
+
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 json() { check "$1" bash -c "\"\$@\" | python3 -m json.tool >/dev/null" json "${@:2}"; }
 json "devices --json" "$vksteer" devices --json
 json "info --json" "$vksteer" info --json
+json "bake --json" "$vksteer" bake -q --steer a.safetensors -o baked.json --json
 json "inspect --json" "$vksteer" inspect a.safetensors --json
 json "eval --json" "$vksteer" eval -q --steer a.safetensors --source "$prompts/validation.txt" --target "$prompts/style.target.txt" --json
+# A steering of one map, with figures of other weights than the model's.
+one_map() # SITE OUT
+{
+    "$vksteer" info -q --sites "$1" --json >site.json && python3 - "$2" <<'END'
+import json, struct, sys
+info, header, data = json.load(open("site.json")), {}, b""
+site = info["sites"][0]
+header["__metadata__"] = {"format": "vksteer-1", "model": info["architecture"], "position": "all",
+                          "fingerprint": "norms 5 mean 1 rms 1"}
+for kind, value in (("weight", 1.2), ("bias", 0.1)):
+    header[site["name"] + "." + kind] = {"dtype": "F32", "shape": [site["channels"]],
+                                         "data_offsets": [len(data), len(data) + 4 * site["channels"]]}
+    data += struct.pack("<f", value) * site["channels"]
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+open(sys.argv[1], "wb").write(struct.pack("<Q", len(text)) + text + data)
+END
+}
+check "a map of other weights" one_map unet.conv_norm_out foreign.safetensors
+head -n 4 "$prompts/validation.txt" >four.txt
+check "eval warns of it once" bash -c "[ \$('$vksteer' eval --steer foreign.safetensors --source four.txt --target four.txt \
+    2>&1 >/dev/null | grep -c 'other weights') = 1 ]"
+check "a map in the decoder" one_map vae.decoder.layers.0 decoder.safetensors
+check "eval compares its pictures alone" bash -c "'$vksteer' eval --steer decoder.safetensors --source four.txt \
+    --target four.txt 2>&1 | tee eval.log | grep -q 'all maps lie in the decoder' && grep -q '4 pictures' eval.log"
 check "info without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" info --sites 'unet.*norm.*'
 check "closed form" train -o m.safetensors --method mean-act
 check "train on top of another" train -o top.safetensors --steer a.safetensors:0.5
 check "that is another steering" bash -c "! cmp -s a.safetensors top.safetensors"
+check "train and validate" train -o v.safetensors --log v.jsonl --validate "$prompts/validation.txt"
+check "validation changes no bit" cmp a.safetensors v.safetensors
+check "the log has it at the start and after each step" test "$(grep -c '"validation": [0-9]' v.jsonl)" = 7
+check "a single sampling step" train -o one.safetensors --sample-steps 1 --cfg-scale 1
+refused "several sampling steps" 1 "sample-steps 4" "$vksteer" train -q --source "$prompts/style.source.txt" \
+    --target "$prompts/style.target.txt" --sample-steps 4 -o never.safetensors
 check "inspect says so" bash -c "'$vksteer' inspect m.safetensors | grep -q mean-act"
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
@@ -128,6 +204,10 @@ refused "unknown command" 2 "frobnicate" "$vksteer" frobnicate
 refused "unknown option" 2 "\-\-stear" "$vksteer" apply -p x --stear a
 refused "a number that is none" 2 "\-\-steps" "$vksteer" train --source a --target b -o never.safetensors --steps many
 refused "no device" 3 "mesa-vulkan-drivers" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" apply -q -p x -o never.png
+refused "no such model, no device" 1 "nowhere" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" apply -q -m ./nowhere -p x -o never.png
+refused "no such steering, no device" 1 "missing" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" apply -q -p x --steer missing -o never.png
+refused "no such method, no device" 1 "method" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" train -q --source "$prompts/style.source.txt" \
+    --target "$prompts/style.target.txt" --method magic -o never.safetensors
 refused "no such model" 1 "nowhere" "$vksteer" apply -q -m ./nowhere -p x -o never.png
 refused "no such steering" 1 "missing.safetensors" "$vksteer" apply -q -p x --steer missing.safetensors -o never.png
 refused "no such prompts" 1 "missing.txt" "$vksteer" train -q --source missing.txt --target missing.txt -o never.safetensors

@@ -534,6 +534,48 @@ static void bad_parameters_are_refused(struct test *t)
     toy_finish(&toy);
 }
 
+// Held-out prompts change no bit of the steering, see it work, and survive a resume.
+static void validation_looks_on(struct test *t)
+{
+    struct toy toy;
+    char plain[512], path[512], log[512], again[512];
+    CHECK(t, toy_init(&toy));
+    struct vks_subject subject = subject_of(t, &toy);
+    struct vks_train_params p = params_of("unseen", plain);
+    p.steps = 100;
+    struct vks_train_progress last = {0};
+    CHECK(t, vks_train(&subject, &p, &last) == VKS_TRAIN_DONE);
+    CHECK(t, isnan(last.validation) && isnan(last.validation_first));
+    subject.set_sizes[VKS_SET_VALIDATION] = 6;
+    snprintf(log, sizeof(log), "%s/seen.jsonl", folder);
+    snprintf(again, sizeof(again), "%s/again.jsonl", folder);
+    p = params_of("seen", path);
+    p.steps = 100;
+    p.log_path = log;
+    CHECK(t, vks_train(&subject, &p, &last) == VKS_TRAIN_DONE);
+    CHECK(t, same_files(plain, path));
+    EXPECT(t, last.validation - last.validation_floor < 0.7 * (last.validation_first - last.validation_floor),
+           "validation %g to %g, floor %g", last.validation_first, last.validation, last.validation_floor);
+    size_t size = 0, found = 0;
+    char *text = vks_os_read_file(test_log(t), log, 1 << 20, &size);
+    for (const char *at = text; at && (at = strstr(at, "\"validation\"")); at++)
+        found++;
+    EXPECT(t, found == 11, "%zu lines with a validation, not 11", found);
+    free(text);
+    struct losses losses = {.stop_at = 7};
+    const struct vks_train_progress whole = last;
+    p.log_path = again;
+    p.progress = watch;
+    p.progress_priv = &losses;
+    CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_STOPPED);
+    losses.stop_at = 0;
+    p.resume = true;
+    CHECK(t, vks_train(&subject, &p, &last) == VKS_TRAIN_DONE);
+    CHECK(t, same_files(log, again) && last.validation_first == whole.validation_first &&
+             last.validation == whole.validation);
+    toy_finish(&toy);
+}
+
 int main(void)
 {
     struct test t = {0};
@@ -556,6 +598,7 @@ int main(void)
     TEST(&t, every_epoch_sees_every_source_once);
     TEST(&t, the_floor_is_known);
     TEST(&t, trains_on_top_of_another_steering);
+    TEST(&t, validation_looks_on);
     TEST(&t, bad_parameters_are_refused);
     return test_device_summary(&t, &gpu);
 }

@@ -10,6 +10,7 @@
 #include "base/philox.h"
 #include "exec/exec.h"
 #include "gpu/gpu.h"
+#include "io/safetensors.h"
 #include "models/pipeline.h"
 #include "steer/steering.h"
 #include "steer/subject.h"
@@ -76,11 +77,13 @@ bool vks_api_text_run(struct vks_api_text *text, const char *const prompts[], si
 // ---- subject.c: the model as training sees it ---------------------------------------------------------------------
 
 struct vks_api_subject_params {
-    const char *const *prompts[2];    // by enum vks_prompt_set; must outlive the subject
-    size_t counts[2];
+    const char *const *prompts[VKS_SETS];  // by enum vks_prompt_set; must outlive the subject
+    size_t counts[VKS_SETS];
     const char *sites, *loss_sites;   // either may be NULL; they decide whether the text encoder is in the graph
     uint32_t width, height;           // pixels; 0: the model's
     uint64_t seed;
+    uint32_t sample_steps;            // of the schedule, whose first step is run; 0: the model's
+    double cfg_scale;                 // read by models that embed it; 0: the model's
 };
 struct vks_api_subject;
 struct vks_api_subject *vks_api_subject_create(vksteer_model *model, const struct vks_api_subject_params *params);
@@ -95,14 +98,43 @@ struct vks_api_uses {
     size_t count;
     bool text;                             // some site lies in a text encoder
 };
-// Loads the files, checks them against the model, uploads them.
 // One file, checked against the model and, if asked for, inverted. False: nothing to finish.
 bool vks_api_use_load(const vksteer_model *model, const struct vksteer_use *use, bool strict,
                       struct vks_steering *steering);
-bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings, size_t count, bool strict,
-                       struct vks_api_uses *uses);
+struct vks_api_uses_params {
+    bool strict;                           // refuse other weights
+    bool no_decoder;                       // leave maps in the decoder of pictures out
+};
+// Loads the files, checks them against the model, uploads them.
+bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings, size_t count,
+                       const struct vks_api_uses_params *params, struct vks_api_uses *uses);
 void vks_api_uses_close(struct vks_api_uses *uses);
 // Step words with these strengths (NULL: those of the files' uses).
 void vks_api_uses_step(const struct vks_api_uses *uses, const float *strengths, uint32_t step[VKS_STEP_WORDS]);
+
+// ---- fold.c: maps at fixed strengths, folded into parameters ------------------------------------------------------
+
+struct vks_api_folding {
+    const char *site;
+    uint32_t part;                         // of the pipeline
+    const char *weight, *bias;             // names in the part's files; bias NULL: the layer has none
+    uint32_t channels;
+    double *gain, *offset;                 // (channels): z' = gain z + offset, of all steerings in order
+};
+struct vks_api_foldings {
+    struct vks_api_folding *items;         // without maps that change nothing
+    size_t count, capacity;
+    struct vks_arena arena;
+};
+// What the steerings do to the parameters. Needs no device. False: one message that names the first site that cannot be
+// folded exactly, or that the model does not have.
+bool vks_api_fold(vksteer_model *model, const struct vks_steering steerings[], const float strengths[], size_t count,
+                  struct vks_api_foldings *out);
+void vks_api_foldings_finish(struct vks_api_foldings *foldings);
+// The folded tensor, heap: the weight (rows times gain) or the bias (times gain, plus offset). *dtype is the tensor's
+// own, or F32 where rounding to it would overflow or lose more than 1/16 of the change (root mean squares).
+void *vks_api_fold_tensor(const struct vks_log *log, const struct vks_safetensors *file,
+                          const struct vks_st_tensor *tensor, const struct vks_api_folding *fold, bool bias,
+                          enum vks_st_dtype *dtype);
 
 #endif

@@ -93,7 +93,8 @@ vksteer_painter *vksteer_painter_open(vksteer_model *model, const struct vksteer
     vks_graph_init(&p->unet_graph, model->log);
     vks_graph_init(&p->decoder_graph, model->log);
     bool ok = settle(p, params) &&
-              vks_api_uses_open(model, params->steerings, params->steering_count, params->strict, &p->uses) &&
+              vks_api_uses_open(model, params->steerings, params->steering_count,
+                                &(struct vks_api_uses_params){.strict = params->strict}, &p->uses) &&
               (p->text = vks_api_text_create(model, 1, p->uses.attachment));
     if (ok)
         p->context = vks_api_text_context(p->text, &p->pooled);

@@ -12,11 +12,12 @@ struct vks_api_subject {
     struct vks_subject subject;
     struct vks_api_subject_params params;
     struct vks_schedule schedule;
+    double cfg;
     uint32_t rows, columns;        // latents
     bool text_inside;              // an intervened site lies in a text encoder: it is part of every graph
     uint64_t context, pooled;      // floats of one prompt
     uint32_t context_shape[2], pooled_width;
-    float *contexts[2], *pooleds[2];  // of all prompts, by set, unless text_inside
+    float *contexts[VKS_SETS], *pooleds[VKS_SETS];  // of all prompts, by set, unless text_inside
 };
 
 struct inputs {
@@ -50,6 +51,7 @@ static bool build(void *priv, struct vks_graph *graph, uint32_t batch, void **ou
 static bool feed_noise(const struct vks_api_subject *s, struct vks_exec *exec, const struct inputs *in,
                        const struct vks_sample samples[], uint32_t count)
 {
+    static const enum vks_noise_domain domains[VKS_SETS] = {VKS_NOISE_SOURCE, VKS_NOISE_TARGET, VKS_NOISE_VALIDATION};
     const size_t one = (size_t)s->rows * s->columns * s->model->pipeline->unet.in;
     float *values = malloc(count * one * sizeof(*values));
     bool ok = values != NULL || vks_fail(s->model->log, VKS_NO_MEMORY);
@@ -58,7 +60,7 @@ static bool feed_noise(const struct vks_api_subject *s, struct vks_exec *exec, c
             .seed = s->params.seed,
             .offset = samples[b].draw,
             .stream = samples[b].index,
-            .domain = samples[b].set == VKS_SET_TARGET ? VKS_NOISE_TARGET : VKS_NOISE_SOURCE,
+            .domain = domains[samples[b].set],
         };
         ok = vks_api_noise(s->model, &noise, s->rows, s->columns, values + b * one);
     }
@@ -72,7 +74,7 @@ static bool feed_noise(const struct vks_api_subject *s, struct vks_exec *exec, c
 
 // Rows of the stored embeddings, in the order of the samples.
 static bool feed_rows(const struct vks_api_subject *s, struct vks_exec *exec, const struct vks_tensor *tensor,
-                      float *const stored[2], uint64_t width, const struct vks_sample samples[], uint32_t count)
+                      float *const stored[VKS_SETS], uint64_t width, const struct vks_sample samples[], uint32_t count)
 {
     float *values = malloc((size_t)count * width * sizeof(*values));
     if (!values)
@@ -107,7 +109,7 @@ static bool feed(void *priv, struct vks_exec *exec, const void *inputs, const st
     const struct inputs *in = inputs;
     return feed_noise(s, exec, in, samples, count) && feed_text(s, exec, in, samples, count) &&
            vks_pipeline_unet_feed(s->model->pipeline, exec, &in->unet, &s->schedule.steps[0],
-                                  s->model->apply_cfg);
+                                  s->cfg);
 }
 
 // Whether an expression names a site of a text encoder.
@@ -129,12 +131,14 @@ static bool names_text(struct vks_api_subject *s, const char *expression, bool *
 
 static bool embed(struct vks_api_subject *s)
 {
-    size_t most = s->params.counts[0] > s->params.counts[1] ? s->params.counts[0] : s->params.counts[1];
+    size_t most = 0;
+    for (int set = 0; set < VKS_SETS; set++)
+        most = s->params.counts[set] > most ? s->params.counts[set] : most;
     struct vks_api_text *text = vks_api_text_create(s->model, most < TEXT_BATCH ? (uint32_t)most : TEXT_BATCH, NULL);
     bool ok = text != NULL;
     if (ok)
         s->context = vks_api_text_context(text, &s->pooled);
-    for (int set = 0; set < 2 && ok; set++) {
+    for (int set = 0; set < VKS_SETS && ok; set++) {
         const size_t count = s->params.counts[set];
         s->contexts[set] = malloc(count * s->context * sizeof(float) + 1);
         s->pooleds[set] = malloc(count * s->pooled * sizeof(float) + 1);
@@ -156,7 +160,9 @@ static uint64_t hash_all(const struct vks_api_subject *s)
     vks_hash_add_u64(&hash, s->rows);
     vks_hash_add_u64(&hash, s->columns);
     vks_hash_add_u64(&hash, s->params.seed);
-    for (int set = 0; set < 2; set++) {
+    vks_hash_add(&hash, &s->schedule.steps[0], sizeof(s->schedule.steps[0]));
+    vks_hash_add(&hash, &s->cfg, sizeof(s->cfg));
+    for (int set = 0; set <= VKS_SET_TARGET; set++) {  // validation leaves no trace in a training
         vks_hash_add_u64(&hash, s->params.counts[set]);
         for (size_t i = 0; i < s->params.counts[set]; i++)
             vks_hash_add_text(&hash, s->params.prompts[set][i]);
@@ -171,8 +177,11 @@ struct vks_api_subject *vks_api_subject_create(vksteer_model *model, const struc
         return vks_fail_null(model->log, VKS_NO_MEMORY);
     s->model = model;
     s->params = *params;
+    s->cfg = params->cfg_scale > 0 ? params->cfg_scale : model->apply_cfg;
     bool ok = vks_api_size(model, &s->params.width, &s->params.height) &&
-              vks_schedule_init(model->log, &model->pipeline->scheduler, model->apply_steps, NULL, &s->schedule) &&
+              vks_schedule_init(model->log, &model->pipeline->scheduler,
+                                params->sample_steps ? params->sample_steps : model->apply_steps, NULL,
+                                &s->schedule) &&
               names_text(s, params->sites, &s->text_inside) && names_text(s, params->loss_sites, &s->text_inside);
     s->rows = s->params.height / model->pipeline->factor;
     s->columns = s->params.width / model->pipeline->factor;
@@ -188,7 +197,7 @@ struct vks_api_subject *vks_api_subject_create(vksteer_model *model, const struc
         .model = model->info.architecture,
         .fingerprint = model->fingerprint,
         .hash = hash_all(s),
-        .set_sizes = {(uint32_t)params->counts[0], (uint32_t)params->counts[1]},
+        .set_sizes = {(uint32_t)params->counts[0], (uint32_t)params->counts[1], (uint32_t)params->counts[2]},
         .build = build,
         .feed = feed,
     };
@@ -201,7 +210,7 @@ void vks_api_subject_destroy(struct vks_api_subject **address)
     if (!s)
         return;
     *address = NULL;
-    for (int set = 0; set < 2; set++) {
+    for (int set = 0; set < VKS_SETS; set++) {
         free(s->contexts[set]);
         free(s->pooleds[set]);
     }

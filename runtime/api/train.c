@@ -20,6 +20,9 @@ static void translate(const struct vks_train_progress *in, struct vksteer_progre
         .max_b = in->max_b,
         .path_share = in->path_share,
         .seconds = in->seconds,
+        .validation_first = in->validation_first,
+        .validation = in->validation,
+        .validation_floor = in->validation_floor,
     };
 }
 
@@ -92,6 +95,8 @@ static bool fill(vksteer_model *model, const struct vksteer_train_params *in, st
         .position = places[position],
         .pool = pooling[pool],
         .seed = in->seed,
+        .sample_steps = in->sample_steps,
+        .cfg_scale = in->cfg_scale,
         .recompute = in->recompute,
         .force = in->force,
         .output = in->output,
@@ -132,34 +137,64 @@ static void close_base(struct base *base)
         vks_steering_finish(&base->steerings[i]);
 }
 
+// `in` as the steering layer wants it; refused when it makes no sense for the model.
+static bool check(vksteer_model *model, const struct vksteer_train_params *in, struct vks_train_params *out)
+{
+    const struct vks_log *log = model->log;
+    if (!fill(model, in, out))
+        return false;
+    if (!in->source_count || !in->target_count)
+        return vks_fail(log, "training needs source and target prompts: give at least 4 of each");
+    if (in->sample_steps > 1)
+        return vks_fail(log, "--sample-steps %u: maps are trained on a single step so far: give 1, or leave it out for "
+                        "the first of the model's own %u", in->sample_steps, model->apply_steps);
+    if (in->source_count > UINT32_MAX / 2 || in->target_count > UINT32_MAX / 2 ||
+        in->validation_count > UINT32_MAX / 2)
+        return vks_fail(log, "too many prompts: give fewer");
+    const struct vks_subject sizes = {
+        .log = log, .set_sizes = {(uint32_t)in->source_count, (uint32_t)in->target_count}};
+    return vks_train_check(&sizes, out);
+}
+
+bool vksteer_train_check(vksteer_model *model, const struct vksteer_train_params *params)
+{
+    struct vks_train_params inner;
+    struct vks_graph graph;
+    struct vks_site_list sites = {0}, loss = {0};
+    if (!check(model, params, &inner) || !vksteer_model_fits(model, params->base, params->base_count, false))
+        return false;
+    vks_graph_init(&graph, model->log);
+    const bool ok = vks_pipeline_describe(model->pipeline, &graph) &&
+                    vks_site_list_select(&sites, &graph, inner.sites) &&
+                    (!inner.loss_sites || vks_site_list_select(&loss, &graph, inner.loss_sites));
+    vks_graph_finish(&graph);
+    vks_site_list_finish(&sites);
+    vks_site_list_finish(&loss);
+    return ok;
+}
+
 enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_train_params *params,
                                   struct vksteer_progress *last)
 {
     struct vks_train_params inner;
     struct vks_train_progress figures = {0};
     struct bridge bridge = {params};
-    if (!vks_api_can_run(model) || !fill(model, params, &inner))
+    if (!vks_api_can_run(model) || !check(model, params, &inner))
         return VKSTEER_FAILED;
-    if (!params->source_count || !params->target_count) {
-        vks_fail(model->log, "training needs source and target prompts: give at least 4 of each");
-        return VKSTEER_FAILED;
-    }
-    if (params->source_count > UINT32_MAX / 2 || params->target_count > UINT32_MAX / 2) {
-        vks_fail(model->log, "too many prompts: give fewer");
-        return VKSTEER_FAILED;
-    }
-    if (model->apply_steps > 1)
+    if (model->apply_steps > 1 && !params->sample_steps)
         vks_warn(model->log, "maps are trained at the first of this model's %u steps", model->apply_steps);
     if (params->progress && !params->progress(params->priv, &(struct vksteer_progress){.stage = "prompts"}))
         return VKSTEER_STOPPED;
     const struct vks_api_subject_params subject_params = {
-        .prompts = {params->source, params->target},
-        .counts = {params->source_count, params->target_count},
+        .prompts = {params->source, params->target, params->validation},
+        .counts = {params->source_count, params->target_count, params->validation_count},
         .sites = inner.sites,
         .loss_sites = inner.loss_sites,
         .width = params->width,
         .height = params->height,
         .seed = params->seed,
+        .sample_steps = params->sample_steps,
+        .cfg_scale = params->cfg_scale,
     };
     struct base base = {.count = 0};
     struct vks_api_subject *subject =

@@ -69,8 +69,43 @@ bool vks_api_use_load(const vksteer_model *model, const struct vksteer_use *use,
     return true;
 }
 
-bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings, size_t count, bool strict,
-                       struct vks_api_uses *uses)
+static bool has_sites(const vksteer_model *model, const struct vks_graph *graph, const char *path,
+                      const struct vks_steering *steering)
+{
+    for (size_t i = 0; i < steering->sites.count; i++) {
+        const struct vks_site_slot *slot = &steering->sites.slots[i];
+        size_t k = 0;
+        while (k < graph->site_count && strcmp(graph->sites[k].name, slot->name) != 0)
+            k++;
+        if (k == graph->site_count)
+            return vks_fail(model->log, "%s acts at %s, which this model does not have: it was trained for another "
+                            "model", path, slot->name);
+        if (graph->sites[k].channels != slot->channels)
+            return vks_fail(model->log, "%s has %u channels at %s, the model %u: it was trained for another model", path,
+                            slot->channels, slot->name, graph->sites[k].channels);
+    }
+    return true;
+}
+
+bool vksteer_model_fits(vksteer_model *model, const struct vksteer_use *steerings, size_t count, bool strict)
+{
+    struct vks_graph graph;
+    vks_graph_init(&graph, model->log);
+    bool ok = count == 0 || vks_pipeline_describe(model->pipeline, &graph);
+    for (size_t i = 0; i < count && ok; i++) {
+        struct vks_steering steering;
+        ok = vks_api_use_load(model, &steerings[i], strict, &steering);
+        if (ok) {
+            ok = has_sites(model, &graph, steerings[i].path, &steering);
+            vks_steering_finish(&steering);
+        }
+    }
+    vks_graph_finish(&graph);
+    return ok;
+}
+
+bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings, size_t count,
+                       const struct vks_api_uses_params *params, struct vks_api_uses *uses)
 {
     *uses = (struct vks_api_uses){.count = count};
     if (count == 0)
@@ -81,9 +116,11 @@ bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings
     const struct vks_steering *pointers[VKSTEER_MAX_STEERINGS];
     bool ok = loaded != NULL || vks_fail(model->log, VKS_NO_MEMORY);
     for (size_t i = 0; i < count && ok; i++) {
-        ok = vks_api_use_load(model, &steerings[i], strict, &loaded[i]);
+        ok = vks_api_use_load(model, &steerings[i], params->strict, &loaded[i]);
         uses->strengths[i] = steerings[i].strength;
         pointers[i] = &loaded[i];
+        if (ok && params->no_decoder)
+            vks_steering_drop(&loaded[i], "vae.");
         for (size_t k = 0; k < loaded[i].sites.count; k++)
             uses->text |= strncmp(loaded[i].sites.slots[k].name, "text_encoder", strlen("text_encoder")) == 0;
     }

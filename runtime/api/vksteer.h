@@ -124,6 +124,9 @@ struct vksteer_use {
     bool inverse;                       // apply the inverse maps
 };
 
+// Whether the files are steerings that fit the model: its architecture, sites and widths. Needs no session.
+bool vksteer_model_fits(vksteer_model *model, const struct vksteer_use *steerings, size_t count, bool strict);
+
 struct vksteer_map_info {
     const char *site;
     uint32_t channels, support;         // channels that the map changes
@@ -150,6 +153,9 @@ struct vksteer_progress {
     const char *stage;                  // "prompts", "training"
     uint32_t step, steps;
     double loss, floor, max_w, max_b, path_share, seconds;
+    // Held-out prompts against the targets, in the loss's own measure: before training, now (at every tenth of the
+    // steps), and between identical laws. NaN without such prompts.
+    double validation_first, validation, validation_floor;
 };
 
 enum vksteer_result {
@@ -162,6 +168,8 @@ enum vksteer_result {
 struct vksteer_train_params {
     const char *const *source, *const *target;   // prompts
     size_t source_count, target_count;
+    const char *const *validation;      // source prompts that are looked at, never trained on; may be NULL
+    size_t validation_count;
     const char *output;
     const char *method;                 // "lineas", "linear-act", "linear-act-at-once", "mean-act", "gaussian-act"
     const char *sites, *loss_sites;
@@ -173,6 +181,10 @@ struct vksteer_train_params {
     uint32_t steps, batch, micro_batch, p;
     double lr, gamma, support;          // support > 0: the share of channels wanted; gamma is found
     uint32_t width, height;             // pixels; 0: the model's
+    // The sampler while training: one step. 0: the first of the model's own steps.
+    uint32_t sample_steps;
+    // Guidance; only models that embed the scale see it, as the unguided half of one step reaches no loss. 0: the model's.
+    double cfg_scale;
     uint64_t seed;
     const char *log_path;               // one JSON object a step
     const struct vksteer_use *base;     // steerings that are on already, in order, when sources run
@@ -181,6 +193,8 @@ struct vksteer_train_params {
     bool (*progress)(void *priv, const struct vksteer_progress *progress);  // false: stop and keep OUT.state
     void *priv;
 };
+// Whether vksteer_train would take these params, as far as that can be told without a device; needs no session.
+bool vksteer_train_check(vksteer_model *model, const struct vksteer_train_params *params);
 enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_train_params *params,
                                   struct vksteer_progress *last);
 
@@ -246,6 +260,27 @@ struct vksteer_eval_params {
 };
 bool vksteer_evaluate(vksteer_model *model, const struct vksteer_eval_params *params, struct vksteer_eval *eval);
 void vksteer_eval_finish(struct vksteer_eval *eval);
+
+// ---- bake ---------------------------------------------------------------------------------------------------------
+
+struct vksteer_bake_params {
+    const struct vksteer_use *steerings;   // folded in this order, each at its strength
+    size_t steering_count;
+    const char *output;                    // the new folder; must not be there yet
+    bool strict;                           // refuse a steering whose fingerprint does not fit
+    bool (*stop)(void *priv);              // asked after every file; may be NULL; true ends early, leaving nothing
+    void *priv;
+};
+struct vksteer_bake_result {
+    size_t sites, tensors;                 // folded, without maps that change nothing
+    size_t widened;                        // of the tensors: F32 now, as their own type would have lost the steering
+    size_t left_out;                       // files with weights in forms that are not folded (each was named)
+};
+// Writes a copy of the model's folder with the maps folded into the parameters of the modules at whose outputs they
+// act. Exact up to rounding, or refused with the name of the site: maps at positions other than `all`, modules without
+// a weight of their own, offsets where there is no bias. Needs no session. `result` may be NULL.
+enum vksteer_result vksteer_bake(vksteer_model *model, const struct vksteer_bake_params *params,
+                                 struct vksteer_bake_result *result);
 
 // ---- prompts, self-test, bench ------------------------------------------------------------------------------------
 

@@ -64,6 +64,11 @@ bool vks_os_remove(const struct vks_log *log, const char *path);
 // Creates a folder and the ones above it; one that is there is fine.
 bool vks_os_make_dirs(const struct vks_log *log, const char *path);
 
+// Removes an empty folder; one that is not there is fine.
+bool vks_os_remove_folder(const struct vks_log *log, const char *path);
+// Gives a folder the name `to`, at which nothing (or an empty folder) may be, in the same file system.
+bool vks_os_rename_folder(const struct vks_log *log, const char *from, const char *to);
+
 bool vks_os_exists(const char *path);
 bool vks_os_is_file(const char *path);  // a regular file, or a link to one
 bool vks_os_is_dir(const char *path);

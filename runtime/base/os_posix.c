@@ -482,6 +482,16 @@ bool vks_os_remove(const struct vks_log *log, const char *path)
     return unlink(path) == 0 || errno == ENOENT || fail(log, path, "cannot remove");
 }
 
+bool vks_os_remove_folder(const struct vks_log *log, const char *path)
+{
+    return rmdir(path) == 0 || errno == ENOENT || fail(log, path, "cannot remove");
+}
+
+bool vks_os_rename_folder(const struct vks_log *log, const char *from, const char *to)
+{
+    return rename(from, to) == 0 || fail(log, to, "cannot create the folder");
+}
+
 bool vks_os_make_dirs(const struct vks_log *log, const char *path)
 {
     char *copy = strdup(path);

@@ -334,6 +334,23 @@ bool vks_os_remove(const struct vks_log *log, const char *path)
     return done || fail(log, path, "cannot remove");
 }
 
+bool vks_os_remove_folder(const struct vks_log *log, const char *path)
+{
+    wchar_t *name = wide(path);
+    const bool done = name && (RemoveDirectoryW(name) || GetLastError() == ERROR_FILE_NOT_FOUND);
+    free(name);
+    return done || fail(log, path, "cannot remove");
+}
+
+bool vks_os_rename_folder(const struct vks_log *log, const char *from, const char *to)
+{
+    wchar_t *old = wide(from), *name = wide(to);
+    const bool done = old && name && MoveFileW(old, name);
+    free(old);
+    free(name);
+    return done || fail(log, to, "cannot create the folder");
+}
+
 bool vks_os_make_dirs(const struct vks_log *log, const char *path)
 {
     char *copy = _strdup(path);

@@ -19,6 +19,7 @@ enum vks_noise_domain {
     VKS_NOISE_SHUFFLE, // order of the source prompts in epoch `offset`
     VKS_NOISE_TOKENS,  // sampling of token `offset` of text `stream`
     VKS_NOISE_FLOOR,   // draw `offset` of the simulation of the loss floor (steer/statistics.h)
+    VKS_NOISE_VALIDATION,  // validation prompt `stream`, drawn once
 };
 
 // Element i of a stream comes from the counter (offset, stream, i, domain) under the key `seed`. In the image layout

@@ -1,6 +1,7 @@
 #include "steer/resume.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,14 +25,15 @@ bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas,
         items[a] = (struct vks_st_item){
             .name = array_names[a], .dtype = VKS_ST_F32, .rank = 1, .shape = {size}, .data = arrays + a * size};
     }
-    char hash[32], step[32], log_size[32], losses[80];
+    char hash[32], step[32], log_size[32], losses[80], validation[80];
     snprintf(hash, sizeof(hash), "%016" PRIx64, resume->hash);
     snprintf(step, sizeof(step), "%u", resume->step);
     snprintf(log_size, sizeof(log_size), "%" PRIu64, resume->log_size);
     snprintf(losses, sizeof(losses), "%a %a", resume->first_loss, resume->last_loss);
+    snprintf(validation, sizeof(validation), "%a %a", resume->validation[0], resume->validation[1]);
     const struct vks_st_pair pairs[] = {
         {"format", FORMAT}, {"hash", hash}, {"step", step}, {"log_size", log_size}, {"losses", losses},
-        {"device", resume->device},
+        {"device", resume->device}, {"validation", validation},
     };
     ok = ok && vks_safetensors_write(log, resume->path, items, VKS_LINEAS_ARRAYS, pairs,
                                      sizeof(pairs) / sizeof(pairs[0]));
@@ -81,6 +83,9 @@ bool vks_resume_load(struct vks_resume *resume, struct vks_lineas *lineas, bool 
         resume->log_size = strtoull(log_size, NULL, 10);
         resume->first_loss = strtod(losses, &end);
         resume->last_loss = strtod(end, NULL);
+        const char *validation = vks_safetensors_metadata(file, "validation");
+        resume->validation[0] = validation ? strtod(validation, &end) : NAN;
+        resume->validation[1] = validation ? strtod(end, NULL) : NAN;
     }
     free(array);
     vks_safetensors_close(&file);

@@ -11,6 +11,7 @@ struct vks_resume {
     uint32_t step;           // steps done
     uint64_t log_size;       // bytes of the log that belong to them
     double first_loss, last_loss;
+    double validation[2];    // before training and last; NaN without
 };
 
 // Replaces the file atomically.

@@ -185,6 +185,25 @@ void vks_steering_invert(struct vks_steering *steering, uint32_t *skipped)
     }
 }
 
+void vks_steering_drop(struct vks_steering *steering, const char *prefix)
+{
+    struct vks_site_list *sites = &steering->sites;
+    size_t kept = 0;
+    uint32_t channels = 0;
+    for (size_t i = 0; i < sites->count; i++) {
+        struct vks_site_slot slot = sites->slots[i];
+        if (strncmp(slot.name, prefix, strlen(prefix)) == 0)
+            continue;
+        memmove(steering->w + channels, steering->w + slot.first, slot.channels * sizeof(float));
+        memmove(steering->b + channels, steering->b + slot.first, slot.channels * sizeof(float));
+        slot.first = channels;
+        channels += slot.channels;
+        sites->slots[kept++] = slot;
+    }
+    sites->count = kept;
+    sites->channels = channels;
+}
+
 double vks_steering_support(const struct vks_steering *steering)
 {
     uint32_t moved = 0;

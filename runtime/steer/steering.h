@@ -34,6 +34,8 @@ bool vks_steering_save(const struct vks_steering *steering, const struct vks_log
 bool vks_steering_load(struct vks_steering *steering, const struct vks_log *log, const char *path);
 // Replaces T by its inverse (z - b) / w. Channels with |w| < 1e-3 become the identity; *skipped counts them.
 void vks_steering_invert(struct vks_steering *steering, uint32_t *skipped);
+// Removes the maps of sites whose names begin with `prefix`.
+void vks_steering_drop(struct vks_steering *steering, const char *prefix);
 // Share of channels with |w - 1| > 1e-5 or |b| > 1e-5.
 double vks_steering_support(const struct vks_steering *steering);
 

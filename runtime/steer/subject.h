@@ -11,10 +11,12 @@
 enum vks_prompt_set {
     VKS_SET_SOURCE,
     VKS_SET_TARGET,
+    VKS_SET_VALIDATION,  // held-out sources that training never sees; may be empty
+    VKS_SETS,
 };
 
 // One forward pass: a prompt of a set, and the draw of its noise. Noise comes from Philox(seed, set, draw, index):
-// target j is always draw 0, source i at training step s is draw s, so that no sample depends on the batch it is in.
+// target j is always draw 0, as is validation prompt k, source i at training step s is draw s, so that no sample depends on the batch it is in.
 struct vks_sample {
     enum vks_prompt_set set;
     uint32_t index;   // of the prompt in its set
@@ -27,8 +29,8 @@ struct vks_subject {
     const struct vks_log *log;
     const char *model;          // architecture, for the steering file: "StableDiffusionPipeline/UNet2DConditionModel"
     const char *fingerprint;    // of the weights, for the steering file; may be NULL
-    uint64_t hash;              // of all that samples depend on: weights, prompts, sizes; a resumed run must have the same
-    uint32_t set_sizes[2];      // prompts of the source and the target set
+    uint64_t hash;              // of all that samples in training depend on: weights, prompts, sizes; a resumed run must have the same
+    uint32_t set_sizes[VKS_SETS];  // prompts of each set
     // Builds the forward pass of `batch` samples up to the last site that may be steered, publishing sites through
     // graph->hook. *inputs is handed to feed; it lives in the graph's arena.
     bool (*build)(void *priv, struct vks_graph *graph, uint32_t batch, void **inputs);

@@ -12,6 +12,7 @@
 #include "steer/closed.h"
 #include "steer/collect.h"
 #include "steer/resume.h"
+#include "steer/validate.h"
 
 #define SAVE_SECONDS 5.0
 
@@ -25,6 +26,7 @@ struct training {
     struct vks_steering steering;
     struct vks_site_list loss_sites;
     struct vks_lineas *lineas;
+    float *target;                     // pooled activations of the targets at the loss sites
     struct vks_os_appender *log;
     struct vks_resume resume;
     struct vks_train_progress progress;
@@ -32,7 +34,7 @@ struct training {
     bool trial;                        // of the search for gamma: no log, no state
 };
 
-static bool check_params(const struct vks_subject *subject, const struct vks_train_params *p)
+bool vks_train_check(const struct vks_subject *subject, const struct vks_train_params *p)
 {
     const uint32_t *sizes = subject->set_sizes;
     if (sizes[VKS_SET_SOURCE] == 0 || sizes[VKS_SET_TARGET] == 0)
@@ -86,6 +88,10 @@ static bool describe(struct training *t)
               vks_steering_note(s, "source_count", "%u", t->subject->set_sizes[VKS_SET_SOURCE]) &&
               vks_steering_note(s, "target_count", "%u", t->subject->set_sizes[VKS_SET_TARGET]) &&
               vks_steering_note(s, "precision", "exact");
+    if (ok && p->sample_steps)
+        ok = vks_steering_note(s, "sample_steps", "%u", p->sample_steps);
+    if (ok && p->cfg_scale > 0)
+        ok = vks_steering_note(s, "cfg_scale", "%g", p->cfg_scale);
     if (ok && t->subject->fingerprint)
         ok = vks_steering_note(s, "fingerprint", "%s", t->subject->fingerprint);
     // Closed forms see pooled means, so on pictures their gain must not act on single pixels (METHODS, section 2).
@@ -133,7 +139,7 @@ static uint64_t hash_training(const struct training *t, const float *target, uin
     return vks_hash_value(&hash);
 }
 
-static bool open_state(struct training *t, const float *target)
+static bool open_state(struct training *t)
 {
     const struct vks_train_params *p = t->params;
     struct vks_resume *resume = &t->resume;
@@ -146,7 +152,7 @@ static bool open_state(struct training *t, const float *target)
         return vks_fail(t->subject->log, "out of memory: close other programs and try again");
     snprintf(resume->path, size, "%s.state", p->output);
     snprintf(resume->device, sizeof(resume->device), "%s, %s", info->name, info->driver);
-    resume->hash = hash_training(t, target,
+    resume->hash = hash_training(t, t->target,
                                  (uint64_t)t->subject->set_sizes[VKS_SET_TARGET] * t->loss_sites.channels);
     if (p->resume && vks_os_exists(resume->path)) {
         if (!vks_resume_load(resume, t->lineas, p->force, t->subject->log))
@@ -180,21 +186,52 @@ static bool read_maps(struct training *t)
     return ok;
 }
 
-static bool log_step(struct training *t)
+static bool validates(const struct training *t)
 {
-    char line[256];
-    const struct vks_train_progress *now = &t->progress;
+    return t->subject->set_sizes[VKS_SET_VALIDATION] > 0 && !t->trial;
+}
+
+// Held-out prompts with the maps as they are now.
+static bool validate(struct training *t)
+{
+    const struct vks_validation validation = {t->subject, t->params, &t->loss_sites, t->target};
+    return vks_validation_measure(&validation, &t->steering, &t->progress.validation) &&
+           vks_validation_floor(&validation, &t->progress.validation_floor);
+}
+
+static bool write_log(struct training *t, const char *line, int length)
+{
     if (!t->log)
         return true;
-    const int length = snprintf(line, sizeof(line),
-                                "{\"step\": %u, \"lr\": %.9g, \"loss\": %.9g, \"floor\": %.9g, \"max_w\": %.9g, "
-                                "\"max_b\": %.9g}\n", now->step,
-                                vks_cosine(t->params->lr, now->step - 1, now->steps), now->loss, now->floor,
-                                now->max_w, now->max_b);
     if (!vks_os_appender_write(t->log, line, (size_t)length))
         return false;
     t->resume.log_size = vks_os_appender_size(t->log);
     return true;
+}
+
+// Before the first step.
+static bool validate_first(struct training *t)
+{
+    char line[96];
+    if (!validate(t))
+        return false;
+    t->progress.validation_first = t->progress.validation;
+    return write_log(t, line, snprintf(line, sizeof(line), "{\"step\": 0, \"validation\": %.9g}\n",
+                                       t->progress.validation));
+}
+
+static bool log_step(struct training *t, bool validated)
+{
+    char line[256];
+    const struct vks_train_progress *now = &t->progress;
+    int length = snprintf(line, sizeof(line),
+                          "{\"step\": %u, \"lr\": %.9g, \"loss\": %.9g, \"floor\": %.9g, \"max_w\": %.9g, "
+                          "\"max_b\": %.9g", now->step, vks_cosine(t->params->lr, now->step - 1, now->steps), now->loss,
+                          now->floor, now->max_w, now->max_b);
+    if (validated)
+        length += snprintf(line + length, sizeof(line) - (size_t)length, ", \"validation\": %.9g", now->validation);
+    length += snprintf(line + length, sizeof(line) - (size_t)length, "}\n");
+    return write_log(t, line, length);
 }
 
 static bool save_state(struct training *t)
@@ -212,6 +249,10 @@ static enum vks_train_result run_steps(struct training *t)
     t->progress.floor = vks_lineas_floor(t->lineas);
     t->progress.step = t->resume.step;
     t->progress.loss = t->resume.last_loss;
+    t->progress.validation_first = t->resume.validation[0];
+    t->progress.validation = t->resume.validation[1];
+    if (validates(t) && t->resume.step == 0 && !validate_first(t))
+        return VKS_TRAIN_FAILED;
     for (uint32_t step = 0; step < p->steps; step++)
         t->path += vks_cosine(p->lr, step, p->steps);
     for (uint32_t step = t->resume.step; step < p->steps; step++) {
@@ -223,8 +264,11 @@ static enum vks_train_result run_steps(struct training *t)
         t->resume.last_loss = t->progress.loss = loss;
         t->resume.step = t->progress.step = step + 1;
         t->progress.seconds = vks_os_seconds() - start;
-        if (!log_step(t))
+        const bool due = validates(t) && vks_validation_due(step + 1, p->steps);
+        if ((due && !validate(t)) || !log_step(t, due))
             return VKS_TRAIN_FAILED;
+        t->resume.validation[0] = t->progress.validation_first;
+        t->resume.validation[1] = t->progress.validation;
         const bool go_on = !p->progress || p->progress(p->progress_priv, &t->progress);
         const bool last = step + 1 == p->steps;
         if (t->trial && !go_on)
@@ -245,13 +289,11 @@ static enum vks_train_result train_lineas(struct training *t)
     const struct vks_subject *subject = t->subject;
     const struct vks_train_params *p = t->params;
     const uint32_t batch = p->micro_batch ? p->micro_batch : p->batch;
-    float *target = vks_collect(subject, &t->loss_sites, VKS_SET_TARGET, p->pool, batch, 0, NULL, NULL);
-    if (!target)
+    t->target = vks_collect(subject, &t->loss_sites, VKS_SET_TARGET, p->pool, batch, 0, NULL, NULL);
+    if (!t->target)
         return VKS_TRAIN_FAILED;
-    t->lineas = vks_lineas_create(subject, p, &t->steering.sites, &t->loss_sites, target);
-    const bool ready = t->lineas && open_state(t, target);
-    free(target);
-    if (!ready)
+    t->lineas = vks_lineas_create(subject, p, &t->steering.sites, &t->loss_sites, t->target);
+    if (!t->lineas || !open_state(t))
         return VKS_TRAIN_FAILED;
     const enum vks_train_result result = run_steps(t);
     if (result != VKS_TRAIN_DONE)
@@ -265,8 +307,22 @@ static enum vks_train_result train_lineas(struct training *t)
     return noted ? VKS_TRAIN_DONE : VKS_TRAIN_FAILED;
 }
 
+// A closed form, between two looks at the held-out prompts.
+static enum vks_train_result train_closed(struct training *t)
+{
+    const struct vks_train_params *p = t->params;
+    if (validates(t)) {
+        t->target = vks_collect(t->subject, &t->loss_sites, VKS_SET_TARGET, p->pool, p->batch, 0, NULL, NULL);
+        if (!t->target || !validate_first(t))
+            return VKS_TRAIN_FAILED;
+    }
+    const enum vks_train_result result = vks_train_closed(t->subject, p, &t->steering);
+    return result == VKS_TRAIN_DONE && validates(t) && !validate(t) ? VKS_TRAIN_FAILED : result;
+}
+
 static void finish_training(struct training *t)
 {
+    free(t->target);
     vks_os_appender_close(&t->log);
     vks_lineas_destroy(&t->lineas);
     vks_site_list_finish(&t->loss_sites);
@@ -303,7 +359,9 @@ enum vks_train_result vks_train(const struct vks_subject *subject, const struct 
 {
     struct vks_train_params params = *asked;
     struct training t = {.subject = subject, .params = &params};
-    enum vks_train_result result = check_params(subject, &params) ? VKS_TRAIN_DONE : VKS_TRAIN_FAILED;
+    t.progress.validation_first = t.progress.validation = t.progress.validation_floor = NAN;
+    t.resume.validation[0] = t.resume.validation[1] = NAN;
+    enum vks_train_result result = vks_train_check(subject, &params) ? VKS_TRAIN_DONE : VKS_TRAIN_FAILED;
     if (result == VKS_TRAIN_DONE && params.support > 0 && params.method == VKS_METHOD_LINEAS)
         result = find_gamma(subject, &params);
     if (result == VKS_TRAIN_DONE && !(choose_sites(&t) && describe(&t)))
@@ -311,7 +369,7 @@ enum vks_train_result vks_train(const struct vks_subject *subject, const struct 
     if (result == VKS_TRAIN_DONE && params.method == VKS_METHOD_LINEAS)
         result = train_lineas(&t);
     else if (result == VKS_TRAIN_DONE)
-        result = vks_train_closed(subject, &params, &t.steering);
+        result = train_closed(&t);
     if (result == VKS_TRAIN_DONE && !vks_steering_save(&t.steering, subject->log, params.output))
         result = VKS_TRAIN_FAILED;
     // The state has served its purpose only once the steering is on disk.

@@ -23,6 +23,9 @@ struct vks_train_progress {
     double max_w, max_b;               // max |w - 1|, max |b|
     double path_share;                 // the larger of both over the sum of the learning rates so far allowed
     double seconds;                    // since the start of this process's part
+    // Held-out prompts (VKS_SET_VALIDATION) against the targets, by the reduction of the loss: before training, at the
+    // last tenth of the steps, and what identical laws would show; NaN without such prompts.
+    double validation_first, validation, validation_floor;
 };
 
 struct vks_train_params {
@@ -42,6 +45,8 @@ struct vks_train_params {
     const char *output;                // the steering file; OUT.state beside it while training
     const char *log_path;              // --log; NULL: none
     bool resume;
+    uint32_t sample_steps;             // how the subject samples, for the steering file; 0: not noted
+    double cfg_scale;                  // the same
     // Steerings that are on already, in order, before the one that is trained: sources run with them, targets without.
     const struct vks_steering *const *base;
     const float *base_strengths;
@@ -57,6 +62,9 @@ enum vks_train_result {
     VKS_TRAIN_FAILED,
     VKS_TRAIN_STOPPED,                 // by progress; OUT.state holds where (closed forms keep nothing)
 };
+
+// Whether the parameters make sense for sets of these sizes; reads subject->log and ->set_sizes only.
+bool vks_train_check(const struct vks_subject *subject, const struct vks_train_params *params);
 
 // Trains and writes params->output. `last` (may be NULL) receives the final figures.
 enum vks_train_result vks_train(const struct vks_subject *subject, const struct vks_train_params *params,

@@ -1,0 +1,69 @@
+#include "steer/validate.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "steer/statistics.h"
+
+// The weight of a channel in the loss: the mean over sites of the sum, or mean, over channels.
+static double share(const struct vks_validation *v, const struct vks_site_slot *slot)
+{
+    return 1.0 / (double)v->loss->count / (v->params->mean_scale ? slot->channels : 1);
+}
+
+bool vks_validation_measure(const struct vks_validation *v, const struct vks_steering *steering, double *value)
+{
+    const struct vks_train_params *p = v->params;
+    const struct vks_subject *subject = v->subject;
+    const uint32_t rows = subject->set_sizes[VKS_SET_VALIDATION], targets = subject->set_sizes[VKS_SET_TARGET];
+    const struct vks_steering *list[VKS_STEP_STRENGTHS];
+    float strengths[VKS_STEP_STRENGTHS] = {0};
+    for (uint32_t i = 0; i < p->base_count; i++) {
+        list[i] = p->base[i];
+        strengths[i] = p->base_strengths[i];
+    }
+    list[p->base_count] = steering;
+    strengths[p->base_count] = 1;
+    struct vks_attachment *attachment = vks_attachment_create(subject->gpu, list, p->base_count + 1);
+    float *pooled = attachment ? vks_collect(subject, v->loss, VKS_SET_VALIDATION, p->pool,
+                                             p->micro_batch ? p->micro_batch : p->batch, 0, attachment, strengths)
+                               : NULL;
+    double *columns = malloc((size_t)v->loss->channels * sizeof(*columns));
+    bool ok = pooled != NULL;
+    if (ok && !(columns && vks_wasserstein_host(pooled, rows, v->target, targets, v->loss->channels, p->p, columns)))
+        ok = vks_fail(subject->log, "out of memory: close other programs and try again");
+    *value = 0;
+    for (size_t s = 0; s < v->loss->count && ok; s++) {
+        const struct vks_site_slot *slot = &v->loss->slots[s];
+        for (uint32_t c = 0; c < slot->channels; c++)
+            *value += share(v, slot) * columns[slot->first + c];
+    }
+    free(columns);
+    free(pooled);
+    vks_attachment_destroy(&attachment);
+    return ok;
+}
+
+bool vks_validation_floor(const struct vks_validation *v, double *out)
+{
+    const uint32_t n = v->subject->set_sizes[VKS_SET_TARGET], rows = v->subject->set_sizes[VKS_SET_VALIDATION];
+    double spread = 0, *column = malloc(n * sizeof(*column));
+    if (!column)
+        return vks_fail(v->subject->log, "out of memory: close other programs and try again");
+    for (size_t s = 0; s < v->loss->count; s++) {
+        const struct vks_site_slot *slot = &v->loss->slots[s];
+        for (uint32_t c = slot->first; c < slot->first + slot->channels; c++) {
+            vks_sorted_column(v->target, n, v->loss->channels, c, column);
+            const double variance = vks_variance(column, n, vks_mean(column, n));
+            spread += share(v, slot) * (v->params->p == 1 ? sqrt(variance) : variance);
+        }
+    }
+    free(column);
+    *out = spread * vks_wasserstein_floor(rows, n, v->params->p);
+    return true;
+}
+
+bool vks_validation_due(uint32_t step, uint32_t steps)
+{
+    return step > 0 && (uint64_t)step * 10 / steps != ((uint64_t)step - 1) * 10 / steps;
+}
