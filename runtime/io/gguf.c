@@ -42,7 +42,7 @@ static bool bad(const struct reader *r, const char *why)
 static bool take(struct reader *r, uint64_t size)
 {
     if (size > r->size - r->at)
-        return bad(r, "goes beyond the end of the file");
+        return bad(r, "goes beyond the end of the file, which may be cut short");
     r->at += (size_t)size;
     return true;
 }
@@ -93,7 +93,7 @@ static bool take_items(struct reader *r, uint64_t kind, uint64_t count, int dept
     if (kind >= KINDS)
         return bad(r, "is an array of an unknown kind of value");
     if (sizes[kind] && count > (r->size - r->at) / sizes[kind])
-        return bad(r, "goes beyond the end of the file");
+        return bad(r, "goes beyond the end of the file, which may be cut short");
     if (sizes[kind] && kind != VKS_GGUF_BOOL)
         return take(r, count * sizes[kind]);
     // Each pass takes bytes or fails, so that a huge count ends with the file.

@@ -1,8 +1,9 @@
-// The GGUF reader and the unpacking of weights. The first byte chooses: the rest is a whole file, or so many pairs of
+// The GGUF reader, the unpacking of weights, and what a language model says of itself. The first byte chooses: the rest is a whole file, or so many pairs of
 // metadata, or so many tensors of the table, and the header and data that belong to them are put round them, so that
 // mutations need not keep these right.
 #include "base/os.h"
 #include "io/gguf.h"
+#include "models/language.h"
 #include "tests/fuzz/standalone.h"
 
 #include <stdio.h>
@@ -84,8 +85,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fputc(i & 255, out);
     fclose(out);
     struct vks_gguf *file = vks_gguf_open(NULL, path);
+    struct vks_arena arena = {0};
+    struct vks_language language;
     if (file)
         touch(file);
+    if (file && vks_language_from_gguf(NULL, file, &arena, &language) && language.name)
+        sum += (unsigned)strlen(language.name);
+    vks_arena_finish(&arena);
     vks_gguf_close(&file);
     if (sum == 0x12345678)
         puts("");  // so that the reads are not left out
