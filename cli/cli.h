@@ -127,6 +127,11 @@ bool save_picture(const char *path, const struct vksteer_image *image, const str
 // Shows it in the terminal if that can; says so if not.
 void show_picture(const char *path, const struct vksteer_image *image);
 
+// ---- info_gguf.c --------------------------------------------------------------------------------------------------
+
+// `vksteer info` when the model is a GGUF file.
+int info_gguf(const struct common *common);
+
 // ---- main.c -------------------------------------------------------------------------------------------------------
 
 // Session and model of a command; EXIT_DONE or what to return. `session` NULL: no device wanted.

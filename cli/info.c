@@ -116,6 +116,9 @@ int command_info(int argc, char **argv)
     int code = parse_arguments(&command, &common, argc, argv, &arguments);
     if (code != EXIT_DONE || common.help)
         return code;
+    // Sites and plan are those of a model that runs: opening it says that this one does not.
+    if (!sites && !plan && common.model && vksteer_is_gguf(common.model))
+        return info_gguf(&common);
     vksteer_session *session = NULL;
     vksteer_model *model = NULL;
     code = plan ? open_both(&common, NULL, NULL, &session, &model) : open_model(&common, NULL, &model);

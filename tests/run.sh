@@ -419,7 +419,8 @@ golden_files()
     [ -x "$work/venv/bin/python" ] || python3 -m venv "$work/venv" || return 1
     "$work/venv/bin/pip" install -q -r tests/golden/requirements.txt || return 1
     rm -rf "$work/golden" && cp -r tests/golden "$work/golden" || return 1
-    check "the scripts run" "$work/venv/bin/python" "$work/golden/make_models.py"
+    check "make_models.py runs" "$work/venv/bin/python" "$work/golden/make_models.py"
+    check "gguf_files.py runs" "$work/venv/bin/python" "$work/golden/gguf_files.py"
     check "they give the committed files" diff -rq tests/golden/data "$work/golden/data"
     summary
 }

@@ -10,6 +10,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 prompts=$here/assets/prompts
+gguf=$here/tests/golden/data/gguf/weights.gguf
 passed=0 failed=0 skipped=0
 
 ok()    { passed=$((passed + 1)); echo "ok $1"; }
@@ -186,6 +187,15 @@ check "eval warns of it once" bash -c "[ \$('$vksteer' eval --steer foreign.safe
 check "a map in the decoder" one_map vae.decoder.layers.0 decoder.safetensors
 check "eval compares its pictures alone" bash -c "'$vksteer' eval --steer decoder.safetensors --source four.txt \
     --target four.txt 2>&1 | tee eval.log | grep -q 'all maps lie in the decoder' && grep -q '4 pictures' eval.log"
+json "info --json of a GGUF file" "$vksteer" info -m "$gguf" --json -v
+says() { check "info of a GGUF file: $1" bash -c "'$vksteer' info -m '$gguf' -v | grep -q -- '$1'"; }
+says 'llama, Golden é, GGUF version 3'
+says '2 layers, width 64, 4 heads of 16 (2 of keys and values), feed-forward 96'
+says 'context of 2048 tokens, rope base 50000'
+says 'tokenizer gpt2 smollm, 4 tokens'
+says 'Q4_K      2 tensors        0.007 M parameters'
+says 'test.int64 = -9223372036854775808'
+says 'Q6_K.bytes  *Q6_K  2 x 1792'
 check "info without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" info --sites 'unet.*norm.*'
 check "closed form" train -o m.safetensors --method mean-act
 check "train on top of another" train -o top.safetensors --steer a.safetensors:0.5
@@ -234,6 +244,17 @@ echo '{"_class_name": "UNet2DConditionModel", "block_out_channels": [32, "x"]}' 
 refused "a broken configuration" 1 "config.json" "$vksteer" apply -q -m ./broken -p x -o never.png
 cp -r "$here/assets/emoji/unet/." broken/unet/ && truncate -s 100000 broken/unet/*.safetensors
 refused "truncated weights" 1 "safetensors" "$vksteer" apply -q -m ./broken -p x -o never.png
+
+refused "painting with a GGUF file" 1 "does not run yet" "$vksteer" apply -q -m "$gguf" -p x -o never.png
+refused "training on a GGUF file" 1 "does not run yet" "$vksteer" train -q -m "$gguf" --source "$prompts/style.source.txt" \
+    --target "$prompts/style.target.txt" -o never.safetensors
+refused "the sites of a GGUF file" 1 "does not run yet" "$vksteer" info -m "$gguf" --sites '.*'
+head -c 700 "$gguf" >cut.gguf
+refused "a truncated GGUF file" 1 "cut short" "$vksteer" info -m cut.gguf
+echo '<!doctype html>' >page.gguf
+refused "a page in place of a GGUF file" 1 "no GGUF file" "$vksteer" info -m page.gguf
+sed 's/general.architecture/general.architectury/' "$gguf" >nameless.gguf
+refused "a GGUF file of no model" 1 "general.architecture" "$vksteer" info -m nameless.gguf
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/os.h"
 #include "base/text.h"
+#include "io/gguf.h"
 #include "io/json.h"
 
 #define BUILT_IN "emoji"
@@ -27,6 +28,9 @@ static char *locate(const vksteer_session *session, const struct vks_log *log, c
         return vks_fail_null(log, "the model's name is empty: give a folder, or `" BUILT_IN "`");
     if (vks_os_is_dir(name) && (is_model(name) || strpbrk(name, "/\\")))
         return vks_path_join(name, "");
+    if (vks_gguf_is(name))
+        return vks_fail_null(log, "%s is a language model (GGUF), which this version describes (`vksteer info -m`) but "
+                             "does not run yet: give a diffusers folder, or `" BUILT_IN "`", name);
     if (vks_os_is_file(name))
         return vks_fail_null(log, "%s is a file: this version runs diffusers folders (model_index.json)", name);
     char *found = strpbrk(name, "/\\:") ? vks_api_find_repository(name) : vks_api_find(session, name);

@@ -116,6 +116,43 @@ bool vksteer_model_plan(vksteer_model *model, const char *sites, uint32_t batch,
 // free() it; NULL when it is not there (no message).
 char *vksteer_asset(const vksteer_session *session, const char *name);
 
+// ---- language models in GGUF files --------------------------------------------------------------------------------
+//
+// They can be described; this version does not run them: vksteer_model_open refuses them.
+
+struct vksteer_gguf_type {
+    const char *name;                   // "Q4_K"
+    uint64_t tensors, parameters, bytes;
+};
+struct vksteer_gguf_tensor {
+    const char *name, *type;
+    uint32_t rank;
+    uint64_t shape[4];                  // in PyTorch's order
+    uint64_t parameters, bytes;
+};
+// NULL and 0: the file does not say. Texts are fit to be printed: control and invalid bytes stand as \xNN, and what
+// is longer than 200 bytes is cut.
+struct vksteer_gguf {
+    const char *path, *architecture, *name;
+    const char *tokenizer, *pre_tokenizer;   // "gpt2", "smollm"
+    uint32_t version;                   // of the format
+    uint64_t parameters, bytes;
+    uint64_t context, window;           // tokens: of the whole context, of local attention
+    uint64_t width, layers;
+    uint64_t heads, kv_heads, head_width, feed_forward;   // where layers differ, the largest
+    uint64_t vocabulary;                // tokens
+    double rope_base;
+    size_t type_count, tensor_count, metadata_count;
+    const struct vksteer_gguf_type *types;
+    const struct vksteer_gguf_tensor *tensors;   // in the order of the file, and so is the metadata
+    const char *const *keys, *const *values;     // numbers and short arrays written out, long ones counted
+    void *priv;
+};
+// Whether a path is to be taken for a GGUF file: it is there, and begins with "GGUF" or is named .gguf.
+bool vksteer_is_gguf(const char *path);
+bool vksteer_gguf_describe(const struct vksteer_log *log, const char *path, struct vksteer_gguf *gguf);
+void vksteer_gguf_finish(struct vksteer_gguf *gguf);
+
 // ---- steerings ----------------------------------------------------------------------------------------------------
 
 struct vksteer_use {

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes the seed corpora of the fuzz targets: python3 tests/fuzz/seeds.py FOLDER makes FOLDER/{safetensors,json,tokenizer}/."""
+"""Writes the seed corpora of the fuzz targets: python3 tests/fuzz/seeds.py FOLDER makes FOLDER/{safetensors,json,tokenizer,gguf}/."""
 
 import json
 import pathlib
+import struct
 import sys
 
 
@@ -10,7 +11,37 @@ def entry(dtype, shape, begin, end):
     return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
 
 
+def text(string):
+    return struct.pack("<Q", len(string)) + string
+
+
+def gguf_seeds():
+    """Every kind of value and every type of tensor; the first byte as fuzz_gguf.c reads it."""
+    scalars = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+    values = [(kind, bytes([1]) * size) for kind, size in scalars.items()] + [(8, text(b"value"))]
+    pairs = [text(b"k%d" % kind) + struct.pack("<I", kind) + value for kind, value in values]
+    arrays = [text(b"a%d" % kind) + struct.pack("<IIQ", 9, kind, 2) + value * 2 for kind, value in values]
+    nested = text(b"n") + struct.pack("<IIQ", 9, 9, 1) + struct.pack("<IQ", 9, 1) + struct.pack("<IQ", 8, 1) + text(b"x")
+    align = text(b"general.alignment") + struct.pack("<II", 4, 8)
+    arch = text(b"general.architecture") + struct.pack("<I", 8) + text(b"llama")
+    heads = text(b"llama.attention.head_count") + struct.pack("<IIQ2I", 9, 4, 2, 3, 4)
+    width = text(b"llama.embedding_length") + struct.pack("<II", 4, 64)
+    for some in ([], pairs, arrays, [nested, align], [arch, heads, width]):
+        yield b"\0GGUF" + struct.pack("<IQQ", 3, 0, len(some)) + b"".join(some)
+        yield bytes([1 + 3 * len(some)]) + b"".join(some)
+    for kind, (elements, size) in {0: (1, 4), 1: (1, 2), 30: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24),
+                                   8: (32, 34), 10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176),
+                                   14: (256, 210)}.items():
+        table = b"".join(text(name) + struct.pack("<IQQIQ", 2, elements, 1, kind, at)
+                         for name, at in ((b"x.weight", 0), (b"y", -(-size // 32) * 32)))
+        head = b"GGUF" + struct.pack("<IQQ", 2, 2, 0) + table
+        yield b"\0" + head + bytes(-len(head) % 32) + bytes(range(size)).ljust(-(-size // 32) * 32, b"\0") + bytes(size)
+        yield bytes([2 + 3 * 2]) + table
+
+
 def seeds():
+    for seed in gguf_seeds():
+        yield "gguf", seed
     header = json.dumps({"__metadata__": {"format": "pt", "k": "v"}, "a": entry("F32", [2, 1], 0, 8),
                          "b": entry("F16", [3], 8, 14), "c": entry("BF16", [1], 14, 16)}).encode()
     yield "safetensors", b"\0" + len(header).to_bytes(8, "little") + header + bytes(16)
