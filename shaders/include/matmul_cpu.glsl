@@ -163,7 +163,7 @@ void finish(uint base, uint row, uint col)
         const uint at = off[2] + base + row_of_c(row + i) + col;
         if (row + i < p.m && col < p.n) {
             if ((FLAGS & VEC_C) != 0) {
-                c4[at >> 2] = acc[i];
+                c4[at >> 2] = vks_to_quad(acc[i]);
             } else {
                 [[unroll]] for (int j = 0; j < 4; j++)
                     if (col + j < p.n)
