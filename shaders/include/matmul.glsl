@@ -72,7 +72,7 @@ vec4 load_b4(uint i)
     i = (i + off[1]) >> 2;
     if (DTYPE == VKS_DTYPE_F32)
         return vks_of_quad(b4[i]);
-    const uvec2 w = vks_of_pair(b2[i]);
+    const uvec2 w = vks_bits_of_pair(b2[i]);
     if (DTYPE == VKS_DTYPE_F16)
         return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
     return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000u, w.y << 16, w.y & 0xffff0000u));

@@ -14,7 +14,7 @@
 //   16 rows                                                                       33 / 13
 //   24 rows                                                                       36 / 14
 //   16 rows x 64 columns                                                          25 / 16
-//   64-bit integers as the loaded type, 24 rows (needs shaderInt64: not taken)    44 / 15
+//   64-bit integers as the loaded type, 24 rows (VKS_WIDE)    44 / 15
 #define VKS_LOCAL LANES
 #include "matmul.glsl"
 #extension GL_KHR_shader_subgroup_basic : require
