@@ -1,5 +1,6 @@
 // vksteer devices: what is there, what would be taken, which fast paths it gets.
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli.h"
 
@@ -20,6 +21,10 @@ static void print_row(const struct vksteer_device_info *d)
         print_line("     fast: broadcast matrix products in subgroups of %u", d->subgroup_size);
     else
         print_line("     no fast matrix products: the device has no usable subgroups");
+    if (d->wide_loads)
+        print_line("     fast: loads of 64 bits");
+    else if (strcmp(d->type, "cpu") == 0)
+        print_line("     no loads of 64 bits: the driver has no 64-bit integers, or they are switched off");
     print_line("     has %s, %s, %s, %s (not needed, and not used at exact precision)", d->fp16 ? "fp16" : "no fp16",
                d->storage16 ? "16-bit storage" : "no 16-bit storage", d->int8 ? "int8" : "no int8",
                d->cooperative_matrix ? "matrix units" : "no matrix units");
@@ -40,6 +45,8 @@ static void json_row(const struct vksteer_device_info *d)
     json_integer("max_shared", d->max_shared);
     json_bool("fp16", d->fp16);
     json_bool("int8", d->int8);
+    json_bool("int64", d->int64);
+    json_bool("wide_loads", d->wide_loads);
     json_bool("storage16", d->storage16);
     json_bool("storage8", d->storage8);
     json_bool("cooperative_matrix", d->cooperative_matrix);

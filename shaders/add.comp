@@ -9,17 +9,29 @@
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
 #include "include/index.glsl"
+#include "include/wide.glsl"
 
 layout(constant_id = 1) const uint FORM = 0;  // 0: z is as long as x, 1: row_divide = 1, 2: row_divide > 1
+layout(constant_id = 2) const uint QUADS = 0;
 
-VKS_BUF(0, float, y);
-VKS_BUF(1, float, x);
-VKS_BUF(2, float, z);
+VKS_BUF_QUADS(0, float, y);
+VKS_BUF_QUADS(1, float, x);
+VKS_BUF_QUADS(2, float, z);
 VKS_PUSH(3, add);
+
+// Element i of x and j of z, or with QUADS four of each.
+void visit(uint i, uint j)
+{
+    if (QUADS != 0)
+        VKS_STORE4(0, y, i, VKS_LOAD4(1, x, i) + VKS_LOAD4(2, z, j));
+    else
+        y[off[0] + i] = x[off[1] + i] + z[off[2] + j];
+}
 
 void main()
 {
-    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + gl_LocalInvocationID.x;
+    const uint width = QUADS != 0 ? 4 : 1, step = width * gl_WorkGroupSize.x;
+    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + width * gl_LocalInvocationID.x;
     // FORM 1: column of z as one long row. FORM 2: row of z and place among the values of x that meet it.
     const uint period = p.cols * (FORM == 1 ? p.row_modulo : p.row_divide);
     uvec2 at = uvec2(0), column = uvec2(0);
@@ -27,14 +39,14 @@ void main()
         at = vks_divide(p.first_row * p.cols + base, period);
     if (FORM == 2)
         column = vks_divide(base, p.cols);
-    for (uint e = 0; e < VKS_ELEMENTS; e++) {
+    for (uint e = 0; e < VKS_ELEMENTS; e += width) {
         const uint i = base + e * gl_WorkGroupSize.x;
         const uint j = FORM == 0 ? i : FORM == 1 ? at.y : at.x * p.cols + column.y;
         if (i < p.count)
-            y[off[0] + i] = x[off[1] + i] + z[off[2] + j - p.first_z_row * p.cols];
+            visit(i, j - p.first_z_row * p.cols);
         if (FORM != 0)
-            at = vks_advance(at, gl_WorkGroupSize.x, period);
+            at = vks_advance(at, step, period);
         if (FORM == 2)
-            column = vks_advance(column, gl_WorkGroupSize.x, p.cols);
+            column = vks_advance(column, step, p.cols);
     }
 }

@@ -9,34 +9,49 @@
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/wide.glsl"
 
 layout(constant_id = 1) const uint LAST = 0;
+layout(constant_id = 2) const uint QUADS = 0;  // 1: an item is four channels
 
-VKS_BUF_IN(0, uint, z);
-VKS_BUF_IN(1, float, w);
-VKS_BUF_IN(2, float, b);
+VKS_BUF_QUADS_IN(0, uint, z);
+VKS_BUF_QUADS_IN(1, float, w);
+VKS_BUF_QUADS_IN(2, float, b);
 VKS_BUF_IN(3, float, stp);
 VKS_BUF_IN(4, uint, span);
-VKS_BUF(5, uint, y);
+VKS_BUF_QUADS(5, uint, y);
 VKS_PUSH(6, affine);
+
+uint map(uint bits, float gain, float offset) { return floatBitsToUint(fma(gain, uintBitsToFloat(bits), offset)); }
+
+uvec4 map(uvec4 bits, vec4 gain, vec4 offset) { return floatBitsToUint(fma(gain, uintBitsToFloat(bits), offset)); }
 
 void main()
 {
-    const uint item = vks_item(), c = item % p.cols, first = item / p.cols * p.per_item;
+    const uint width = QUADS != 0 ? 4 : 1, columns = p.cols / width;
+    const uint item = vks_item(), c = item % columns * width, first = item / columns * p.per_item;
     if (first >= p.rows)
         return;
     const float s = stp[off[3] + p.strength];
-    const float gain = fma(s, w[off[1] + c] - 1.0, 1.0);
-    const float offset = p.bias != 0 ? s * b[off[2] + c] : 0.0;
+    vec4 gain = QUADS != 0 ? VKS_LOAD4(1, w, c) : vec4(w[off[1] + c]), offset = vec4(0.0);
+    gain = fma(vec4(s), gain - 1.0, vec4(1.0));
+    if (p.bias != 0)
+        offset = s * (QUADS != 0 ? VKS_LOAD4(2, b, c) : vec4(b[off[2] + c]));
     const uint end = min(first + p.per_item, p.rows);
     for (uint r = first; r < end; r++) {
-        const uint bits = z[off[0] + r * p.cols + c];
+        const uint at = r * p.cols + c;
         bool mapped = s != 0.0;
         if (LAST != 0) {
             const uint row = p.first + r, sample_ = row / p.sample_rows;
             mapped = mapped && row % p.sample_rows ==
                                    (p.spans != 0 ? span[off[4] + 2 * sample_] : p.sample_rows - 1);
         }
-        y[off[5] + r * p.cols + c] = mapped ? floatBitsToUint(fma(gain, uintBitsToFloat(bits), offset)) : bits;
+        if (QUADS != 0) {
+            const uvec4 bits = vks_bits_of_quad(VKS_QUAD(0, z, at));
+            VKS_QUAD(5, y, at) = vks_bits_to_quad(mapped ? map(bits, gain, offset) : bits);
+        } else {
+            const uint bits = z[off[0] + at];
+            y[off[5] + at] = mapped ? map(bits, gain.x, offset.x) : bits;
+        }
     }
 }

@@ -6,13 +6,29 @@
 #include "include/vks.glsl"
 #include "include/index.glsl"
 #include "include/math.glsl"
+#include "include/wide.glsl"
 
 layout(constant_id = 1) const uint BACKWARD = 0;
+layout(constant_id = 2) const uint QUADS = 0;
 
-VKS_BUF(0, float, y);       // y (R, C), or dx (R, 2 C)
-VKS_BUF(1, float, x);       // (R, 2 C)
-VKS_BUF(2, float, dy);      // (R, C), backward only
+VKS_BUF_QUADS(0, float, y);   // y (R, C), or dx (R, 2 C)
+VKS_BUF_QUADS(1, float, x);   // (R, 2 C)
+VKS_BUF_QUADS(2, float, dy);  // (R, C), backward only
 VKS_PUSH(3, rows);
+
+// Channels c .. c + 3 of row r; i: the first one's number.
+void visit4(uint i, uint r, uint c)
+{
+    const uint pair = 2 * r * p.cols + c;
+    const vec4 a = VKS_LOAD4(1, x, pair), g = VKS_LOAD4(1, x, pair + p.cols), gelu = VKS_EACH4(vks_gelu, g);
+    if (BACKWARD == 0) {
+        VKS_STORE4(0, y, i, a * gelu);
+    } else {
+        const vec4 d = VKS_LOAD4(2, dy, i);
+        VKS_STORE4(0, y, pair, d * gelu);
+        VKS_STORE4(0, y, pair + p.cols, d * a * VKS_EACH4(vks_gelu_slope, g));
+    }
+}
 
 void visit(uint i, uint r, uint c)
 {
@@ -29,12 +45,17 @@ void visit(uint i, uint r, uint c)
 
 void main()
 {
-    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + gl_LocalInvocationID.x;
+    const uint width = QUADS != 0 ? 4 : 1, step = width * gl_WorkGroupSize.x;
+    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + width * gl_LocalInvocationID.x;
     uvec2 at = vks_divide(base, p.cols);
-    for (uint e = 0; e < VKS_ELEMENTS; e++) {
+    for (uint e = 0; e < VKS_ELEMENTS; e += width) {
         const uint i = base + e * gl_WorkGroupSize.x;
-        if (i < p.rows * p.cols)
-            visit(i, at.x, at.y);
-        at = vks_advance(at, gl_WorkGroupSize.x, p.cols);
+        if (i < p.rows * p.cols) {
+            if (QUADS != 0)
+                visit4(i, at.x, at.y);
+            else
+                visit(i, at.x, at.y);
+        }
+        at = vks_advance(at, step, p.cols);
     }
 }

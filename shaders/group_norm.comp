@@ -5,46 +5,73 @@
 //     dx = rstd (w dy - m1 - x̂ m2),  m1 = sum(w dy) / n,  m2 = sum(w dy x̂) / n
 //
 // x, y, dy, dx (B, T, C); w, b (C), each may be absent; saved: stats (B, G, 2) = mean, rstd.
-// One invocation a channel of VKS_NORM_ROWS rows.
+// One invocation a channel, or with QUADS four channels, of VKS_NORM_ROWS rows.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
 #include "include/index.glsl"
+#include "include/wide.glsl"
 
 layout(constant_id = 1) const uint BACKWARD = 0;
+layout(constant_id = 2) const uint QUADS = 0;
 
-VKS_BUF(0, float, y);       // y, or dx
-VKS_BUF(1, float, x);
+VKS_BUF_QUADS(0, float, y);      // y, or dx
+VKS_BUF_QUADS(1, float, x);
 VKS_BUF(2, float, stats);
 VKS_BUF(3, float, weight);
-VKS_BUF(4, float, extra);   // b, or dy
+VKS_BUF_QUADS(4, float, extra);  // b, or dy
 VKS_BUF(5, float, sums);    // backward only: (B, G, 2)
 VKS_PUSH(6, group_norm);
+
+// Of the channels of an item, of which a plain one is the first component: what does not change from row to row.
+struct channels {
+    vec4 mean, rstd, gain, bias, m1, m2;
+};
+
+channels load_channels(uint sample_, uint c)
+{
+    channels of;
+    const float n = float(p.rows) * float(p.width);
+    [[unroll]] for (uint j = 0; j < 4; j++) {
+        const uint i = QUADS != 0 ? c + j : c;
+        const uint pair = 2 * (sample_ * p.groups + vks_divide(i, p.width).x);
+        of.mean[j] = stats[off[2] + pair];
+        of.rstd[j] = stats[off[2] + pair + 1];
+        of.gain[j] = (p.flags & 1u) != 0 ? weight[off[3] + i] : 1.0;
+        of.bias[j] = BACKWARD == 0 && (p.flags & 2u) != 0 ? extra[off[4] + i] : 0.0;
+        if (BACKWARD != 0) {
+            of.m1[j] = sums[off[5] + pair] / n;
+            of.m2[j] = sums[off[5] + pair + 1] / n;
+        }
+    }
+    return of;
+}
+
+vec4 result(channels of, vec4 x, vec4 dy)
+{
+    const vec4 hat = (x - of.mean) * of.rstd;
+    return BACKWARD == 0 ? fma(hat, of.gain, of.bias) : of.rstd * (fma(of.gain, dy, -of.m1) - hat * of.m2);
+}
 
 void main()
 {
     const uint cols = p.groups * p.width, rows = p.row_end - p.row_first;
     const uint blocks = (rows + VKS_NORM_ROWS - 1) / VKS_NORM_ROWS;
-    const uint i = vks_item();
-    if (i >= p.samples * blocks * cols)
+    const uint width = QUADS != 0 ? 4 : 1, i = vks_item();
+    if (i >= p.samples * blocks * (cols / width))
         return;
-    const uvec2 item = vks_divide(i, cols), place = vks_divide(item.x, blocks);
-    const uint c = item.y, block = place.y, sample_ = place.x;
-    const uint pair = 2 * (sample_ * p.groups + vks_divide(c, p.width).x);
-    const float mean = stats[off[2] + pair], rstd = stats[off[2] + pair + 1];
-    const float gain = (p.flags & 1u) != 0 ? weight[off[3] + c] : 1.0;
+    const uvec2 item = vks_divide(i, cols / width), place = vks_divide(item.x, blocks);
+    const uint c = item.y * width, block = place.y, sample_ = place.x;
+    const channels of = load_channels(sample_, c);
     const uint begin = block * VKS_NORM_ROWS, end = min(begin + VKS_NORM_ROWS, rows);
     uint at = (sample_ * p.rows + begin) * cols + c;
-    if (BACKWARD == 0) {
-        const float bias = (p.flags & 2u) != 0 ? extra[off[4] + c] : 0.0;
-        for (uint r = begin; r < end; r++, at += cols)
-            y[off[0] + at] = fma((x[off[1] + at] - mean) * rstd, gain, bias);
-    } else {
-        const float n = float(p.rows) * float(p.width);
-        const float m1 = sums[off[5] + pair] / n, m2 = sums[off[5] + pair + 1] / n;
-        for (uint r = begin; r < end; r++, at += cols) {
-            const float hat = (x[off[1] + at] - mean) * rstd;
-            y[off[0] + at] = rstd * (fma(gain, extra[off[4] + at], -m1) - hat * m2);
+    for (uint r = begin; r < end; r++, at += cols) {
+        if (QUADS != 0) {
+            const vec4 dy = BACKWARD != 0 ? VKS_LOAD4(4, extra, at) : vec4(0.0);
+            VKS_STORE4(0, y, at, result(of, VKS_LOAD4(1, x, at), dy));
+        } else {
+            const float dy = BACKWARD != 0 ? extra[off[4] + at] : 0.0;
+            y[off[0] + at] = result(of, vec4(x[off[1] + at]), vec4(dy)).x;
         }
     }
 }

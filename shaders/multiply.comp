@@ -4,18 +4,31 @@
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/wide.glsl"
 
-VKS_BUF(0, float, y);
-VKS_BUF(1, float, x);
-VKS_BUF(2, float, z);
+layout(constant_id = 1) const uint QUADS = 0;
+
+VKS_BUF_QUADS(0, float, y);
+VKS_BUF_QUADS(1, float, x);
+VKS_BUF_QUADS(2, float, z);
 VKS_PUSH(3, flat);
+
+// Element i, or with QUADS elements i .. i + 3.
+void visit(uint i)
+{
+    if (QUADS != 0)
+        VKS_STORE4(0, y, i, VKS_LOAD4(1, x, i) * VKS_LOAD4(2, z, i));
+    else
+        y[off[0] + i] = x[off[1] + i] * z[off[2] + i];
+}
 
 void main()
 {
-    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + gl_LocalInvocationID.x;
-    for (uint e = 0; e < VKS_ELEMENTS; e++) {
+    const uint width = QUADS != 0 ? 4 : 1;
+    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + width * gl_LocalInvocationID.x;
+    for (uint e = 0; e < VKS_ELEMENTS; e += width) {
         const uint i = base + e * gl_WorkGroupSize.x;
         if (i < p.count)
-            y[off[0] + i] = x[off[1] + i] * z[off[2] + i];
+            visit(i);
     }
 }

@@ -7,30 +7,42 @@
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/wide.glsl"
 
 #define MEAN 0
 #define LAST 1
 #define MAX 2
 layout(constant_id = 1) const uint KIND = MEAN;
+layout(constant_id = 2) const uint QUADS = 0;  // 1: an item is four channels; MEAN alone
 
-VKS_BUF_IN(0, float, dy);
+VKS_BUF_QUADS_IN(0, float, dy);
 VKS_BUF_IN(1, float, grad_pooled);
 VKS_BUF_IN(2, float, mask);
 VKS_BUF_IN(3, uint, span);
 VKS_BUF_IN(4, uint, index);
 VKS_BUF_IN(5, uint, stp);
-VKS_BUF(6, float, dz);
+VKS_BUF_QUADS(6, float, dz);
 VKS_PUSH(7, pool_backward);
+
+// Gradients of the pooled row for channel c, or for c .. c + 3; `at` is its element.
+vec4 load_gradient(uint at)
+{
+    vec4 g;
+    [[unroll]] for (uint j = 0; j < 4; j++)
+        g[j] = grad_pooled[off[1] + at + (QUADS != 0 ? j : 0)];
+    return g;
+}
 
 void main()
 {
-    const uint item = vks_item(), c = item % p.cols, q = item / p.cols, k = q % p.blocks, s = q / p.blocks;
+    const uint width = QUADS != 0 ? 4 : 1, columns = p.cols / width;
+    const uint item = vks_item(), c = item % columns * width, q = item / columns, k = q % p.blocks, s = q / p.blocks;
     if (s >= p.samples)
         return;
     const uint row = stp[off[5] + VKS_STEP_SLICE] + p.first_sample + s;
     if (row < p.first_row || row - p.first_row >= p.rows)
         return;
-    float g = grad_pooled[off[1] + (row - p.first_row) * p.row_stride + c];
+    vec4 g = load_gradient((row - p.first_row) * p.row_stride + c);
     uint only = 0xffffffffu;
     if (KIND == MEAN)
         g /= max(p.spans != 0 ? uintBitsToFloat(span[off[3] + 2 * s + 1]) : float(p.sample_rows), 1.0);
@@ -44,7 +56,12 @@ void main()
     for (uint t = begin; t < end; t++) {
         const uint at = (base + t) * p.cols + c;
         const bool reached = KIND == MEAN ? p.mask == 0 || mask[off[2] + base + t] != 0.0 : t == only;
-        const float above = p.gradient != 0 ? dy[off[0] + at] : 0.0;
-        dz[off[6] + at] = reached ? above + g : above;
+        if (QUADS != 0) {
+            const vec4 above = p.gradient != 0 ? VKS_LOAD4(0, dy, at) : vec4(0.0);
+            VKS_STORE4(6, dz, at, reached ? above + g : above);
+        } else {
+            const float above = p.gradient != 0 ? dy[off[0] + at] : 0.0;
+            dz[off[6] + at] = reached ? above + g.x : above;
+        }
     }
 }

@@ -14,6 +14,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/wide.glsl"
 
 #define MEAN 0
 #define LAST 1
@@ -21,24 +22,51 @@
 #define PRODUCT 3
 #define PRODUCT_LAST 4
 layout(constant_id = 1) const uint KIND = MEAN;
+layout(constant_id = 2) const uint QUADS = 0;  // 1: an item is four channels; MEAN and PRODUCT alone
 
-VKS_BUF_IN(0, float, x);
-VKS_BUF_IN(1, float, y);
+VKS_BUF_QUADS_IN(0, float, x);
+VKS_BUF_QUADS_IN(1, float, y);
 VKS_BUF_IN(2, float, mask);
 VKS_BUF_IN(3, uint, span);
-VKS_BUF(4, float, out0);
-VKS_BUF(5, uint, out1);
+VKS_BUF_QUADS(4, float, out0);
+VKS_BUF_QUADS(5, uint, out1);
 VKS_PUSH(6, pool_sums);
+
+// Rows [begin, end) of channels c .. c + 3, from row `base` of the bindings on, to element `to`.
+void sum4(uint c, uint begin, uint end, uint base, uint to, bool resumes)
+{
+    vec4 sum = vec4(0.0), plain = vec4(0.0);
+    if (resumes) {
+        sum = VKS_LOAD4(4, out0, to);
+        plain = KIND == PRODUCT ? VKS_LOAD4(5, out1, to) : plain;
+    }
+    for (uint t = begin; t < end; t++) {
+        if (p.mask != 0 && mask[off[2] + base + t] == 0.0)
+            continue;
+        const uint at = (base + t) * p.cols + c;
+        const vec4 v = VKS_LOAD4(0, x, at);
+        sum = KIND == PRODUCT ? fma(v, VKS_LOAD4(1, y, at), sum) : sum + v;
+        plain += v;
+    }
+    VKS_STORE4(4, out0, to, sum);
+    if (KIND == PRODUCT)
+        VKS_STORE4(5, out1, to, plain);
+}
 
 void main()
 {
-    const uint item = vks_item(), c = item % p.cols, q = item / p.cols, k = q % p.blocks, s = q / p.blocks;
+    const uint width = QUADS != 0 ? 4 : 1, columns = p.cols / width;
+    const uint item = vks_item(), c = item % columns * width, q = item / columns, k = q % p.blocks, s = q / p.blocks;
     if (s >= p.samples)
         return;
     const uint block = (p.first / VKS_POOL_BLOCK + k) * VKS_POOL_BLOCK;
     const uint begin = max(block, p.first), end = min(block + VKS_POOL_BLOCK, p.end);
     const uint base = s * p.sample_rows - p.first;  // row t is row base + t of the bindings
     const uint to = q * p.cols + c;
+    if (QUADS != 0) {
+        sum4(c, begin, end, base, to, begin > block);
+        return;
+    }
     float sum = 0.0, plain = 0.0;
     uint index = 0xffffffffu;
     if (begin > block) {  // an earlier dispatch began this block

@@ -4,17 +4,30 @@
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/wide.glsl"
 
-VKS_BUF(0, float, y);
-VKS_BUF(1, float, x);
+layout(constant_id = 1) const uint QUADS = 0;
+
+VKS_BUF_QUADS(0, float, y);
+VKS_BUF_QUADS(1, float, x);
 VKS_PUSH(2, scale);
+
+// Element i, or with QUADS elements i .. i + 3.
+void visit(uint i)
+{
+    if (QUADS != 0)
+        VKS_STORE4(0, y, i, fma(vec4(p.gain), VKS_LOAD4(1, x, i), vec4(p.bias)));
+    else
+        y[off[0] + i] = fma(p.gain, x[off[1] + i], p.bias);
+}
 
 void main()
 {
-    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + gl_LocalInvocationID.x;
-    for (uint e = 0; e < VKS_ELEMENTS; e++) {
+    const uint width = QUADS != 0 ? 4 : 1;
+    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + width * gl_LocalInvocationID.x;
+    for (uint e = 0; e < VKS_ELEMENTS; e += width) {
         const uint i = base + e * gl_WorkGroupSize.x;
         if (i < p.count)
-            y[off[0] + i] = fma(p.gain, x[off[1] + i], p.bias);
+            visit(i);
     }
 }

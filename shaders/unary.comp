@@ -13,13 +13,15 @@
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
 #include "include/math.glsl"
+#include "include/wide.glsl"
 
 layout(constant_id = 1) const uint KIND = 0;      // enum vks_unary of runtime/ops/ops.h
 layout(constant_id = 2) const uint BACKWARD = 0;
+layout(constant_id = 3) const uint QUADS = 0;
 
-VKS_BUF(0, float, y);       // y, or dx
-VKS_BUF(1, float, x);
-VKS_BUF(2, float, dy);      // backward only
+VKS_BUF_QUADS(0, float, y);   // y, or dx
+VKS_BUF_QUADS(1, float, x);
+VKS_BUF_QUADS(2, float, dy);  // backward only
 VKS_PUSH(3, flat);
 
 float silu_slope(float v)
@@ -66,14 +68,28 @@ float slope(float x)
     }
 }
 
+// Element i, or with QUADS elements i .. i + 3.
+void visit(uint i)
+{
+    if (QUADS != 0) {
+        const vec4 v = VKS_LOAD4(1, x, i);
+        if (BACKWARD == 0)
+            VKS_STORE4(0, y, i, VKS_EACH4(value, v));
+        else
+            VKS_STORE4(0, y, i, VKS_LOAD4(2, dy, i) * VKS_EACH4(slope, v));
+        return;
+    }
+    const float v = x[off[1] + i];
+    y[off[0] + i] = BACKWARD == 0 ? value(v) : dy[off[2] + i] * slope(v);
+}
+
 void main()
 {
-    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + gl_LocalInvocationID.x;
-    for (uint e = 0; e < VKS_ELEMENTS; e++) {
+    const uint width = QUADS != 0 ? 4 : 1;
+    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + width * gl_LocalInvocationID.x;
+    for (uint e = 0; e < VKS_ELEMENTS; e += width) {
         const uint i = base + e * gl_WorkGroupSize.x;
-        if (i < p.count) {
-            const float v = x[off[1] + i];
-            y[off[0] + i] = BACKWARD == 0 ? value(v) : dy[off[2] + i] * slope(v);
-        }
+        if (i < p.count)
+            visit(i);
     }
 }

@@ -469,9 +469,11 @@ suite unit-tests 60 unit_tests build-gcc
 if [ -n "$lavapipe" ]; then
     suite kernels-lavapipe 300 on "$lavapipe" build-gcc/tests/checkops
     suite kernels-lavapipe-phone 180 on "$lavapipe" build-gcc/tests/checkops --phone
+    suite kernels-lavapipe-narrow 60 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops --only linear
 else
     skip kernels-lavapipe "$no_lavapipe"
     skip kernels-lavapipe-phone "$no_lavapipe"
+    skip kernels-lavapipe-narrow "$no_lavapipe"
 fi
 if [ -n "$swiftshader" ]; then
     suite kernels-swiftshader 300 on "$swiftshader" build-gcc/tests/checkops

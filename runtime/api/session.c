@@ -33,6 +33,7 @@ static void describe(struct vksteer_device_info *out, const struct vks_gpu_info 
     out->api_version = info->api_version;
     out->fp16 = info->fp16;
     out->int8 = info->int8;
+    out->int64 = info->int64;
     out->storage16 = info->storage16;
     out->storage8 = info->storage8;
     out->cooperative_matrix = info->cooperative_matrix;
@@ -45,6 +46,7 @@ static void describe_limits(struct vksteer_device_info *out, const struct vks_gp
     out->subgroup_size = limits->subgroup_size;
     out->max_invocations = limits->max_invocations;
     out->max_shared = limits->max_shared;
+    out->wide_loads = limits->wide_loads;
 }
 
 // The device that a session without a wish takes: -1 when none can be used.

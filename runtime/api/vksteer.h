@@ -46,7 +46,8 @@ struct vksteer_device_info {
     uint64_t memory;                    // bytes that may be used
     uint64_t max_range, max_alloc;      // bytes
     uint32_t api_version, subgroup_size, max_invocations, max_shared;
-    bool fp16, int8, storage16, storage8, cooperative_matrix;
+    bool fp16, int8, int64, storage16, storage8, cooperative_matrix;
+    bool wide_loads;                    // kernels load 64 bits at a time: CPU drivers with int64
     bool chosen;                        // the one that a session without `device` takes
 };
 

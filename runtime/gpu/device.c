@@ -200,6 +200,7 @@ static void describe(VkPhysicalDevice physical, uint32_t index, struct vks_gpu_i
         .is_cpu = p->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
         .fp16 = float16.shaderFloat16,
         .int8 = float16.shaderInt8,
+        .int64 = features.features.shaderInt64,
         .storage16 = storage16.storageBuffer16BitAccess,
         .storage8 = storage8.storageBuffer8BitAccess,
         .subgroup_ballot = (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_BALLOT_BIT) &&
@@ -311,6 +312,7 @@ static void read_limits(struct vks_gpu *gpu, const struct vks_gpu_params *params
         .subgroup_size = subgroups && gpu->info.subgroup_ballot ? subgroup.subgroupSize : 0,
         .max_groups = 65535,
         .is_cpu = gpu->info.is_cpu,
+        .wide_loads = gpu->wide_loads,
         .dispatch_seconds = 0.5,
     };
     if (params->phone_limits) {
@@ -379,6 +381,7 @@ static bool create_device(struct vks_gpu *gpu)
         },
         .enabledExtensionCount = extension_count,
         .ppEnabledExtensionNames = extensions,
+        .pEnabledFeatures = &(VkPhysicalDeviceFeatures){.shaderInt64 = gpu->wide_loads},
     };
     const VkResult result = vkCreateDevice(gpu->physical, &info, NULL, &gpu->device);
     if (result != VK_SUCCESS)
@@ -414,7 +417,11 @@ struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params)
     if (!gpu)
         return vks_fail_null(params->log, "out of memory: close other programs and try again");
     gpu->log = params->log;
-    if (!load(gpu, params->validate) || !choose(gpu, params->device) || !create_device(gpu))
+    if (!load(gpu, params->validate) || !choose(gpu, params->device))
+        goto fail;
+    // Graphics cards load 16 bytes at once as they are.
+    gpu->wide_loads = gpu->info.is_cpu && gpu->info.int64 && !params->phone_limits && !vks_gpu_disabled("int64");
+    if (!create_device(gpu))
         goto fail;
     // Kernels that count lanes need a size that is pinned; drivers on which it cannot vary pin it by themselves.
     const bool subgroups = !vks_gpu_disabled("subgroup") && (gpu->size_control || gpu->info.is_cpu);

@@ -21,6 +21,7 @@ struct vks_gpu_limits {
     uint32_t max_shared;        // bytes of shared memory of one workgroup
     uint32_t subgroup_size;     // 0: not usable by kernels that count on it
     uint32_t max_groups;        // workgroups an axis
+    bool wide_loads;            // kernels load 64 bits at a time; changes no bit of a result
     bool is_cpu;                // barriers and per-lane loads are dear, uniform loads cheap
     double dispatch_seconds;    // longest single submission the driver should see
 };
@@ -32,7 +33,7 @@ struct vks_gpu_info {
     const char *type;           // "discrete", "integrated", "virtual", "cpu", "other"
     bool is_cpu;
     uint64_t memory;            // bytes that may be allocated now
-    bool fp16, int8, storage16, storage8, cooperative_matrix, subgroup_ballot, unified;
+    bool fp16, int8, int64, storage16, storage8, cooperative_matrix, subgroup_ballot, unified;
 };
 
 struct vks_gpu_params {

@@ -41,6 +41,7 @@ struct vks_gpu {
     uint32_t device_type, host_type;  // memory types
     bool map;                         // device memory is host-visible and used so
     bool size_control;                // the subgroup size of a pipeline may be pinned
+    bool wide_loads;                  // see struct vks_gpu_limits
     bool lost;                        // sticky
     double rate;                      // see vks_gpu_rate; 0: not known yet
     uint64_t budget, allocated, peak;

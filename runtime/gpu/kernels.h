@@ -6,18 +6,23 @@
 #include <stdint.h>
 
 enum vks_kernel {
-#define VKS_KERNEL(name, bindings, push) VKS_K_##name,
+#define VKS_KERNEL(name, bindings, push, wide) VKS_K_##name,
 #include "kernel_table.h"
 #undef VKS_KERNEL
     VKS_KERNEL_COUNT,
+};
+
+struct vks_spirv {
+    const uint32_t *code;
+    size_t size;           // bytes
 };
 
 struct vks_kernel_info {
     const char *name;
     uint32_t bindings;     // storage buffers, numbered from 0
     uint32_t push_size;    // bytes of the kernel's own push struct, without the operand offsets
-    const uint32_t *spirv;
-    size_t spirv_size;     // bytes
+    struct vks_spirv spirv;
+    struct vks_spirv wide; // the same with 64-bit loads, see shaders/include/wide.glsl; `spirv` again if there is no such variant
 };
 
 extern const struct vks_kernel_info vks_kernels[VKS_KERNEL_COUNT];

@@ -80,6 +80,7 @@ void vks_pipelines_finish(struct vks_gpu *gpu)
 static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info *info,
                               struct vks_kernel_layout *layout)
 {
+    const struct vks_spirv *spirv = gpu->limits.wide_loads ? &info->wide : &info->spirv;
     VkDescriptorSetLayoutBinding bindings[8];
     for (uint32_t i = 0; i < info->bindings; i++)
         bindings[i] = (VkDescriptorSetLayoutBinding){
@@ -107,8 +108,8 @@ static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info 
     if (result == VK_SUCCESS)
         result = gpu->vk.vkCreateShaderModule(gpu->device, &(VkShaderModuleCreateInfo){
             .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-            .codeSize = info->spirv_size,
-            .pCode = info->spirv,
+            .codeSize = spirv->size,
+            .pCode = spirv->code,
         }, NULL, &layout->module);
     if (result != VK_SUCCESS)
         destroy_layout(gpu, layout);

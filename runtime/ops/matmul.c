@@ -29,19 +29,10 @@ const struct vks_matmul_kernel *vks_matmul_kernel(enum vks_matmul_variant varian
     return &kernels[variant];
 }
 
-// True when element `first` of the tensor lies at a multiple of four elements from an aligned address.
-static bool aligned_first(const struct vks_tensor *tensor, uint64_t first)
-{
-    // Planned memory is aligned; a state, or a view of one, may begin anywhere in its storage.
-    while (tensor->kind != VKS_TENSOR_STATE && tensor->node && tensor->node->op->alias)
-        tensor = tensor->node->inputs[0];
-    return (first + (tensor->kind == VKS_TENSOR_STATE ? tensor->offset : 0)) % 4 == 0;
-}
-
 bool vks_matmul_aligned(const struct vks_matrix *matrix)
 {
     return matrix->stride % 4 == 0 && matrix->batch[0] % 4 == 0 && matrix->batch[1] % 4 == 0 &&
-           aligned_first(matrix->tensor, matrix->first);
+           vks_aligned(matrix->tensor, matrix->first);
 }
 
 // A piece of the product: matrices [bo, bo + no) x [bi, bi + ni), rows, columns and k.

@@ -189,8 +189,12 @@ static bool emit_group_apply(struct vks_emitter *emitter, const struct group_sha
             backward ? pairs_of(s, &slice, sums, VKS_READ) : vks_unused(),
         };
         const uint64_t blocks = vks_ceil_div(slice.row_end - slice.row_first, VKS_NORM_ROWS);
-        if (!vks_emit_special(emitter, VKS_K_group_norm, &backward, 1, operands, 6, &push, sizeof(push),
-                              vks_groups_1d(slice.samples * blocks * s->cols, VKS_GROUP)))
+        // Of slots 0, 1 and 4 dy is read four at a time, the bias one by one.
+        const bool quads = s->cols % 4 == 0 && vks_all_aligned(operands, 2) &&
+                           (!backward || vks_all_aligned(operands + 4, 1));
+        const uint32_t spec[] = {backward, quads};
+        if (!vks_emit_special(emitter, VKS_K_group_norm, spec, 2, operands, 6, &push, sizeof(push),
+                              vks_groups_1d(slice.samples * blocks * s->cols / (quads ? 4 : 1), VKS_GROUP)))
             return false;
     }
     return true;

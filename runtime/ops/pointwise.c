@@ -101,7 +101,8 @@ static bool emit_geglu(struct vks_emitter *emitter, const struct vks_node *node)
             backward ? vks_read(node->inputs[1], row * cols, n * cols) : vks_unused(),
         };
         const struct vks_push_rows push = {(uint32_t)n, cols};
-        if (!vks_emit_special(emitter, VKS_K_geglu, &backward, 1, operands, 3, &push, sizeof(push),
+        const uint32_t spec[] = {backward, cols % 4 == 0 && vks_all_aligned(operands, 3)};
+        if (!vks_emit_special(emitter, VKS_K_geglu, spec, 2, operands, 3, &push, sizeof(push),
                               vks_groups_rows(x, row, n, cols, VKS_GROUP * VKS_ELEMENTS)))
             return false;
     }
@@ -263,7 +264,8 @@ static bool emit_add_rows(struct vks_emitter *emitter, const struct vks_node *no
             (uint32_t)(n * cols), (uint32_t)cols,    (uint32_t)row,
             (uint32_t)z_first,    attrs->row_divide, attrs->row_modulo,
         };
-        if (!vks_emit_special(emitter, VKS_K_add, &form, 1, operands, 3, &push, sizeof(push),
+        const uint32_t spec[] = {form, cols % 4 == 0 && vks_all_aligned(operands, 3)};
+        if (!vks_emit_special(emitter, VKS_K_add, spec, 2, operands, 3, &push, sizeof(push),
                               vks_groups_rows(x, row, n, cols, VKS_GROUP * VKS_ELEMENTS)))
             return false;
     }

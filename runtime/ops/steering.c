@@ -170,9 +170,11 @@ static bool emit_sums(const struct site *site, enum sums kind, const struct vks_
             .spans = site->span != NULL,
             .mask = mask != NULL,
         };
-        const uint32_t spec[] = {kind};
-        if (!vks_emit_special(site->emitter, VKS_K_pool_sums, spec, 1, operands, 6, &push, sizeof(push),
-                              vks_groups_1d(parts, VKS_GROUP)))
+        const bool quads = (kind == SUMS_MEAN || kind == SUMS_PRODUCT) && site->cols % 4 == 0 &&
+                           vks_all_aligned(operands, 2) && vks_all_aligned(operands + 4, 2);
+        const uint32_t spec[] = {kind, quads};
+        if (!vks_emit_special(site->emitter, VKS_K_pool_sums, spec, 2, operands, 6, &push, sizeof(push),
+                              vks_groups_1d(parts / (quads ? 4 : 1), VKS_GROUP)))
             return false;
     }
     return true;
@@ -301,17 +303,19 @@ static bool emit_apply(const struct site *site, const struct apply *apply)
             .bias = apply->b != NULL,
             .spans = site->span != NULL,
         };
-        const struct vks_groups groups =
-            x->dynamic ? vks_groups_rows(x, row, rows, site->cols, VKS_GROUP)
-                       : vks_groups_1d((uint64_t)vks_ceil_div(rows, per_item) * site->cols, VKS_GROUP);
         const struct vks_operand mapped[] = {in, w, b, step, vks_read(site->span, 0, 0), out};
         const struct vks_operand averaged[] = {in, w, b, step, vks_read(apply->mean, 0, 0),
                                                vks_read(site->mask, 0, 0), out};
+        const bool quads = !avg && site->cols % 4 == 0 && vks_all_aligned(mapped, 3) && vks_all_aligned(&out, 1);
+        const uint32_t columns = site->cols / (quads ? 4 : 1);
         const uint32_t spec[] = {avg ? apply->backward : apply->map->position == VKS_POSITION_LAST,
-                                 site->mask != NULL};
+                                 avg ? site->mask != NULL : quads};
+        const struct vks_groups groups =
+            x->dynamic ? vks_groups_rows(x, row, rows, columns, VKS_GROUP)
+                       : vks_groups_1d((uint64_t)vks_ceil_div(rows, per_item) * columns, VKS_GROUP);
         struct vks_emitter *emitter = site->emitter;
         if (avg ? !vks_emit_special(emitter, VKS_K_affine_avg, spec, 2, averaged, 7, &push, sizeof(push), groups)
-                : !vks_emit_special(emitter, VKS_K_affine, spec, 1, mapped, 6, &push, sizeof(push), groups))
+                : !vks_emit_special(emitter, VKS_K_affine, spec, 2, mapped, 6, &push, sizeof(push), groups))
             return false;
     }
     return true;
@@ -595,9 +599,11 @@ static bool pool_backward_emit(struct vks_emitter *emitter, const struct vks_nod
                 .spans = site.span != NULL,
                 .mask = site.mask != NULL,
             };
-            const uint32_t spec[] = {kind};
-            if (!vks_emit_special(emitter, VKS_K_pool_backward, spec, 1, operands, 7, &push, sizeof(push),
-                                  vks_groups_1d((uint64_t)at.samples * slice_blocks(&at) * site.cols, VKS_GROUP)))
+            const bool quads = kind == SUMS_MEAN && site.cols % 4 == 0 && vks_all_aligned(operands, 1) &&
+                               vks_all_aligned(operands + 6, 1);
+            const uint32_t spec[] = {kind, quads}, columns = site.cols / (quads ? 4 : 1);
+            if (!vks_emit_special(emitter, VKS_K_pool_backward, spec, 2, operands, 7, &push, sizeof(push),
+                                  vks_groups_1d((uint64_t)at.samples * slice_blocks(&at) * columns, VKS_GROUP)))
                 return false;
         }
     }

@@ -16,6 +16,7 @@
 // Source: dx[i] = sum over o, k with o stride + k - pad = i of dy[o] w[k], the definition of the gradient.
 #include "vks.glsl"
 #include "half.glsl"
+#include "wide.glsl"
 
 #define NT 0u
 #define NN 1u
@@ -35,10 +36,10 @@ VKS_BUF_IN(0, float, a);
 VKS_BUF_IN(1, uint, b);
 VKS_BUF(2, float, c);
 VKS_BUF_IN(3, float, bias);
-layout(std430, set = 0, binding = 0) readonly buffer BufA4 { vec4 a4[]; };
-layout(std430, set = 0, binding = 1) readonly buffer BufB4 { vec4 b4[]; };
-layout(std430, set = 0, binding = 1) readonly buffer BufB2 { uvec2 b2[]; };
-layout(std430, set = 0, binding = 2) buffer BufC4 { vec4 c4[]; };
+layout(std430, set = 0, binding = 0) readonly buffer BufA4 { vks_quad a4[]; };
+layout(std430, set = 0, binding = 1) readonly buffer BufB4 { vks_quad b4[]; };
+layout(std430, set = 0, binding = 1) readonly buffer BufB2 { vks_pair b2[]; };
+layout(std430, set = 0, binding = 2) buffer BufC4 { vks_quad c4[]; };
 #ifdef CONV
 VKS_PUSH(4, conv2d);
 #else
@@ -52,7 +53,7 @@ vec4 load_a4(uint i)
 {
     i += off[0];
     if ((FLAGS & VEC_A) != 0)
-        return a4[i >> 2];
+        return vks_of_quad(a4[i >> 2]);
     return vec4(a[i], a[i + 1], a[i + 2], a[i + 3]);
 }
 
@@ -70,8 +71,8 @@ vec4 load_b4(uint i)
         return vec4(load_b(i), load_b(i + 1), load_b(i + 2), load_b(i + 3));
     i = (i + off[1]) >> 2;
     if (DTYPE == VKS_DTYPE_F32)
-        return b4[i];
-    const uvec2 w = b2[i];
+        return vks_of_quad(b4[i]);
+    const uvec2 w = vks_bits_of_pair(b2[i]);
     if (DTYPE == VKS_DTYPE_F16)
         return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
     return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000u, w.y << 16, w.y & 0xffff0000u));

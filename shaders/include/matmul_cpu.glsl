@@ -14,7 +14,7 @@
 //   16 rows                                                                       33 / 13
 //   24 rows                                                                       36 / 14
 //   16 rows x 64 columns                                                          25 / 16
-//   64-bit integers as the loaded type, 24 rows (needs shaderInt64: not taken)    44 / 15
+//   64-bit integers as the loaded type, 24 rows (VKS_WIDE)    44 / 15
 #define VKS_LOCAL LANES
 #include "matmul.glsl"
 #extension GL_KHR_shader_subgroup_basic : require
@@ -163,7 +163,7 @@ void finish(uint base, uint row, uint col)
         const uint at = off[2] + base + row_of_c(row + i) + col;
         if (row + i < p.m && col < p.n) {
             if ((FLAGS & VEC_C) != 0) {
-                c4[at >> 2] = acc[i];
+                c4[at >> 2] = vks_to_quad(acc[i]);
             } else {
                 [[unroll]] for (int j = 0; j < 4; j++)
                     if (col + j < p.n)

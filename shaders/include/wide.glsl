@@ -1,0 +1,44 @@
+// Four neighbouring floats of a buffer at once: an array of vks_quad, read by vks_of_quad(), written by vks_to_quad().
+//
+// Drivers that run on a CPU split a load into one of each lane and component, so there 64-bit integers as the stored
+// type halve the loads. The build makes every kernel of the `wide` list in shaders/meson.build twice, without and with
+// VKS_WIDE; runtime/gpu/pipeline.c chooses, and the bits are the same.
+#ifndef VKS_WIDE_GLSL
+#define VKS_WIDE_GLSL
+
+#ifdef VKS_WIDE
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
+#define vks_quad u64vec2
+#define vks_pair uint64_t
+
+uvec2 vks_bits_of_pair(uint64_t v) { return unpackUint2x32(v); }
+uvec4 vks_bits_of_quad(u64vec2 v) { return uvec4(unpackUint2x32(v.x), unpackUint2x32(v.y)); }
+u64vec2 vks_bits_to_quad(uvec4 v) { return u64vec2(packUint2x32(v.xy), packUint2x32(v.zw)); }
+#else
+#define vks_quad uvec4
+#define vks_pair uvec2
+
+uvec2 vks_bits_of_pair(uvec2 v) { return v; }
+uvec4 vks_bits_of_quad(uvec4 v) { return v; }
+uvec4 vks_bits_to_quad(uvec4 v) { return v; }
+#endif
+
+vec4 vks_of_quad(vks_quad v) { return uintBitsToFloat(vks_bits_of_quad(v)); }
+vks_quad vks_to_quad(vec4 v) { return vks_bits_to_quad(floatBitsToUint(v)); }
+
+// Declares a buffer for both kinds of access: one element, name[off[slot] + i], or four of them from an address that is
+// a multiple of four, VKS_LOAD4 and VKS_STORE4. Kernels choose by a specialisation constant, QUADS.
+#define VKS_BUF_QUADS(slot, type, name) \
+    VKS_BUF(slot, type, name); \
+    layout(std430, set = 0, binding = slot) buffer Quads_##name { vks_quad name##_quads[]; }
+#define VKS_BUF_QUADS_IN(slot, type, name) \
+    VKS_BUF_IN(slot, type, name); \
+    layout(std430, set = 0, binding = slot) readonly buffer Quads_##name { vks_quad name##_quads[]; }
+#define VKS_QUAD(slot, name, i) name##_quads[(off[slot] + (i)) >> 2]
+#define VKS_LOAD4(slot, name, i) vks_of_quad(VKS_QUAD(slot, name, i))
+#define VKS_STORE4(slot, name, i, v) VKS_QUAD(slot, name, i) = vks_to_quad(v)
+
+// A function of one float on four.
+#define VKS_EACH4(f, v) vec4(f((v).x), f((v).y), f((v).z), f((v).w))
+
+#endif
