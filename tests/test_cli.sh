@@ -185,7 +185,7 @@ check "eval warns of it once" bash -c "[ \$('$vksteer' eval --steer foreign.safe
     2>&1 >/dev/null | grep -c 'other weights') = 1 ]"
 check "a map in the decoder" one_map vae.decoder.layers.0 decoder.safetensors
 check "eval compares its pictures alone" bash -c "'$vksteer' eval --steer decoder.safetensors --source four.txt \
-    --target four.txt 2>&1 | tee eval.log | grep -q 'all maps lie in the decoder' && grep -q '4 pictures' eval.log"
+    --target four.txt >eval.log 2>&1 && grep -q 'all maps lie in the decoder' eval.log && grep -q '4 pictures' eval.log"
 check "info without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" info --sites 'unet.*norm.*'
 check "closed form" train -o m.safetensors --method mean-act
 check "train on top of another" train -o top.safetensors --steer a.safetensors:0.5
