@@ -51,8 +51,8 @@ int command_bake(int argc, char **argv)
     struct steer_list steer = {0};
     struct vksteer_bake_params params = {.stop = on_stop};
     const struct option options[] = {
-        {0, "steer", OPT_STEER, &steer, 0, 0, "FILE[:S|:inv]", "fold this in, at strength S (default 1) or by the inverse "
-         "maps; may be repeated"},
+        {0, "steer", OPT_STEER, &steer, 0, 0, "FILE[:S|:inv]", "fold this in, at strength S (default 1) or by the "
+         "inverse maps; may be repeated"},
         {'o', "output", OPT_TEXT, &params.output, 0, 0, "DIR", "the new model's folder"},
         {0, "strict", OPT_FLAG, &params.strict, 0, 0, NULL, "refuse steerings of other weights"},
     };

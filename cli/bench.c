@@ -1,4 +1,5 @@
 // vksteer bench: how fast this device is.
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -20,8 +21,9 @@ static void on_row(void *priv, const struct vksteer_bench_row *row)
         json_close();
         return;
     }
-    char shape[64];
-    snprintf(shape, sizeof(shape), row->k ? "%u x %u x %u" : "%u x %u", row->m, row->n, row->k);
+    char shape[64] = "";
+    if (row->m)
+        snprintf(shape, sizeof(shape), row->k ? "%u x %u x %u" : "%u x %u", row->m, row->n, row->k);
     if (row->gflops > 0)
         print_line("%-18s %-20s %-4s %10.3f ms %9.2f GFLOP/s  %s", row->name, shape, row->type, row->ms, row->gflops,
                    row->what ? row->what : "");
@@ -36,6 +38,22 @@ static bool on_stop(void *priv)
     return vksteer_interrupted();
 }
 
+static void print_tuning(const char *path, bool written, bool tuned, bool json)
+{
+    if (json) {
+        json_close();  // the results
+        if (tuned && path) {
+            json_text("table", path);
+            json_bool("written", written);
+        }
+    } else if (path && written) {
+        say("from now on used on this device; to go back to the built-in table, delete the file");
+        print_line("%s", path);
+    } else if (path) {
+        print_line("the built-in table's choice is as good as any on this device: nothing to keep");
+    }
+}
+
 int command_bench(int argc, char **argv)
 {
     static const char *const known[] = {"matmul", "sort", "attention", "train", "apply", "all"};
@@ -43,9 +61,10 @@ int command_bench(int argc, char **argv)
     struct common common = {0};
     struct arguments arguments;
     const struct option options[] = {
-        {0, "tune", OPT_FLAG, &tune, 0, 0, NULL, NULL},
+        {0, "tune", OPT_FLAG, &tune, 0, 0, NULL, "time the kernels' variants on the model's shapes and keep the better "
+         "ones for this device"},
     };
-    const struct command command = {"bench", "[matmul|sort|attention|train|apply|all]",
+    const struct command command = {"bench", "[matmul|sort|attention|train|apply|all] [--tune]",
                                     "Measures: the median of several runs, the first discarded.", options,
                                     COUNT_OF(options), 0, 1, NULL};
     int code = parse_arguments(&command, &common, argc, argv, &arguments);
@@ -60,8 +79,6 @@ int command_bench(int argc, char **argv)
         return usage_error("bench does not know %s: use %s", what,
                            near ? near : "matmul, sort, attention, train, apply or all");
     }
-    if (tune)
-        return usage_error("bench --tune is not there yet: the built-in table of kernels is used");
     vksteer_session *session = NULL;
     vksteer_model *model = NULL;
     code = open_both(&common, NULL, NULL, &session, &model);
@@ -76,8 +93,14 @@ int command_bench(int argc, char **argv)
             print_line("%s, %s", vksteer_session_device(session)->name, vksteer_session_device(session)->driver);
         }
         const struct vksteer_bench_params params = {.what = what, .row = on_row, .stop = on_stop, .priv = &common.json};
-        if (!vksteer_bench(session, model, &params))
+        char *path = NULL;
+        bool written = false;
+        if (tune && !vksteer_tune(session, model, &params, &path, &written))
             code = EXIT_FAILED;
+        if (code == EXIT_DONE && (!tune || arguments.count) && !vksteer_bench(session, model, &params))
+            code = EXIT_FAILED;
+        print_tuning(path, written, tune, common.json);
+        free(path);
         if (vksteer_interrupted())
             code = EXIT_INTERRUPTED;
         if (common.json && !json_finish())

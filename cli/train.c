@@ -86,8 +86,8 @@ int command_train(int argc, char **argv)
     const struct option options[] = {
         {0, "source", OPT_TEXT, &source, 0, 0, "FILE", "prompts to steer away from"},
         {0, "target", OPT_TEXT, &target, 0, 0, "FILE", "prompts to steer towards"},
-        {0, "validate", OPT_TEXT, &validate, 0, 0, "FILE", "held-out source prompts: their distance to the target, before, "
-         "ten times meanwhile, after; changes no bit"},
+        {0, "validate", OPT_TEXT, &validate, 0, 0, "FILE", "held-out source prompts: their distance to the target, "
+         "before, ten times meanwhile, after; changes no bit"},
         {'o', "output", OPT_TEXT, &p.output, 0, 0, "FILE", "the steering file (.safetensors)"},
         {0, "field", OPT_TEXT, &field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
         {0, "method", OPT_TEXT, &p.method, 0, 0, "NAME", "lineas (default), linear-act, linear-act-at-once, mean-act, "
@@ -109,8 +109,8 @@ int command_train(int argc, char **argv)
         {'s', "seed", OPT_SEED, &seed, 0, 0, "SEED", "of noise and shuffle (default 42)"},
         {'W', "width", OPT_COUNT, &p.width, 1, 8192, "PX", "picture width in training"},
         {'H', "height", OPT_COUNT, &p.height, 1, 8192, "PX", "picture height in training"},
-        {0, "sample-steps", OPT_COUNT, &p.sample_steps, 1, 1000, "N", "steps of the sampler while training: 1 (default: the "
-         "first of the model's own)"},
+        {0, "sample-steps", OPT_COUNT, &p.sample_steps, 1, 1000, "N", "steps of the sampler while training: 1 (default: "
+         "the first of the model's own)"},
         {0, "cfg-scale", OPT_NUMBER, &cfg, 0, 100, "F", "guidance scale, for models that embed it"},
         {0, "steer", OPT_STEER, &base, 0, 0, "FILE[:S|:inv]", "a steering that is on already; may be repeated"},
         {0, "log", OPT_TEXT, &p.log_path, 0, 0, "FILE", "a JSON line for every step"},

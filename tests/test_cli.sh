@@ -186,7 +186,7 @@ check "eval warns of it once" bash -c "[ \$('$vksteer' eval --steer foreign.safe
     2>&1 >/dev/null | grep -c 'other weights') = 1 ]"
 check "a map in the decoder" one_map vae.decoder.layers.0 decoder.safetensors
 check "eval compares its pictures alone" bash -c "'$vksteer' eval --steer decoder.safetensors --source four.txt \
-    --target four.txt 2>&1 | tee eval.log | grep -q 'all maps lie in the decoder' && grep -q '4 pictures' eval.log"
+    --target four.txt >eval.log 2>&1 && grep -q 'all maps lie in the decoder' eval.log && grep -q '4 pictures' eval.log"
 json "info --json of a GGUF file" "$vksteer" info -m "$gguf" --json -v
 says() { check "info of a GGUF file: $1" bash -c "'$vksteer' info -m '$gguf' -v | grep -q -- '$1'"; }
 says 'llama, Golden é, GGUF version 3'
@@ -207,6 +207,38 @@ check "a single sampling step" train -o one.safetensors --sample-steps 1 --cfg-s
 refused "several sampling steps" 1 "sample-steps 4" "$vksteer" train -q --source "$prompts/style.source.txt" \
     --target "$prompts/style.target.txt" --sample-steps 4 -o never.safetensors
 check "inspect says so" bash -c "'$vksteer' inspect m.safetensors | grep -q mean-act"
+
+# ---- kernels of one's own --------------------------------------------------------------------------------------------
+
+export XDG_CACHE_HOME=$work/cache
+check "bench --tune" bash -c "timeout 500 '$vksteer' bench -q --tune --json >tune.json"
+override() # VARIANT: writes the file that --tune would
+{
+    python3 - "$1" <<'END'
+import json, os, sys
+tune = json.load(open("tune.json"))
+assert tune["results"] and os.path.exists(tune["table"]) == tune["written"]
+json.dump({"format": "vksteer-kernels-1", "few_rows": sys.argv[1]}, open(tune["table"], "w"))
+END
+}
+check "it timed variants; another choice" override plain
+check "the file is read" bash -c "'$vksteer' apply -v -p 'a red apple' -o tuned.png 2>&1 | grep -q 'kernels as .*kernels-'"
+check "the same picture from other kernels" test "$(pixels p.png)" = "$(pixels tuned.png)"
+printf '%s' '{"format": "vksteer-kernels-1", "many_rows": "magic"}' >"$(ls cache/vksteer/kernels-*.json)"
+check "a damaged file is ignored, and said" bash -c "'$vksteer' apply -p 'a red apple' -o tuned.png 2>&1 |
+    grep -q 'damaged and ignored'"
+rm -f cache/vksteer/kernels-*.json
+"$vksteer" train -q --source "$prompts/style.source.txt" --target "$prompts/style.target.txt" --steps 6 --lr 0.02 \
+    --batch 8 -s 5 -o u.safetensors --log u.jsonl &
+stopped=$!
+for _ in $(seq 400); do [ -s u.jsonl ] && break; sleep 0.05; done
+kill -INT $stopped && wait $stopped
+check "kernels of one's own again" override plain
+refused "resume under another kernel table" 1 "kernels" "$vksteer" train -q --source "$prompts/style.source.txt" \
+    --target "$prompts/style.target.txt" --steps 6 --lr 0.02 --batch 8 -s 5 -o u.safetensors --log u.jsonl --resume
+check "unless forced" train -o u.safetensors --log u.jsonl --resume --force
+check "to the same steering" cmp a.safetensors u.safetensors
+rm -f cache/vksteer/kernels-*.json
 
 # ---- bad input -------------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ struct bake {
 
 static bool list_folder(struct bake *b, const char *relative, int depth)
 {
-    struct vks_os_names names;
+    struct vks_os_names names = {0};
     const struct vks_log *log = b->model->log;
     char *folder = vks_path_join(b->model->info.path, relative);
     if (!folder)
@@ -50,8 +50,7 @@ static bool list_folder(struct bake *b, const char *relative, int depth)
         }
         free(full);
     }
-    if (ok)
-        vks_os_names_finish(&names);
+    vks_os_names_finish(&names);
     free(folder);
     return ok;
 }

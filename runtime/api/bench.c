@@ -7,16 +7,19 @@
 #include "base/os.h"
 #include "base/text.h"
 #include "exec/backward.h"
+#include "ops/matmul.h"
 #include "steer/train.h"
 
 #define MOST_RUNS 15
 #define MOST_SHAPES 96
+#define BUDGET 0.4  // seconds of runs of one graph, at least three
 
 struct bench {
     vksteer_session *session;
     vksteer_model *model;
     const struct vks_log *log;
     const struct vksteer_bench_params *params;
+    bool tuning;               // the least time and not the median: what else runs on the machine only adds
 };
 
 static bool wants(const struct bench *bench, const char *name)
@@ -58,13 +61,14 @@ static double time_graph(const struct bench *bench, struct vks_graph *graph)
     struct vks_exec *exec = vks_exec_create(graph, &(struct vks_exec_params){.gpu = bench->session->gpu});
     bool ok = exec && vks_exec_run(exec, NULL);
     const double start = vks_os_seconds();
-    while (ok && count < MOST_RUNS && (count < 3 || vks_os_seconds() - start < 0.4) && !stopped(bench)) {
+    while (ok && count < MOST_RUNS && (count < 3 || vks_os_seconds() - start < (bench->tuning ? BUDGET / 4 : BUDGET)) && !stopped(bench)) {
         const double from = vks_os_seconds();
         ok = vks_exec_run(exec, NULL);
         times[count++] = vks_os_seconds() - from;
     }
     vks_exec_destroy(&exec);
-    return ok && count ? median(times, count) : -1;
+    const double middle = median(times, count);  // sorts
+    return !ok || !count ? -1 : bench->tuning ? times[0] : middle;
 }
 
 // Storage of `elements` elements of small numbers that are none of fp16's or bf16's special cases.
@@ -117,22 +121,29 @@ static bool build_layer(struct vks_graph *graph, const struct shape *s, struct v
     return true;
 }
 
-static bool time_layer(const struct bench *bench, const struct shape *s, const char *name, bool gradient)
+// Median seconds of a layer, forward or its input gradient; negative: failed.
+static double run_layer(const struct bench *bench, const struct shape *s, bool gradient, double *flop,
+                        struct vksteer_bench_row *row)
 {
     struct vks_graph graph;
-    struct vksteer_bench_row row = {.type = vks_dtype_name(s->dtype), .what = s->name, .count = s->count, .name = name};
-    static const char *const types[] = {"f32", "f16", "bf16", "i32"};
     uint64_t elements = 1;
-    double flop = 0;
-    row.type = types[s->dtype];
     for (uint32_t i = 0; i < s->w_rank; i++)
         elements *= s->w[i];
     struct vks_storage *weights = numbers(bench, s->dtype, elements);
     vks_graph_init(&graph, bench->log);
-    const bool built = weights && build_layer(&graph, s, weights, gradient, &flop, &row);
+    const bool built = weights && build_layer(&graph, s, weights, gradient, flop, row);
     const double seconds = built ? time_graph(bench, &graph) : -1;
     vks_graph_finish(&graph);
     vks_storage_destroy(&weights);
+    return seconds;
+}
+
+static bool time_layer(const struct bench *bench, const struct shape *s, const char *name, bool gradient)
+{
+    static const char *const types[] = {"f32", "f16", "bf16", "i32"};
+    struct vksteer_bench_row row = {.type = types[s->dtype], .what = s->name, .count = s->count, .name = name};
+    double flop = 0;
+    const double seconds = run_layer(bench, s, gradient, &flop, &row);
     if (seconds >= 0)
         report(bench, row, seconds, flop);
     return seconds >= 0;
@@ -173,6 +184,18 @@ static size_t collect_shapes(const struct vks_graph *graph, struct shape *shapes
     return count;
 }
 
+// The name of a parameter as its file keeps it.
+static const char *weight_name(const vksteer_model *model, const char *name)
+{
+    const struct vks_pipeline *pipeline = model->pipeline;
+    for (uint32_t i = 0; i < pipeline->part_count; i++) {
+        const struct vks_st_tensor *tensor = vks_safetensors_find(vks_weights_file(pipeline->parts[i].weights), name);
+        if (tensor)
+            return tensor->name;
+    }
+    return NULL;
+}
+
 // The UNet of a training step, and the sites of the model.
 static struct vks_api_subject *trial_subject(const struct bench *bench)
 {
@@ -181,26 +204,39 @@ static struct vks_api_subject *trial_subject(const struct bench *bench)
     return vks_api_subject_create(bench->model, &params);
 }
 
-static bool bench_model_layers(const struct bench *bench)
+// The distinct layers of a training step's forward pass; heap.
+static struct shape *model_shapes(const struct bench *bench, size_t *count)
 {
     struct vks_graph graph;
     void *inputs;
     struct shape *shapes = calloc(MOST_SHAPES, sizeof(*shapes));
-    struct vks_api_subject *subject = trial_subject(bench);
+    struct vks_api_subject *subject = shapes ? trial_subject(bench) : NULL;
     vks_graph_init(&graph, bench->log);
-    bool ok = shapes && subject;
-    if (ok) {
-        const struct vks_subject *s = vks_api_subject(subject);
-        ok = s->build(s->priv, &graph, bench->model->info.train_batch, &inputs);
+    const struct vks_subject *s = subject ? vks_api_subject(subject) : NULL;
+    if (s && s->build(s->priv, &graph, bench->model->info.train_batch, &inputs)) {
+        *count = collect_shapes(&graph, shapes, MOST_SHAPES);
+        // Names and shapes outlive the graph: they are the weights' and the arrays' own.
+        for (size_t i = 0; i < *count; i++)
+            shapes[i].name = weight_name(bench->model, shapes[i].name);
+    } else {
+        free(shapes);
+        shapes = NULL;
     }
-    const size_t count = ok ? collect_shapes(&graph, shapes, MOST_SHAPES) : 0;
+    vks_graph_finish(&graph);
+    vks_api_subject_destroy(&subject);
+    return shapes;
+}
+
+static bool bench_model_layers(const struct bench *bench)
+{
+    size_t count = 0;
+    struct shape *shapes = model_shapes(bench, &count);
+    bool ok = shapes != NULL;
     for (size_t i = 0; i < count && ok && !stopped(bench); i++) {
         char name[32];
         snprintf(name, sizeof(name), "%s_dx", shapes[i].op);
         ok = time_layer(bench, &shapes[i], shapes[i].op, false) && time_layer(bench, &shapes[i], name, true);
     }
-    vks_graph_finish(&graph);
-    vks_api_subject_destroy(&subject);
     free(shapes);
     return ok;
 }
@@ -352,9 +388,143 @@ static bool bench_apply(const struct bench *bench)
     return ok;
 }
 
+// ---- tuning -------------------------------------------------------------------------------------------------------
+
+#define WORTHWHILE 0.9  // of the time of the table's own choice
+#define HOPELESS 1.5    // times the best so far: given up
+#define MOST_TUNED 6    // layers of a use: those that make up most of the work
+
+static enum vks_matmul_use use_of(const struct shape *s)
+{
+    uint32_t rows = 1;
+    for (uint32_t i = 0; i + 1 < s->x_rank; i++)
+        rows *= s->x[i];
+    return strcmp(s->op, "conv2d") == 0 ? VKS_MATMUL_CONVOLUTION : vks_matmul_use(rows);
+}
+
+static double work_of(const struct shape *s)
+{
+    double work = s->count;
+    for (uint32_t i = 0; i + 1 < s->x_rank; i++)
+        work *= s->x[i];
+    for (uint32_t i = 0; i < s->w_rank; i++)
+        work *= s->w[i];
+    return work / (s->conv.stride > 1 ? s->conv.stride * s->conv.stride : 1);
+}
+
+static int by_work(const void *a, const void *b)
+{
+    const double x = work_of(a), y = work_of(b);
+    return (x < y) - (x > y);
+}
+
+// Seconds of the heaviest layers of a use, forwards and backwards, as often as the model has them; given up above
+// `most` (0: never). Negative: failed.
+static double time_use(const struct bench *bench, const struct shape *shapes, size_t count, enum vks_matmul_use use,
+                       double most, double *flop, uint32_t *layers)
+{
+    double sum = 0;
+    uint32_t kinds = 0;
+    *flop = 0;
+    *layers = 0;
+    for (size_t i = 0; i < count && kinds < MOST_TUNED && !stopped(bench) && (most == 0 || sum <= most); i++) {
+        if (use_of(&shapes[i]) != use)
+            continue;
+        for (int gradient = 0; gradient < 2; gradient++) {
+            struct vksteer_bench_row row = {0};
+            double one = 0;
+            const double seconds = run_layer(bench, &shapes[i], gradient, &one, &row);
+            if (seconds < 0)
+                return -1;
+            sum += shapes[i].count * seconds;
+            *flop += shapes[i].count * one;
+        }
+        *layers += shapes[i].count;
+        kinds++;
+    }
+    return sum;
+}
+
+// One variant of a use; *seconds is 0 when the model has no such layer. Reports what it took.
+static bool try_variant(const struct bench *bench, const struct shape *shapes, size_t count, enum vks_matmul_use use,
+                        enum vks_matmul_variant variant, double most, double *seconds)
+{
+    static const char *const names[] = {"at most 16 rows", "more rows", "convolutions"};
+    uint8_t trial[VKS_MATMUL_USES] = {0};
+    uint32_t layers;
+    double flop;
+    char what[64];
+    trial[use] = (uint8_t)(variant + 1);
+    vks_gpu_tune(bench->session->gpu, trial);
+    *seconds = time_use(bench, shapes, count, use, most, &flop, &layers);
+    if (*seconds > 0 && !stopped(bench)) {
+        snprintf(what, sizeof(what), "%s: %s%s", names[use], vks_matmul_name(variant),
+                 most == 0 ? " (the table's)" : *seconds > most ? " (given up)" : "");
+        report(bench, (struct vksteer_bench_row){.name = "tune", .type = "f32", .count = layers, .what = what}, *seconds,
+               flop);
+    }
+    return *seconds >= 0;
+}
+
+// The best variant of a use into *own: 1 + variant where it is worth an override, otherwise 0.
+static bool tune_use(const struct bench *bench, const struct shape *shapes, size_t count, enum vks_matmul_use use,
+                     uint8_t *own)
+{
+    static const uint8_t none[VKS_MATMUL_USES] = {0};
+    static const uint32_t rows[] = {1, 17, UINT32_MAX};
+    const struct vks_gpu_limits *limits = vks_gpu_limits(bench->session->gpu);
+    vks_gpu_tune(bench->session->gpu, none);
+    const enum vks_matmul_variant usual = vks_matmul_choose(limits, rows[use]);
+    double reference = 0, best;
+    *own = 0;
+    if (!try_variant(bench, shapes, count, use, usual, 0, &reference))
+        return false;
+    best = WORTHWHILE * reference;
+    for (enum vks_matmul_variant v = 0; v < VKS_MATMUL_VARIANTS && reference > 0 && !stopped(bench); v++) {
+        double seconds;
+        if (v == usual || !vks_matmul_runs(limits, v))
+            continue;
+        if (!try_variant(bench, shapes, count, use, v, HOPELESS * best, &seconds))
+            return false;
+        if (seconds < best && !stopped(bench)) {
+            best = seconds;
+            *own = (uint8_t)(v + 1);
+        }
+    }
+    return true;
+}
+
+bool vksteer_tune(vksteer_session *session, vksteer_model *model, const struct vksteer_bench_params *params, char **path,
+                  bool *written)
+{
+    static const uint8_t none[VKS_MATMUL_USES] = {0};
+    const struct bench bench = {session, model, &session->bridge.log, params, true};
+    uint8_t own[VKS_MATMUL_USES] = {0}, before[VKS_MATMUL_USES];
+    size_t count = 0;
+    *path = NULL;
+    *written = false;
+    memcpy(before, vks_gpu_limits(session->gpu)->matmul, sizeof(before));
+    vks_gpu_tune(session->gpu, none);
+    struct shape *shapes = model_shapes(&bench, &count);
+    bool ok = shapes != NULL;
+    if (ok)
+        qsort(shapes, count, sizeof(*shapes), by_work);
+    for (int use = 0; use < VKS_MATMUL_USES && ok && !stopped(&bench); use++)
+        ok = tune_use(&bench, shapes, count, (enum vks_matmul_use)use, &own[use]);
+    free(shapes);
+    if (!ok || stopped(&bench)) {
+        vks_gpu_tune(session->gpu, before);
+        return ok;
+    }
+    vks_gpu_tune(session->gpu, own);
+    *path = vks_api_tuning_path(session, true);
+    *written = memcmp(own, none, sizeof(none)) != 0;
+    return *path && vks_api_tuning_save(session, *path, own);
+}
+
 bool vksteer_bench(vksteer_session *session, vksteer_model *model, const struct vksteer_bench_params *params)
 {
-    const struct bench bench = {session, model, &session->bridge.log, params};
+    const struct bench bench = {session, model, &session->bridge.log, params, false};
     if (wants(&bench, "matmul") && !bench_matmul(&bench))
         return false;
     if (wants(&bench, "sort") && !stopped(&bench) && !bench_sort(&bench))

@@ -137,4 +137,13 @@ void *vks_api_fold_tensor(const struct vks_log *log, const struct vks_safetensor
                           const struct vks_st_tensor *tensor, const struct vks_api_folding *fold, bool bias,
                           enum vks_st_dtype *dtype);
 
+// ---- tune.c: the overrides of the kernel table that `bench --tune` wrote for this device ---------------------------
+
+// Where they are kept; heap, NULL without a cache folder.
+char *vks_api_tuning_path(const vksteer_session *session, bool create);
+// Reads them into the device's limits, if there are any; a file that makes no sense is warned about and ignored.
+void vks_api_tuning_load(vksteer_session *session);
+// By enum vks_matmul_use: 1 + the variant, or 0. All 0 removes the file.
+bool vks_api_tuning_save(const vksteer_session *session, const char *path, const uint8_t matmul[3]);
+
 #endif

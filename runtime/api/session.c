@@ -115,6 +115,8 @@ vksteer_session *vksteer_session_open(const struct vksteer_session_params *param
     describe(&session->device, vks_gpu_info(session->gpu));
     describe_limits(&session->device, vks_gpu_limits(session->gpu));
     session->device.chosen = true;
+    if (!params->phone_limits)
+        vks_api_tuning_load(session);
     return session;
 }
 

@@ -347,6 +347,12 @@ struct vksteer_bench_params {
 };
 // `model` may be NULL: without the model's own shapes, training and picture.
 bool vksteer_bench(vksteer_session *session, vksteer_model *model, const struct vksteer_bench_params *params);
+// Times the variants of matrix products and convolutions on the model's own shapes (rows named "tune") and keeps the
+// choice where one beats the built-in table's by a tenth: in a file for this device and driver, which sessions opened
+// from then on read and whose hash goes into the state of trainings. *path (heap) is that file, *written whether it is
+// there now; without a better choice it is removed. A stop leaves the file as it was, and *path NULL.
+bool vksteer_tune(vksteer_session *session, vksteer_model *model, const struct vksteer_bench_params *params, char **path,
+                  bool *written);
 // Every kernel family against a reference on this device; calls `line` for each.
 bool vksteer_selftest(vksteer_session *session, void (*line)(void *priv, const char *family, bool ok, double error),
                       void *priv);

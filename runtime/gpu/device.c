@@ -490,6 +490,11 @@ bool vks_gpu_submit(struct vks_gpu *gpu, const VkCommandBuffer buffers[], uint32
     return vks_vk_fail(gpu, result, "waiting for the device");
 }
 
+void vks_gpu_tune(struct vks_gpu *gpu, const uint8_t matmul[3])
+{
+    memcpy(gpu->limits.matmul, matmul, sizeof(gpu->limits.matmul));
+}
+
 const struct vks_gpu_limits *vks_gpu_limits(const struct vks_gpu *gpu)
 {
     return &gpu->limits;

@@ -24,6 +24,7 @@ struct vks_gpu_limits {
     bool wide_loads;            // kernels load 64 bits at a time; changes no bit of a result
     bool is_cpu;                // barriers and per-lane loads are dear, uniform loads cheap
     double dispatch_seconds;    // longest single submission the driver should see
+    uint8_t matmul[3];          // overrides of ops/matmul.h's table, by use: 1 + the variant; 0: the table's choice
 };
 
 struct vks_gpu_info {
@@ -52,6 +53,8 @@ void vks_gpu_destroy(struct vks_gpu **gpu);
 const struct vks_gpu_limits *vks_gpu_limits(const struct vks_gpu *gpu);
 const struct vks_gpu_info *vks_gpu_info(const struct vks_gpu *gpu);
 const struct vks_log *vks_gpu_log(const struct vks_gpu *gpu);
+// Overrides the choice of kernels for graphs planned from now on (see vks_gpu_limits).
+void vks_gpu_tune(struct vks_gpu *gpu, const uint8_t matmul[3]);
 // Messages of the validation layers so far.
 unsigned vks_gpu_validation_messages(const struct vks_gpu *gpu);
 // Bytes of device memory allocated now, and at most so far.

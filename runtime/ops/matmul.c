@@ -14,8 +14,31 @@ static const struct vks_matmul_kernel kernels[] = {
     [VKS_MATMUL_CPU8_FEW] = {VKS_K_matmul_cpu8_few, VKS_K_conv2d_cpu8, 8, 32},
 };
 
+enum vks_matmul_use vks_matmul_use(uint32_t m)
+{
+    return m == UINT32_MAX ? VKS_MATMUL_CONVOLUTION : m > 16 ? VKS_MATMUL_MANY_ROWS : VKS_MATMUL_FEW_ROWS;
+}
+
+bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_variant variant)
+{
+    static const uint32_t subgroups[] = {[VKS_MATMUL_PLAIN] = 0, [VKS_MATMUL_TILE] = 0, [VKS_MATMUL_CPU4] = 4,
+                                         [VKS_MATMUL_CPU8] = 8, [VKS_MATMUL_CPU8_FEW] = 8};
+    return variant < VKS_MATMUL_VARIANTS && (!subgroups[variant] || subgroups[variant] == limits->subgroup_size);
+}
+
+const char *vks_matmul_name(enum vks_matmul_variant variant)
+{
+    static const char *const names[] = {[VKS_MATMUL_PLAIN] = "plain", [VKS_MATMUL_TILE] = "tile",
+                                        [VKS_MATMUL_CPU4] = "cpu4", [VKS_MATMUL_CPU8] = "cpu8",
+                                        [VKS_MATMUL_CPU8_FEW] = "cpu8-few"};
+    return names[variant];
+}
+
 enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m)
 {
+    const uint8_t own = limits->matmul[vks_matmul_use(m)];
+    if (own && vks_matmul_runs(limits, own - 1))
+        return own - 1;
     if (limits->is_cpu && limits->subgroup_size == 8)
         return m <= 16 ? VKS_MATMUL_CPU8_FEW : VKS_MATMUL_CPU8;
     if (limits->is_cpu && limits->subgroup_size == 4)

@@ -151,7 +151,14 @@ static bool open_state(struct training *t)
     if (!resume->path)
         return vks_fail(t->subject->log, "out of memory: close other programs and try again");
     snprintf(resume->path, size, "%s.state", p->output);
-    snprintf(resume->device, sizeof(resume->device), "%s, %s", info->name, info->driver);
+    // A kernel table of its own may give other bits, so it counts as another device.
+    static const uint8_t none[3] = {0};
+    const uint8_t *own = vks_gpu_limits(t->subject->gpu)->matmul;
+    char kernels[17];
+    const int used = snprintf(resume->device, sizeof(resume->device), "%s, %s", info->name, info->driver);
+    if (memcmp(own, none, sizeof(none)) != 0 && used > 0 && (size_t)used < sizeof(resume->device))
+        snprintf(resume->device + used, sizeof(resume->device) - (size_t)used, ", kernels %s",
+                 vks_hash_hex(vks_hash64(own, sizeof(none)), kernels));
     resume->hash = hash_training(t, t->target,
                                  (uint64_t)t->subject->set_sizes[VKS_SET_TARGET] * t->loss_sites.channels);
     if (p->resume && vks_os_exists(resume->path)) {
