@@ -42,7 +42,8 @@ struct vks_train_params {
     const char *output;                // the steering file; OUT.state beside it while training
     const char *log_path;              // --log; NULL: none
     bool resume;
-    // Steerings that are on already, in order, before the one that is trained: sources run with them, targets without.
+    // Steerings that are on already, in order, before the one that is trained: sources run with them, targets
+    // without.
     const struct vks_steering *const *base;
     const float *base_strengths;
     uint32_t base_count;               // at most VKS_STEP_STRENGTHS - 1
