@@ -1,9 +1,10 @@
-// Gradient of pooling, added to the gradient that comes from above: dz = dy + g / n on the unmasked rows (MEAN, n their
-// number), + g on the pooled row alone (LAST, MAX), g the sample's row of grad_pooled.
+// Gradient of pooling, added to the gradient that comes from above: dz = dy + g / n on the unmasked rows (MEAN, n
+// their number), + g on the pooled row alone (LAST, MAX), g the sample's row of grad_pooled.
 //
 //     dy, dz (B, T, C), grad_pooled rows of C (row step[VKS_STEP_SLICE] + s), mask (B, T), span (B, 2), index (B, C)
 //
-// Rows [first_row, first_row + rows) of grad_pooled are bound; samples whose row is elsewhere belong to another dispatch.
+// Rows [first_row, first_row + rows) of grad_pooled are bound; samples whose row is elsewhere belong to another
+// dispatch.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"

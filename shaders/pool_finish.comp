@@ -3,8 +3,8 @@
 //     MEAN  sum / count (the plain sum where p.divide = 0)      LAST  the block that holds the row
 //     MAX   the largest, ties to the first row; p.index = 1 writes that row's number (0xffffffff: none) instead
 //
-// A sample without unmasked rows gives 0. Sample s goes to row step[VKS_STEP_SLICE] + s of a column view if p.sliced, of
-// which rows [first_row, first_row + rows) are bound, else to row s.
+// A sample without unmasked rows gives 0. Sample s goes to row step[VKS_STEP_SLICE] + s of a column view if p.sliced,
+// of which rows [first_row, first_row + rows) are bound, else to row s.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"

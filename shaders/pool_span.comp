@@ -1,5 +1,5 @@
-// What a padding mask leaves of each sample: mask (B, T), 1 = token, 0 = padding -> span (B, 2): the last unmasked row
-// (0xffffffff: none) and the number of unmasked rows as float bits.
+// What a padding mask leaves of each sample: mask (B, T), 1 = token, 0 = padding -> span (B, 2): the last unmasked
+// row (0xffffffff: none) and the number of unmasked rows as float bits.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"

@@ -1,5 +1,5 @@
-// Soft threshold, the proximal map of tau lambda1 |x|_1 on x = param - center: sign(x) max(|x| - tau lambda1, 0), with
-// tau = step[VKS_STEP_TAU]. A channel that falls to the centre is the centre's bits.
+// Soft threshold, the proximal map of tau lambda1 |x|_1 on x = param - center: sign(x) max(|x| - tau lambda1, 0),
+// with tau = step[VKS_STEP_TAU]. A channel that falls to the centre is the centre's bits.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"

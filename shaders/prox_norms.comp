@@ -1,5 +1,5 @@
-// First half of the proximal step of the sparse group lasso: the soft threshold of prox.comp, and the sum of squares of
-// what it leaves, VKS_PROX_PARTS partial sums a group, each over every VKS_PROX_PARTS-th column, sequentially.
+// First half of the proximal step of the sparse group lasso: the soft threshold of prox.comp, and the sum of squares
+// of what it leaves, VKS_PROX_PARTS partial sums a group, each over every VKS_PROX_PARTS-th column, sequentially.
 //
 //     param (D), groups (G + 1) int32 first columns -> param, part (G, VKS_PROX_PARTS)
 //

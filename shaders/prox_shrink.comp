@@ -1,5 +1,5 @@
-// Second half of the proximal step of the sparse group lasso: x *= max(1 - tau lambda_group sqrt(D) / |x|_2, 0) in every
-// group of D columns, x = param - center, |x|_2 from the partial sums of prox_norms.comp in order; 0 / 0 = 0.
+// Second half of the proximal step of the sparse group lasso: x *= max(1 - tau lambda_group sqrt(D) / |x|_2, 0) in
+// every group of D columns, x = param - center, |x|_2 from the partial sums of prox_norms.comp in order; 0 / 0 = 0.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"

@@ -1,5 +1,5 @@
-// Bitonic sort of chunks of CHUNK rows of a column in shared memory, a workgroup a chunk; with MERGE only the last merge
-// (distances CHUNK / 2 to 1) of chunks that sort_step.comp has already parted.
+// Bitonic sort of chunks of CHUNK rows of a column in shared memory, a workgroup a chunk; with MERGE only the last
+// merge (distances CHUNK / 2 to 1) of chunks that sort_step.comp has already parted.
 //
 // All comparisons point the same way (the first of each merge is mirrored), so rows beyond the end count as larger
 // than everything without ever being touched. Keys and rows are compared together: the order is total, hence stable.

@@ -1,6 +1,7 @@
-// Sorts short columns, one an invocation, without barriers: the rank of a value is the number of values that stand before
-// it, so sorted[rank] = x and permutation[rank] = row. Quadratic in the rows, but a tile of 16 x 16 comparisons lives in
-// registers, and loads and stores (which cost more than arithmetic on CPU drivers) stay 3 a value up to 16 rows.
+// Sorts short columns, one an invocation, without barriers: the rank of a value is the number of values that stand
+// before it, so sorted[rank] = x and permutation[rank] = row. Quadratic in the rows, but a tile of 16 x 16
+// comparisons lives in registers, and loads and stores (which cost more than arithmetic on CPU drivers) stay 3 a
+// value up to 16 rows.
 //
 //     x (rows, columns), x_stride apart -> sorted, permutation (rows, columns), stride apart; ascending, stable
 #version 450

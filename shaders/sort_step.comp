@@ -1,7 +1,8 @@
 // One step of the bitonic sort over whole columns: pairs of rows (lo, hi) are put in order. Pair q belongs to block
 // q / j of 2 j rows; lo = t, hi = j + t or, in the first step of a merge, 2 j - 1 - t, with t = q % j.
 //
-// The lower and the upper rows are bound apart, from rows p.lo and p.hi on: a long column fits bindings of any length.
+// The lower and the upper rows are bound apart, from rows p.lo and p.hi on: a long column fits bindings of any
+// length.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"

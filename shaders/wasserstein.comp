@@ -1,4 +1,5 @@
-// One-dimensional Wasserstein distance per column by the quantile coupling, and its gradient, one column an invocation.
+// One-dimensional Wasserstein distance per column by the quantile coupling, and its gradient, one column an
+// invocation.
 //
 //     term = cw sum_k weight_k |u_i - v_j|^p            (i, j) = pairs[k], u and v sorted
 //     grad[permutation[i]] = cw sum over the pairs of i of weight_k p |u_i - v_j|^(p - 1) sign(u_i - v_j)

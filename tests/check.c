@@ -460,8 +460,8 @@ void check_differences(struct check *c, const char *name, check_function f, void
         largest = fmax(largest, fabs(dx[i]));
         worst = fmax(worst, fabs(slope - dx[i]));
     }
-    check_true(c, worst <= 1e-6 * largest, "%s: backward differs from central differences by %.2e of the largest", name,
-               worst / largest);
+    check_true(c, worst <= 1e-6 * largest, "%s: backward differs from central differences by %.2e of the largest",
+               name, worst / largest);
 }
 
 // ---- main --------------------------------------------------------------------------------------------------------

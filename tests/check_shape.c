@@ -66,7 +66,8 @@ static void embedding_case(struct check *c, enum vks_dtype dtype, uint32_t rows,
         ids[i] = (int32_t)check_random(c, rows);
     ids[0] = 0;
     ids[1] = (int32_t)rows - 1;
-    struct vks_graph *g = check_begin(c, "embedding (%u, %u) %s, %u ids", rows, cols, vks_dtype_name(dtype), 2 * count);
+    struct vks_graph *g =
+        check_begin(c, "embedding (%u, %u) %s, %u ids", rows, cols, vks_dtype_name(dtype), 2 * count);
     struct vks_tensor *tt = check_state(c, "table", table, dtype, 2, shape);
     struct vks_tensor *ty = vks_embedding(g, check_input_i32(c, "ids", ids, 2, ids_shape), tt);
     ref_embedding(y, ids, table, 2 * (uint64_t)count, cols);

@@ -1,5 +1,5 @@
-// Affine maps and pooling: references against central differences, kernels against references, in slices of a batch and
-// as columns of flat arrays.
+// Affine maps and pooling: references against central differences, kernels against references, in slices of a batch
+// and as columns of flat arrays.
 #include <string.h>
 
 #include "check.h"
@@ -149,7 +149,8 @@ static void affine_case(struct check *c, const struct shape *s, enum vks_positio
     }
 
     struct vks_graph *g = check_begin(c, "affine_map (%u, %u, %u) position %d strength %g%s%s", s->samples, s->rows,
-                                      s->cols, position, strength, s->masked ? " mask" : "", trained ? " trained" : "");
+                                      s->cols, position, strength, s->masked ? " mask" : "",
+                                      trained ? " trained" : "");
     check_step_float(c, VKS_STEP_STRENGTH + STRENGTH, (float)strength);
     check_step_uint(c, VKS_STEP_SLICE, slice);
     struct vks_tensor *tw = vks_graph_columns(g, check_state(c, "w", w, VKS_F32, 1, vector), first, s->cols);

@@ -26,7 +26,8 @@ static void one_graph_at_several_lengths(struct test *t)
     CHECK(t, y && y->dynamic);
     y->keep = true;
     struct vks_exec *exec =
-        vks_exec_create(&g, &(struct vks_exec_params){.gpu = gpu, .no_alias = true, .no_in_place = true, .poison = true});
+        vks_exec_create(&g, &(struct vks_exec_params){.gpu = gpu, .no_alias = true, .no_in_place = true,
+                                                      .poison = true});
     CHECK(t, exec);
     for (uint32_t i = 0; i < 64 * 24; i++)
         in[i] = value(i);
@@ -75,7 +76,8 @@ static void check_length(struct test *t, const struct pooling *p, enum vks_pool 
     CHECK(t, vks_storage_write(p->seed, 0, seed, sizeof(seed)) && vks_storage_write(p->maps, 0, maps, sizeof(maps)));
     CHECK(t, vks_exec_write(p->exec, p->x, in, sizeof(in)) && vks_exec_run(p->exec, step));
     CHECK(t, vks_exec_read(p->exec, p->dx, dx, sizeof(dx)));
-    CHECK(t, vks_storage_read(p->pooled, 0, pooled, sizeof(pooled)) && vks_storage_read(p->rows, 0, rows, sizeof(rows)));
+    CHECK(t, vks_storage_read(p->pooled, 0, pooled, sizeof(pooled)));
+    CHECK(t, vks_storage_read(p->rows, 0, rows, sizeof(rows)));
     for (uint32_t c = 0; c < WIDTH; c++) {
         double mean = 0, sum = 0, dw = 0, best = -1e30;
         uint32_t at = length - 1;
@@ -92,8 +94,8 @@ static void check_length(struct test *t, const struct pooling *p, enum vks_pool 
                 best = y;
         }
         const double want = kind == VKS_POOL_MEAN ? sum / length : best;
-        EXPECT(t, fabs(pooled[c] - want) < 1e-5, "kind %d, position %d, length %u: %g, not %g", kind, position, length,
-               pooled[c], want);
+        EXPECT(t, fabs(pooled[c] - want) < 1e-5, "kind %d, position %d, length %u: %g, not %g", kind, position,
+               length, pooled[c], want);
         // The gradient of each row of the mapped values, then what the map makes of it.
         double db = 0;
         for (uint32_t r = 0; r < length; r++) {
@@ -106,8 +108,8 @@ static void check_length(struct test *t, const struct pooling *p, enum vks_pool 
                "kind %d, position %d, length %u: dw %g, not %g; db %g, not %g", kind, position, length, rows[c], dw,
                rows[WIDTH + c], db);
         for (uint32_t r = 0; r < length; r++)
-            EXPECT(t, isfinite(dx[r * WIDTH + c]), "kind %d, position %d, length %u: dx is not finite at row %u", kind,
-                   position, length, r);
+            EXPECT(t, isfinite(dx[r * WIDTH + c]), "kind %d, position %d, length %u: dx is not finite at row %u",
+                   kind, position, length, r);
     }
 }
 
@@ -193,7 +195,8 @@ static void dead_values_are_poisoned_within_a_run(struct test *t)
     struct vks_tensor *a = vks_scale(&g, x, 2, 0), *b = vks_scale(&g, a, 3, 0), *y = vks_scale(&g, b, 4, 0);
     y->keep = true;
     struct vks_exec *exec =
-        vks_exec_create(&g, &(struct vks_exec_params){.gpu = gpu, .no_alias = true, .no_in_place = true, .poison = true});
+        vks_exec_create(&g, &(struct vks_exec_params){.gpu = gpu, .no_alias = true, .no_in_place = true,
+                                                      .poison = true});
     CHECK(t, exec);
     for (uint32_t i = 0; i < 100 * 100; i++)
         in[i] = value(i);

@@ -1,5 +1,5 @@
-// The device layer: which memory is taken on cards that are not here, storages in blocks, copies by both routes (run it
-// with VKSTEER_DISABLE=hostmap for that of graphics cards), a lost device.
+// The device layer: which memory is taken on cards that are not here, storages in blocks, copies by both routes (run
+// it with VKSTEER_DISABLE=hostmap for that of graphics cards), a lost device.
 #include <stdlib.h>
 
 #include "gpu/internal.h"

@@ -137,7 +137,8 @@ static double compare(struct test *t, const struct golden *golden, const char *w
         scale = fmax(scale, fabs(want[i] - origin));
     }
     free(want);
-    EXPECT(t, error <= TOLERANCE * scale || (error == 0 && scale == 0), "%s: %s is off by %.1e of %.3g", case_name, name, error / scale, scale);
+    EXPECT(t, error <= TOLERANCE * scale || (error == 0 && scale == 0), "%s: %s is off by %.1e of %.3g", case_name,
+           name, error / scale, scale);
     return scale;
 }
 

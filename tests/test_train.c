@@ -99,7 +99,8 @@ static bool toy_feed(void *priv, struct vks_exec *exec, const void *inputs, cons
                              ((uint64_t)samples[s].draw << 16);
         const double prompt = noise(key & ~(uint64_t)0xffff0000);
         for (uint32_t i = 0; i < size; i++)
-            values[s * size + i] = (float)(0.7 * noise(key ^ i) + 0.5 * prompt + (shifted ? 0.8 * cos(i % WIDTH) : 0));
+            values[s * size + i] =
+                (float)(0.7 * noise(key ^ i) + 0.5 * prompt + (shifted ? 0.8 * cos(i % WIDTH) : 0));
     }
     return vks_exec_write(exec, inputs, values, count * size * sizeof(float));
 }
@@ -428,6 +429,23 @@ static void linear_act_equals_one_site_after_another(struct test *t)
     toy_finish(&toy);
 }
 
+static void site_expressions(struct test *t)
+{
+    static const struct { const char *expression, *name; bool matches; } cases[] = {
+        {"net.*norm", "net.3.norm", true},       {"norm", "net.norm", false},        {"net", "net.norm", false},
+        {"net.*", "net.block:1", false},         {"net.*:1", "net.block:1", true},   {"net.*:1", "net.block", false},
+        {"(?:a|b)\\.c", "b.c", true},            {"(?:a|b)\\.c", "b.c:0", false},    {"(?i:NET)\\.x", "net.x", true},
+        {"(?i-s:NET)\\.x:0", "net.x:0", true},   {"[[:alpha:]]+", "net", true},     {"(?i)NET", "net", true},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct vks_site_pattern *pattern = vks_site_pattern_create(test_log(t), cases[i].expression);
+        CHECK(t, pattern);
+        EXPECT(t, vks_site_pattern_matches(pattern, cases[i].name) == cases[i].matches, "%s %s %s",
+               cases[i].expression, cases[i].matches ? "does not match" : "matches", cases[i].name);
+        vks_site_pattern_destroy(&pattern);
+    }
+}
+
 // What each step was fed.
 struct recorder {
     struct toy *toy;
@@ -505,7 +523,8 @@ static void trains_on_top_of_another_steering(struct test *t)
     p.progress_priv = &losses;
     CHECK(t, vks_train(&subject, &p, &on_top) == VKS_TRAIN_DONE);
     // It begins where the first one ended, and has little left to do.
-    EXPECT(t, losses.first < 1.3 * alone.loss, "the first loss is %g, the base ended at %g", losses.first, alone.loss);
+    EXPECT(t, losses.first < 1.3 * alone.loss, "the first loss is %g, the base ended at %g", losses.first,
+           alone.loss);
     EXPECT(t, on_top.max_w < alone.max_w, "max |w - 1| %g on top of %g", on_top.max_w, alone.max_w);
     vks_steering_finish(&steering);
     toy_finish(&toy);
@@ -595,6 +614,7 @@ int main(void)
     TEST(&t, state_of_another_training_is_refused);
     TEST(&t, closed_forms_move_the_law);
     TEST(&t, linear_act_equals_one_site_after_another);
+    TEST(&t, site_expressions);
     TEST(&t, every_epoch_sees_every_source_once);
     TEST(&t, the_floor_is_known);
     TEST(&t, trains_on_top_of_another_steering);

@@ -39,15 +39,6 @@ void vks_noise_normal(const struct vks_noise *noise, float *values, size_t count
     }
 }
 
-void vks_noise_words(const struct vks_noise *noise, uint32_t *words, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        uint32_t drawn[4];
-        draw(noise, (uint32_t)i, drawn);
-        words[i] = drawn[0];
-    }
-}
-
 void vks_noise_shuffle(const struct vks_noise *noise, uint32_t *order, size_t count)
 {
     for (size_t i = 0; i < count; i++)

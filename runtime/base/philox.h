@@ -1,7 +1,7 @@
 // Philox4x32-10, a counter-based random number generator, and the Gaussian noise made from it.
 //
-// Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (SC 2011). A number depends on its counter and key
-// alone: no state to save, nothing to skip, any part of a stream in any order.
+// Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (SC 2011). A number depends on its counter and
+// key alone: no state to save, nothing to skip, any part of a stream in any order.
 #ifndef VKS_BASE_PHILOX_H
 #define VKS_BASE_PHILOX_H
 
@@ -34,9 +34,6 @@ struct vks_noise {
 // v = (b + 1/2) / 2^32 from the first two words a, b; in double, rounded to float at the end. log and sin are the C
 // library's: their last bit of a double all but never reaches the float.
 void vks_noise_normal(const struct vks_noise *noise, float *values, size_t count);
-
-// Writes `count` independent words.
-void vks_noise_words(const struct vks_noise *noise, uint32_t *words, size_t count);
 
 // Writes a random order of 0 .. count - 1 (Fisher and Yates; the bias of at most count / 2^32 is not corrected).
 void vks_noise_shuffle(const struct vks_noise *noise, uint32_t *order, size_t count);

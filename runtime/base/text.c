@@ -236,19 +236,6 @@ bool vks_parse_double(const char *text, double *value)
     return true;
 }
 
-bool vks_parse_i64(const char *text, int64_t *value)
-{
-    const char *digits = text + (*text == '-' || *text == '+');
-    if (!*digits || strspn(digits, "0123456789") != strlen(digits))
-        return false;
-    errno = 0;
-    const intmax_t parsed = strtoimax(text, NULL, 10);
-    if (errno || parsed < INT64_MIN || parsed > INT64_MAX)
-        return false;
-    *value = (int64_t)parsed;
-    return true;
-}
-
 bool vks_parse_u64(const char *text, uint64_t *value)
 {
     if (!*text || strspn(text, "0123456789") != strlen(text))

@@ -43,7 +43,6 @@ bool vks_ends_with(const char *text, const char *end);
 
 // Whole-string numbers in the C locale's spelling, whatever the locale is; false when malformed or out of range.
 bool vks_parse_double(const char *text, double *value);  // finite only
-bool vks_parse_i64(const char *text, int64_t *value);
 bool vks_parse_u64(const char *text, uint64_t *value);
 
 #endif

@@ -189,7 +189,8 @@ static bool copy(struct vks_exec *exec, const struct vks_tensor *tensor, const c
     const uint64_t whole = vks_tensor_elements(tensor) * vks_dtype_size(tensor->dtype);
     if (!storage || size != whole)
         return vks_fail(exec->graph->log, "internal: a copy of %llu bytes to or from %s, which has %llu",
-                        (unsigned long long)size, tensor->name ? tensor->name : "a tensor", (unsigned long long)whole);
+                        (unsigned long long)size, tensor->name ? tensor->name : "a tensor",
+                        (unsigned long long)whole);
     if (tensor->row_stride) {
         rows = tensor->shape[0];
         stride = (uint64_t)tensor->row_stride * vks_dtype_size(tensor->dtype);

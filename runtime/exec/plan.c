@@ -194,8 +194,8 @@ static bool place_all(const struct vks_emitter *emitter, const struct candidate 
         struct vks_place *place = &plan->places[candidates[c].id];
         const struct gap_search search = {plan->places, candidates, c, no_alias};
         if (place->size > largest)
-            vks_graph_fail(graph, "%s alone exceeds what the device allocates at once: use a smaller --micro-batch or "
-                           "picture", vks_tensor_text(graph, graph->tensors[candidates[c].id]));
+            vks_graph_fail(graph, "%s alone exceeds what the device allocates at once: use a smaller --micro-batch "
+                           "or picture", vks_tensor_text(graph, graph->tensors[candidates[c].id]));
         ok = !graph->failed;
         for (uint32_t block = 0; ok; block++) {
             if (block == plan->block_count) {

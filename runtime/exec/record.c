@@ -71,14 +71,16 @@ static bool resolve(const struct vks_recorder *recorder, const struct vks_operan
     return true;
 }
 
-// Work of a dispatch in units of the recorder's rate: its share of the node's operations, or its bytes. A graphics card
-// does several operations in the time of a byte.
+// Work of a dispatch in units of the recorder's rate: its share of the node's operations, or its bytes. A graphics
+// card does several operations in the time of a byte.
 static double work_of(const struct vks_recorder *recorder, const struct vks_dispatch *dispatch)
 {
     double bytes = 0, node_flop = 0;
-    for (uint32_t i = 0; i < dispatch->operand_count; i++)
-        if (dispatch->operands[i].tensor)
-            bytes += (double)dispatch->operands[i].count * (double)vks_dtype_size(dispatch->operands[i].tensor->dtype);
+    for (uint32_t i = 0; i < dispatch->operand_count; i++) {
+        const struct vks_operand *operand = &dispatch->operands[i];
+        if (operand->tensor)
+            bytes += (double)operand->count * (double)vks_dtype_size(operand->tensor->dtype);
+    }
     if (dispatch->node->op->flop) {
         const struct vks_emitter *emitter = recorder->emitter;
         const size_t d = (size_t)(dispatch - emitter->dispatches);
@@ -118,8 +120,8 @@ static bool add_dynamic(struct vks_recorder *recorder, const struct vks_dispatch
 
 // Adds a command in as many pieces as the budget asks: ranges of workgroups along the longest axis, one submission
 // each. Reductions run inside a workgroup, so no piece changes a bit.
-static bool add_pieces(struct vks_recorder *recorder, const struct vks_dispatch *dispatch, struct vks_command *command,
-                       double work, double budget)
+static bool add_pieces(struct vks_recorder *recorder, const struct vks_dispatch *dispatch,
+                       struct vks_command *command, double work, double budget)
 {
     const uint32_t groups[3] = {dispatch->groups.x, dispatch->groups.y, dispatch->groups.z};
     const int axis = groups[2] >= groups[1] && groups[2] >= groups[0] ? 2 : groups[1] >= groups[0] ? 1 : 0;
@@ -193,8 +195,8 @@ static bool record_one(struct vks_recorder *recorder, const struct vks_dispatch 
                                     : add_pieces(recorder, dispatch, &command, work, budget);
 }
 
-// Test mode: poisons the values that dispatch `d` was the last to touch, so that a later read of them shows. The fills
-// are writes like those of a kernel, and what comes after waits for them.
+// Test mode: poisons the values that dispatch `d` was the last to touch, so that a later read of them shows. The
+// fills are writes like those of a kernel, and what comes after waits for them.
 static bool poison_dead(struct vks_recorder *recorder, uint32_t d, struct hazards *hazards)
 {
     const struct vks_memory_plan *plan = recorder->plan;

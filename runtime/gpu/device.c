@@ -8,7 +8,8 @@
 
 #include "base/os.h"
 
-#define MAX_GROUP 128  // invocations of the largest workgroup of any kernel
+#define MAX_GROUP 128     // invocations of the largest workgroup of any kernel
+#define MOST_BUFFERS 8    // storage buffers of a kernel
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 const char *vks_vk_result(VkResult result)
@@ -289,7 +290,12 @@ static bool choose(struct vks_gpu *gpu, const char *wanted)
     if (best < 0)
         return vks_fail(gpu->log, "no device is called %s: `vksteer devices` lists them", wanted);
     gpu->physical = devices[best];
-    return true;
+    VkPhysicalDeviceProperties properties;
+    vkGetPhysicalDeviceProperties(gpu->physical, &properties);
+    // The one limit of the floor that Vulkan 1.1 itself does not promise.
+    const uint32_t buffers = properties.limits.maxPerStageDescriptorStorageBuffers;
+    return buffers >= MOST_BUFFERS || vks_fail(gpu->log, "%s binds %u storage buffers at once, and %d are needed: "
+                                               "choose another with --device", gpu->info.name, buffers, MOST_BUFFERS);
 }
 
 static void read_limits(struct vks_gpu *gpu, const struct vks_gpu_params *params, bool subgroups)
@@ -311,7 +317,7 @@ static void read_limits(struct vks_gpu *gpu, const struct vks_gpu_params *params
         .max_shared = limits->maxComputeSharedMemorySize,
         .subgroup_size = subgroups && gpu->info.subgroup_ballot ? subgroup.subgroupSize : 0,
         .max_groups = 65535,
-        .is_cpu = gpu->info.is_cpu,
+        .is_cpu = gpu->info.is_cpu && !vks_gpu_disabled("cpu"),
         .wide_loads = gpu->wide_loads,
         .dispatch_seconds = 0.5,
     };

@@ -12,7 +12,8 @@
 struct vks_gpu;
 struct vks_storage;
 
-// What kernels and planner may count on. `--limits phone` and tests (vks_exec_params) lower them; nothing raises them.
+// What kernels and planner may count on. `--limits phone` and tests (vks_exec_params) lower them; nothing raises
+// them.
 struct vks_gpu_limits {
     uint64_t max_range;         // bytes of one storage-buffer binding
     uint64_t max_alloc;         // bytes of one device allocation
@@ -48,6 +49,9 @@ struct vks_gpu_params {
 // Lists the devices into `infos` (at most `capacity`); returns their number, or -1 when Vulkan cannot be loaded.
 int vks_gpu_list(const struct vks_log *log, struct vks_gpu_info infos[], int capacity);
 
+// The environment variable VKSTEER_DISABLE, words separated by commas, switches fast paths off: `subgroup` (kernels that
+// count lanes), `hostmap` (the host writes into device memory: without it everything is copied through a stage, as on
+// graphics cards), `cpu` (kernels made for CPU drivers: without it those of graphics cards run).
 struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params);
 void vks_gpu_destroy(struct vks_gpu **gpu);
 const struct vks_gpu_limits *vks_gpu_limits(const struct vks_gpu *gpu);
@@ -70,8 +74,8 @@ void vks_gpu_learn_rate(struct vks_gpu *gpu, double flop, double seconds);
 struct vks_storage *vks_storage_create(struct vks_gpu *gpu, uint64_t size);
 void vks_storage_destroy(struct vks_storage **storage);
 uint64_t vks_storage_size(const struct vks_storage *storage);
-// Synchronous copies between host and storage, in bytes; false after device loss or out of range. A fill takes offsets
-// and sizes of whole words.
+// Synchronous copies between host and storage, in bytes; false after device loss or out of range. A fill takes
+// offsets and sizes of whole words.
 bool vks_storage_write(struct vks_storage *storage, uint64_t offset, const void *data, uint64_t size);
 bool vks_storage_read(struct vks_storage *storage, uint64_t offset, void *data, uint64_t size);
 bool vks_storage_fill(struct vks_storage *storage, uint64_t offset, uint64_t size, uint32_t word);

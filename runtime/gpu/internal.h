@@ -81,8 +81,8 @@ bool vks_gpu_refuse_lost(const struct vks_gpu *gpu);
 // the device counts as lost.
 bool vks_gpu_submit(struct vks_gpu *gpu, const VkCommandBuffer buffers[], uint32_t count);
 
-// A memory type among `allowed` (a bit a type) with all flags of `wanted`: one with all of `preferred` before one without
-// any of `avoided`, then the larger heap, then the first.
+// A memory type among `allowed` (a bit a type) with all flags of `wanted`: one with all of `preferred` before one
+// without any of `avoided`, then the larger heap, then the first.
 struct vks_memory_wish {
     uint32_t allowed;
     VkMemoryPropertyFlags wanted, preferred, avoided;

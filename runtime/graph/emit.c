@@ -60,8 +60,8 @@ bool vks_emit_special(struct vks_emitter *emitter, enum vks_kernel kernel, const
         const uint64_t bytes = operand->count * vks_dtype_size(tensor->dtype);
         if (bytes > emitter->limits.max_range)
             return vks_graph_fail(graph,
-                                  "%s: a binding of %llu bytes of %s exceeds the device's limit of %llu: use a smaller "
-                                  "batch or size",
+                                  "%s: a binding of %llu bytes of %s exceeds the device's limit of %llu: use a "
+                                  "smaller batch or size",
                                   info->name, (unsigned long long)bytes, vks_tensor_text(graph, tensor),
                                   (unsigned long long)emitter->limits.max_range) != NULL;
     }

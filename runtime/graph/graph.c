@@ -91,7 +91,8 @@ struct vks_tensor *vks_graph_state(struct vks_graph *graph, const char *name, en
     return tensor;
 }
 
-struct vks_tensor *vks_graph_columns(struct vks_graph *graph, struct vks_tensor *state, uint32_t first, uint32_t count)
+struct vks_tensor *vks_graph_columns(struct vks_graph *graph, struct vks_tensor *state, uint32_t first,
+                                     uint32_t count)
 {
     if (graph->failed || !state)
         return NULL;

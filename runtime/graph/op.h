@@ -24,8 +24,9 @@ struct vks_op {
     double (*flop)(const struct vks_node *node);
 
     uint32_t in_place;        // bit i: output 0 may take the bytes of input i (elementwise kernels only)
-    bool alias;               // output 0 is input 0's bytes under another shape, or passed through; emit writes no value
-    bool never_recompute;     // pooling, loss, optimiser: not repeated in recomputed segments (output 0 is then input 0)
+    bool alias;               // output 0 is input 0's bytes, perhaps under another shape; emit writes no value
+    bool never_recompute;     // pooling, loss, optimiser: not repeated in recomputed segments (output 0 is then
+                              // input 0)
     // The node writes the gradient of its own parameters in backward (NULL: never). Nodes above such a node are
     // differentiated even if nothing else below needs a gradient.
     bool (*trains)(const struct vks_node *node);

@@ -1,7 +1,8 @@
 // The operators: builders that add a node each, and the table of their rows.
 //
 // x is an input, y an output, dy and dx their gradients. Activations are channels-last, fp32. Every builder returns
-// NULL when the graph has failed or the shapes do not fit (the message names the shapes). Optional tensors may be NULL.
+// NULL when the graph has failed or the shapes do not fit (the message names the shapes). Optional tensors may be
+// NULL.
 #ifndef VKS_OPS_OPS_H
 #define VKS_OPS_OPS_H
 
@@ -26,7 +27,8 @@ vks_tensor *vks_conv2d(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, v
                        const struct vks_conv2d *attrs);
 
 // ---- norm.c -----------------------------------------------------------------------------------------------------
-// x (B, ..., C); mean and variance over a sample's rows and the C / groups channels of a group; weight, bias (C) or NULL
+// x (B, ..., C); mean and variance over a sample's rows and the C / groups channels of a group; weight, bias (C) or
+// NULL
 vks_tensor *vks_group_norm(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, vks_tensor *bias, uint32_t groups,
                            float eps);
 // x (..., C); mean and variance over the channels of a row
@@ -99,17 +101,18 @@ enum vks_pool {
     VKS_POOL_LAST,
     VKS_POOL_MAX,
 };
-// Pools z (b, ..., C) over its unmasked rows into rows [slice, slice + b) of `pooled` (B, C), columns of a flat state;
-// slice = step[VKS_STEP_SLICE]. Backward reads the same rows of `grad_pooled` (B, C), columns of a flat state.
-// Returns z: the pooled rows are a side effect, and the loss lives in a graph of its own (exact micro-batching).
-// A dynamic z counts its valid rows alone; samples beyond the length pool to 0 and get no gradient.
+// Pools z (b, ..., C) over its unmasked rows into rows [slice, slice + b) of `pooled` (B, C), columns of a flat
+// state; slice = step[VKS_STEP_SLICE]. Backward reads the same rows of `grad_pooled` (B, C), columns of a flat state.
+// Returns z: the pooled rows are a side effect, and the loss lives in a graph of its own (exact micro-batching). A
+// dynamic z counts its valid rows alone; samples beyond the length pool to 0 and get no gradient.
 vks_tensor *vks_pool_rows(struct vks_graph *g, vks_tensor *z, vks_tensor *mask, vks_tensor *pooled,
                           vks_tensor *grad_pooled, enum vks_pool kind);
 
 // ---- wasserstein.c ----------------------------------------------------------------------------------------------
 // Sorts every column of x (rows, columns), stable and ascending, in place of nothing: sorted (rows, columns) and
 // permutation (rows, columns) int32 with sorted[i] = x[permutation[i]]. A NaN sets *flag (1) int32 STATE to non-zero.
-bool vks_sort_columns(struct vks_graph *g, vks_tensor *x, vks_tensor *flag, vks_tensor **sorted, vks_tensor **permutation);
+bool vks_sort_columns(struct vks_graph *g, vks_tensor *x, vks_tensor *flag, vks_tensor **sorted,
+                      vks_tensor **permutation);
 // One-dimensional Wasserstein distance W_p^p per column between `sorted` (B, D) and `target` (N, D), both sorted, by
 // the quantile coupling (pairs (P, 2) int32 of row numbers, weights (P)), scaled by column_weight (D): writes the
 // terms (D) and the gradient with respect to the unsorted rows, grad (B, D).
@@ -130,8 +133,8 @@ struct vks_adam {
 };
 bool vks_adam(struct vks_graph *g, vks_tensor *param, vks_tensor *grad, vks_tensor *m, vks_tensor *v,
               const struct vks_adam *attrs);
-// Proximal step of the sparse group lasso on param - center: soft threshold τ λ1, then a group shrink τ λG sqrt(D) for
-// each group [groups[g], groups[g + 1]) of groups (G + 1) int32 (NULL only where λG = 0: elementwise).
+// Proximal step of the sparse group lasso on param - center: soft threshold τ λ1, then a group shrink τ λG sqrt(D)
+// for each group [groups[g], groups[g + 1]) of groups (G + 1) int32 (NULL only where λG = 0: elementwise).
 struct vks_prox {
     float center;           // 1 for w, 0 for b
     float lambda1, lambda_group;

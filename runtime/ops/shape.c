@@ -327,12 +327,14 @@ static bool emit_gather_row(struct vks_emitter *emitter, const struct vks_node *
     for (uint64_t b = 0; b < samples; b += most_samples)
         for (uint64_t first = 0; first < t; first += most_rows) {
             const uint64_t n = vks_min_u64(most_samples, samples - b), m = vks_min_u64(most_rows, t - first);
-            struct vks_operand many = vks_read(rows, (b * t + first) * c, n * m * c), one = vks_read(row, b * c, n * c);
+            struct vks_operand many = vks_read(rows, (b * t + first) * c, n * m * c);
+            struct vks_operand one = vks_read(row, b * c, n * c);
             if (backward)
                 many.access = VKS_WRITE;
             else
                 one.access = m < t ? VKS_READ_WRITE : VKS_WRITE;
-            const struct vks_operand operands[] = {backward ? many : one, backward ? one : many, vks_read(index, b, n)};
+            const struct vks_operand operands[] = {
+                backward ? many : one, backward ? one : many, vks_read(index, b, n)};
             const struct vks_push_gather_row push = {(uint32_t)n, (uint32_t)t, (uint32_t)c, (uint32_t)first,
                                                      (uint32_t)(first + m)};
             if (!vks_emit_special(emitter, VKS_K_gather_row, &backward, 1, operands, 3, &push, sizeof(push),

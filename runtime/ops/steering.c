@@ -107,8 +107,8 @@ static const struct vks_tensor *emit_length(const struct site *site, const struc
     return out;
 }
 
-// Fills `site`; a dynamic length becomes part of the mask. With a mask, also emits the kernel that finds each sample's
-// last row and count, if wanted.
+// Fills `site`; a dynamic length becomes part of the mask. With a mask, also emits the kernel that finds each
+// sample's last row and count, if wanted.
 static bool site_begin(struct site *site, struct vks_emitter *emitter, const struct vks_tensor *z,
                        const struct vks_tensor *mask, bool span)
 {

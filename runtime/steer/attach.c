@@ -91,8 +91,8 @@ static struct vks_tensor *on_site(void *priv, struct vks_graph *graph, const str
             continue;
         if (slot->channels != site->channels) {
             attachment->failed = true;
-            return vks_graph_fail(graph, "the steering has %u channels at %s, the model %u: it was trained for another "
-                                  "model", slot->channels, site->name, site->channels);
+            return vks_graph_fail(graph, "the steering has %u channels at %s, the model %u: it was trained for "
+                                  "another model", slot->channels, site->name, site->channels);
         }
         item->met[slot - item->sites.slots] = true;
         const uint32_t all[] = {2 * item->sites.channels};

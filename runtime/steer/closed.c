@@ -1,5 +1,5 @@
-// Mean-AcT, Gaussian-AcT and Linear-AcT (Rodriguez et al. 2024, arXiv 2410.23054, section 3): one affine map a channel
-// from the pooled source values a and target values b of that channel.
+// Mean-AcT, Gaussian-AcT and Linear-AcT (Rodriguez et al. 2024, arXiv 2410.23054, section 3): one affine map a
+// channel from the pooled source values a and target values b of that channel.
 //
 //     mean      w = 1,                         bias = mean b - mean a
 //     gaussian  w = std b / std a,             bias = mean b - w mean a
@@ -148,7 +148,8 @@ enum vks_train_result vks_train_closed(const struct vks_subject *subject, const 
     enum vks_train_result result = source ? VKS_TRAIN_DONE : VKS_TRAIN_FAILED;
     if (source && params->method == VKS_METHOD_LINEAR_ACT)
         result = incremental(subject, params, steering, target, source);
-    else if (source && !estimate(subject, params->method, source, target, sites->channels, 0, sites->channels, steering))
+    else if (source &&
+             !estimate(subject, params->method, source, target, sites->channels, 0, sites->channels, steering))
         result = VKS_TRAIN_FAILED;
     else if (source)
         report(params, 1, 1);

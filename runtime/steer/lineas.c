@@ -1,9 +1,10 @@
 // LinEAS (Rodriguez et al. 2025, arXiv 2503.10679, sections 3 and 4): affine maps at all sites, trained together by
 // back-propagating a one-dimensional Wasserstein loss through the frozen network.
 //
-// The loss couples samples only through their pooled rows, (B, sum of D_l). With a micro-batch b < B, one forward pass
-// a slice fills the rows, the loss and its gradient are taken for all B at once, and a second forward and backward
-// pass a slice turns the gradient of the rows into that of the maps: the same bits as with b = B, in less memory.
+// The loss couples samples only through their pooled rows, (B, sum of D_l). With a micro-batch b < B, one forward
+// pass a slice fills the rows, the loss and its gradient are taken for all B at once, and a second forward and
+// backward pass a slice turns the gradient of the rows into that of the maps: the same bits as with b = B, in less
+// memory.
 #include "steer/lineas.h"
 
 #include <math.h>
@@ -17,7 +18,9 @@
 
 #define PI 3.14159265358979323846
 
-enum { PARAM, MOMENT1, MOMENT2, GRAD, ROWS, POOLED, GRAD_POOLED, TARGET, PAIRS, WEIGHTS, SCALE, FLAG, GROUPS, STORAGES };
+enum {
+    PARAM, MOMENT1, MOMENT2, GRAD, ROWS, POOLED, GRAD_POOLED, TARGET, PAIRS, WEIGHTS, SCALE, FLAG, GROUPS, STORAGES,
+};
 
 // One recorded graph.
 struct part {
@@ -49,8 +52,10 @@ struct vks_lineas {
 static struct vks_tensor *state(const struct vks_lineas *t, struct vks_graph *g, int which)
 {
     const uint32_t d2 = 2 * t->maps->channels, l = t->loss->channels, groups = 2 * (uint32_t)t->maps->count;
-    static const char *const names[] = {"maps", "moments", "squared moments", "gradient", "gradient rows", "pooled",
-                                        "gradient of pooled", "target", "pairs", "weights", "scale", "flag", "groups"};
+    static const char *const names[] = {
+        "maps", "moments", "squared moments", "gradient", "gradient rows", "pooled", "gradient of pooled", "target",
+        "pairs", "weights", "scale", "flag", "groups",
+    };
     const struct { enum vks_dtype dtype; uint32_t rank, shape[2]; } kinds[STORAGES] = {
         [PARAM] = {VKS_F32, 1, {d2}}, [MOMENT1] = {VKS_F32, 1, {d2}}, [MOMENT2] = {VKS_F32, 1, {d2}},
         [GRAD] = {VKS_F32, 1, {d2}}, [ROWS] = {VKS_F32, 2, {t->batch, d2}}, [POOLED] = {VKS_F32, 2, {t->batch, l}},

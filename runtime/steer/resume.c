@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
+#include "base/text.h"
 #include "io/safetensors.h"
 
 #define FORMAT "vksteer-state-2"  // counts on whenever the bits of a step change
@@ -25,8 +27,8 @@ bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas,
         items[a] = (struct vks_st_item){
             .name = array_names[a], .dtype = VKS_ST_F32, .rank = 1, .shape = {size}, .data = arrays + a * size};
     }
-    char hash[32], step[32], log_size[32], losses[80], validation[80];
-    snprintf(hash, sizeof(hash), "%016" PRIx64, resume->hash);
+    char hash[17], step[32], log_size[32], losses[80], validation[80];
+    vks_hash_hex(resume->hash, hash);
     snprintf(step, sizeof(step), "%u", resume->step);
     snprintf(log_size, sizeof(log_size), "%" PRIu64, resume->log_size);
     snprintf(losses, sizeof(losses), "%a %a", resume->first_loss, resume->last_loss);
@@ -44,20 +46,40 @@ bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas,
 static bool fits(const struct vks_resume *resume, const struct vks_safetensors *file, bool force,
                  const struct vks_log *log)
 {
-    char hash[32];
-    snprintf(hash, sizeof(hash), "%016" PRIx64, resume->hash);
+    char hash[17];
+    vks_hash_hex(resume->hash, hash);
     const char *format = vks_safetensors_metadata(file, "format"), *saved = vks_safetensors_metadata(file, "hash");
     const char *device = vks_safetensors_metadata(file, "device");
     if (!format || strcmp(format, FORMAT) != 0)
         return vks_fail(log, "%s is no training state of this version: delete it and train without --resume",
                         resume->path);
     if (!saved || strcmp(saved, hash) != 0)
-        return vks_fail(log, "%s belongs to another training (other prompts, options or model): repeat its command, or "
-                        "delete it and train without --resume", resume->path);
+        return vks_fail(log, "%s belongs to another training (other prompts, options or model): repeat its command, "
+                        "or delete it and train without --resume", resume->path);
     if (!force && (!device || strcmp(device, resume->device) != 0))
         return vks_fail(log, "%s was made on \"%s\", this is \"%s\", whose bits differ: go on there, or with --force",
                         resume->path, device ? device : "?", resume->device);
     return true;
+}
+
+static bool read_progress(struct vks_resume *resume, const struct vks_safetensors *file)
+{
+    const char *step = vks_safetensors_metadata(file, "step"), *losses = vks_safetensors_metadata(file, "losses");
+    const char *log_size = vks_safetensors_metadata(file, "log_size");
+    uint64_t steps = 0;
+    char *end = NULL;
+    if (!step || !losses || !log_size || !vks_parse_u64(step, &steps) || steps > UINT32_MAX ||
+        !vks_parse_u64(log_size, &resume->log_size))
+        return false;
+    resume->step = (uint32_t)steps;
+    resume->first_loss = strtod(losses, &end);  // hexadecimal: every bit of it
+    resume->last_loss = strtod(end, &end);
+    if (end == losses || *end || !isfinite(resume->first_loss) || !isfinite(resume->last_loss))
+        return false;
+    const char *validation = vks_safetensors_metadata(file, "validation");
+    resume->validation[0] = validation ? strtod(validation, &end) : NAN;
+    resume->validation[1] = validation ? strtod(end, &end) : NAN;
+    return !validation || (end != validation && !*end);
 }
 
 bool vks_resume_load(struct vks_resume *resume, struct vks_lineas *lineas, bool force, const struct vks_log *log)
@@ -73,20 +95,8 @@ bool vks_resume_load(struct vks_resume *resume, struct vks_lineas *lineas, bool 
             vks_safetensors_need(log, file, array_names[a], VKS_ST_F32, 1, (const uint64_t[]){size});
         ok = tensor && vks_st_to_f32(log, file, tensor, array) && vks_lineas_set(lineas, a, array);
     }
-    const char *step = vks_safetensors_metadata(file, "step"), *losses = vks_safetensors_metadata(file, "losses");
-    const char *log_size = vks_safetensors_metadata(file, "log_size");
-    char *end = NULL;
-    ok = ok && ((step && losses && log_size) || vks_fail(log, "%s is damaged: delete it and train without --resume",
-                                                         resume->path));
-    if (ok) {
-        resume->step = (uint32_t)strtoul(step, NULL, 10);
-        resume->log_size = strtoull(log_size, NULL, 10);
-        resume->first_loss = strtod(losses, &end);
-        resume->last_loss = strtod(end, NULL);
-        const char *validation = vks_safetensors_metadata(file, "validation");
-        resume->validation[0] = validation ? strtod(validation, &end) : NAN;
-        resume->validation[1] = validation ? strtod(end, NULL) : NAN;
-    }
+    ok = ok && (read_progress(resume, file) ||
+                vks_fail(log, "%s is damaged: delete it and train without --resume", resume->path));
     free(array);
     vks_safetensors_close(&file);
     return ok;

@@ -14,6 +14,20 @@ struct vks_site_pattern {
     bool tuple;            // the expression names a tuple output
 };
 
+// Whether there is a colon of a name: those of (?: and (?i: and [:alpha:] are syntax.
+static bool names_tuple(const char *expression)
+{
+    for (const char *p = expression; *p; p++) {
+        if (*p == ':' && p[1] != ']' && (p == expression || p[-1] != '['))
+            return true;
+        if (p[0] == '(' && p[1] == '?') {
+            p += 2 + strspn(p + 2, "imnsxJU^-");
+            p -= *p != ':';
+        }
+    }
+    return false;
+}
+
 struct vks_site_pattern *vks_site_pattern_create(const struct vks_log *log, const char *expression)
 {
     struct vks_site_pattern *pattern = calloc(1, sizeof(*pattern));
@@ -32,9 +46,7 @@ struct vks_site_pattern *vks_site_pattern_create(const struct vks_log *log, cons
         return NULL;
     }
     pattern->match = pcre2_match_data_create_from_pattern(pattern->code, NULL);
-    // (?: and [: are syntax, not a colon in a name.
-    for (const char *p = expression; *p; p++)
-        pattern->tuple |= *p == ':' && (p == expression || (p[-1] != '?' && p[-1] != '['));
+    pattern->tuple = names_tuple(expression);
     return pattern;
 }
 
@@ -61,8 +73,8 @@ bool vks_site_list_add(struct vks_site_list *list, const struct vks_log *log, co
 {
     // w and b of all sites lie in one array of 32-bit positions; a file may claim anything.
     if (channels == 0 || channels > MAX_CHANNELS - list->channels)
-        return vks_fail(log, "%s brings %u channels to the %u before it: 1 to %u in all are supported", name, channels,
-                        list->channels, MAX_CHANNELS);
+        return vks_fail(log, "%s brings %u channels to the %u before it: 1 to %u in all are supported", name,
+                        channels, list->channels, MAX_CHANNELS);
     char *copy = vks_arena_strdup(&list->arena, name);
     if (!copy || !vks_grow(&list->slots, &list->capacity, list->count, sizeof(*list->slots)))
         return vks_fail(log, "out of memory: close other programs and try again");
@@ -84,8 +96,8 @@ bool vks_site_list_select(struct vks_site_list *list, const struct vks_graph *gr
     }
     vks_site_pattern_destroy(&pattern);
     if (ok && list->count == 0)
-        ok = vks_fail(graph->log, "no site is called \"%s\" (the model's sites are %s ... %s): `vksteer info --sites` "
-                      "lists them", expression, graph->site_count ? graph->sites[0].name : "none",
+        ok = vks_fail(graph->log, "no site is called \"%s\" (the model's sites are %s ... %s): `vksteer info "
+                      "--sites` lists them", expression, graph->site_count ? graph->sites[0].name : "none",
                       graph->site_count ? graph->sites[graph->site_count - 1].name : "none");
     return ok;
 }

@@ -68,7 +68,9 @@ enum vks_position vks_steering_position(const struct vks_steering *steering, enu
     const char *position = vks_steering_metadata(steering, "position");
     if (position && strcmp(position, "last") == 0)
         return VKS_POSITION_LAST;
-    if (position && (strcmp(position, "avg") == 0 || (strcmp(position, "pixels-avg") == 0 && kind == VKS_SITE_PIXELS)))
+    if (position && strcmp(position, "avg") == 0)
+        return VKS_POSITION_AVG;
+    if (position && strcmp(position, "pixels-avg") == 0 && kind == VKS_SITE_PIXELS)
         return VKS_POSITION_AVG;
     return VKS_POSITION_ALL;
 }
@@ -160,8 +162,8 @@ bool vks_steering_load(struct vks_steering *steering, const struct vks_log *log,
         if (length > 7 && strcmp(name + length - 7, ".weight") == 0)
             ok = add_map(steering, log, file, &file->tensors[i]);
         else if (length <= 5 || strcmp(name + length - 5, ".bias") != 0)
-            ok = vks_fail(log, "%s: the tensor %s belongs to a method that this version does not know: update vksteer",
-                          path, name);
+            ok = vks_fail(log, "%s: the tensor %s belongs to a method that this version does not know: update "
+                          "vksteer", path, name);
     }
     if (ok && 2 * steering->sites.count != file->tensor_count)
         ok = vks_fail(log, "%s: some maps have no gain or no offset: the file is damaged", path);

@@ -45,8 +45,8 @@ bool vks_train_check(const struct vks_subject *subject, const struct vks_train_p
     if (p->method != VKS_METHOD_LINEAS)
         return p->batch > 0 || vks_fail(subject->log, "--batch must be at least 1");
     if (p->batch > sizes[VKS_SET_SOURCE])
-        return vks_fail(subject->log, "--batch %u exceeds the %u source prompts: give more prompts or a smaller batch",
-                        p->batch, sizes[VKS_SET_SOURCE]);
+        return vks_fail(subject->log, "--batch %u exceeds the %u source prompts: give more prompts or a smaller "
+                        "batch", p->batch, sizes[VKS_SET_SOURCE]);
     if (p->batch < 4 && !p->force)
         return vks_fail(subject->log, "--batch %u is too noisy to learn from: use at least 4, or --force", p->batch);
     if (p->micro_batch && (p->micro_batch > p->batch || p->batch % p->micro_batch))
@@ -306,8 +306,8 @@ static enum vks_train_result train_lineas(struct training *t)
     if (result != VKS_TRAIN_DONE)
         return result;
     if (!p->sgd && !t->trial && t->progress.path_share > 0.9)
-        vks_warn(subject->log, "some channels moved %.0f %% of what the learning rates allow: the step budget is used "
-                 "up; raise --lr or --steps for a stronger steering", 100 * t->progress.path_share);
+        vks_warn(subject->log, "some channels moved %.0f %% of what the learning rates allow: the step budget is "
+                 "used up; raise --lr or --steps for a stronger steering", 100 * t->progress.path_share);
     const bool noted = vks_steering_note(&t->steering, "first_loss", "%.9g", t->resume.first_loss) &&
                        vks_steering_note(&t->steering, "last_loss", "%.9g", t->resume.last_loss) &&
                        vks_steering_note(&t->steering, "loss_floor", "%.9g", t->progress.floor);

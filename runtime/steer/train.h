@@ -47,7 +47,8 @@ struct vks_train_params {
     bool resume;
     uint32_t sample_steps;             // how the subject samples, for the steering file; 0: not noted
     double cfg_scale;                  // the same
-    // Steerings that are on already, in order, before the one that is trained: sources run with them, targets without.
+    // Steerings that are on already, in order, before the one that is trained: sources run with them, targets
+    // without.
     const struct vks_steering *const *base;
     const float *base_strengths;
     uint32_t base_count;               // at most VKS_STEP_STRENGTHS - 1

@@ -1,5 +1,5 @@
-// Rows and columns from flat indices. An integer division costs CPU drivers as much as two loads, so kernels divide once
-// and advance from there.
+// Rows and columns from flat indices. An integer division costs CPU drivers as much as two loads, so kernels divide
+// once and advance from there.
 #ifndef VKS_INDEX_GLSL
 #define VKS_INDEX_GLSL
 

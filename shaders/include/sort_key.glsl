@@ -1,7 +1,8 @@
 // Order of the sort kernels: floats as unsigned integers that compare as the numbers do, the row as tie-break.
 //
-// -0 counts as +0 (and leaves as +0), so it ties with it by row. NaN comes out as the largest key: the order stays total
-// and no kernel goes astray; the flag says that the result is worthless. The largest word stays free for padding.
+// -0 counts as +0 (and leaves as +0), so it ties with it by row. NaN comes out as the largest key: the order stays
+// total and no kernel goes astray; the flag says that the result is worthless. The largest word stays free for
+// padding.
 #ifndef SORT_KEY_GLSL
 #define SORT_KEY_GLSL
 
