@@ -142,7 +142,7 @@ static void golden_arrays(struct test *t)
     CHECK(t, integers && integers->item == VKS_GGUF_I32 && add_up(integers, &sum) == 3 && sum == 12);
     CHECK(t, bools && bools->item == VKS_GGUF_BOOL && add_up(bools, &sum) == 2 && sum == 13);
     CHECK(t, tokens && tokens->item == VKS_GGUF_STRING && tokens->count == 4);
-    static const char *const texts[] = {"a", "b", "\xc4\xa0" "c", ""};
+    static const char *const texts[] = {"a", "b", "\304\240c", ""};
     struct vks_gguf_value item;
     size_t at = 0, count = 0;
     for (; vks_gguf_next(tokens, &at, &item); count++)
