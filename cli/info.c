@@ -111,8 +111,8 @@ int command_info(int argc, char **argv)
         {0, "micro-batch", OPT_COUNT, &micro, 1, 65536, "b", "samples that are in memory at once"},
     };
     const struct command command = {"info", "[-m MODEL] [--sites REGEX] [--plan]",
-                                    "Says what a model is. Needs no device, except for --plan.", options,
-                                    COUNT_OF(options), 0, 0, NULL};
+                                    "Says what a model is, a .gguf file too. Needs no device, except for --plan.",
+                                    options, COUNT_OF(options), 0, 0, NULL};
     int code = parse_arguments(&command, &common, argc, argv, &arguments);
     if (code != EXIT_DONE || common.help)
         return code;

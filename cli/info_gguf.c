@@ -42,7 +42,9 @@ static void print_tensor(const struct vksteer_gguf_tensor *tensor)
     for (uint32_t i = 0, at = 0; i < tensor->rank; i++)
         at += (uint32_t)snprintf(shape + at, sizeof(shape) - at, "%s%llu", i ? " x " : "",
                                  (unsigned long long)tensor->shape[i]);
-    print_line("    %-32s %-5s %-16s %10.3f MiB", tensor->name, tensor->type, shape, MIB(tensor->bytes));
+    print_line("    %-32s %-5s %-16s %10.3f MiB  %s%s%s%s", tensor->name, tensor->type, shape, MIB(tensor->bytes),
+               tensor->site ? tensor->site : "", tensor->form ? " (" : "", tensor->form ? tensor->form : "",
+               tensor->form ? ")" : "");
 }
 
 static void print_gguf(const struct vksteer_gguf *in, bool verbose)
@@ -55,6 +57,8 @@ static void print_gguf(const struct vksteer_gguf *in, bool verbose)
         print_line("    %-5s %5llu tensors %12.3f M parameters %10.1f MiB", in->types[i].name,
                    (unsigned long long)in->types[i].tensors, (double)in->types[i].parameters / 1e6,
                    MIB(in->types[i].bytes));
+    if (in->fingerprint)
+        print_line("  fingerprint: %s", in->fingerprint);
     for (size_t i = 0; i < in->metadata_count && verbose; i++)
         print_line("  %s = %s", in->keys[i], in->values[i]);
     for (size_t i = 0; i < in->tensor_count && verbose; i++)
@@ -88,6 +92,8 @@ static void json_lists(const struct vksteer_gguf *in)
             json_integer(NULL, tensor->shape[k]);
         json_close();
         json_integer("bytes", tensor->bytes);
+        json_text("site", tensor->site);
+        json_text("form", tensor->form);
         json_close();
     }
     json_close();
@@ -117,6 +123,7 @@ static void json_gguf(const struct vksteer_gguf *in, bool verbose)
     json_text("tokenizer", in->tokenizer);
     json_text("pre_tokenizer", in->pre_tokenizer);
     json_size("vocabulary", in->vocabulary);
+    json_text("fingerprint", in->fingerprint);
     json_open("types", '[');
     for (size_t i = 0; i < in->type_count; i++) {
         json_open(NULL, '{');

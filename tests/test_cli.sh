@@ -196,6 +196,10 @@ says 'tokenizer gpt2 smollm, 4 tokens'
 says 'Q4_K      2 tensors        0.007 M parameters'
 says 'test.int64 = -9223372036854775808'
 says 'Q6_K.bytes  *Q6_K  2 x 1792'
+gguf=${gguf%/*}/gemma.gguf
+says "fingerprint: $(cat "${gguf%.gguf}.txt")"
+says 'blk.0.attn_q_norm.weight .* model.layers.0.self_attn.q_norm (1 + weight)'
+gguf=${gguf%/*}/weights.gguf
 check "info without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" info --sites 'unet.*norm.*'
 check "closed form" train -o m.safetensors --method mean-act
 check "train on top of another" train -o top.safetensors --steer a.safetensors:0.5

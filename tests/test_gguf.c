@@ -3,6 +3,8 @@
 #include "base/quant.h"
 #include "io/gguf.h"
 #include "io/safetensors.h"
+#include "models/gguf_names.h"
+#include "models/language.h"
 #include "tests/test.h"
 
 #include <math.h>
@@ -140,7 +142,7 @@ static void golden_arrays(struct test *t)
     CHECK(t, integers && integers->item == VKS_GGUF_I32 && add_up(integers, &sum) == 3 && sum == 12);
     CHECK(t, bools && bools->item == VKS_GGUF_BOOL && add_up(bools, &sum) == 2 && sum == 13);
     CHECK(t, tokens && tokens->item == VKS_GGUF_STRING && tokens->count == 4);
-    static const char *const texts[] = {"a", "b", "\xc4\xa0" "c", ""};
+    static const char *const texts[] = {"a", "b", "\304\240c", ""};
     struct vks_gguf_value item;
     size_t at = 0, count = 0;
     for (; vks_gguf_next(tokens, &at, &item); count++)
@@ -431,6 +433,130 @@ static void cut_at_every_byte(struct test *t)
         CHECK_REFUSED(t, opens(t, b.data, size), "fetch it again");
 }
 
+// ---- what a language model says of itself
+
+// As vks_gguf_module has it, or "" when it knows none.
+static const char *module_of(const char *architecture, const char *tensor, enum vks_gguf_form *form)
+{
+    static char module[96];
+    return vks_gguf_module(architecture, tensor, module, sizeof(module), form) ? module : "";
+}
+
+static void module_names(struct test *t)
+{
+    static const char *const unknown[][2] = {
+        {"llama", "rope_freqs.weight"},        {"llama", "blk.0.attn_q"},           {"llama", "blk.x.attn_q.weight"},
+        {"llama", "blk.00.attn_q.weight"},     {"llama", "blk.0.attn_q.scale"},     {"llama", "blk.0attn_q.weight"},
+        {"llama", "blk.0.attn_q_norm.weight"}, {"mamba", "blk.0.attn_norm.weight"}, {"gpt2", "blk.0.ffn_gate.weight"},
+        {"llama", "blk.1234567.attn_q.weight"}, {"llama", "blk.0..weight"},         {"llama", ".weight"},
+        {"llama", "blk."},                     {"llama", "attn_q.weight"},          {"llama", "blk.0.output.weight"},
+    };
+    enum vks_gguf_form form;
+    size_t size, lines = 0;
+    char *text = vks_os_read_file(test_log(t), VKS_TEST_DATA "/gguf/names.txt", 1 << 20, &size);
+    CHECK(t, text);
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"), lines++) {
+        char architecture[16], tensor[64], module[96];
+        CHECK(t, sscanf(line, "%15s %63s %95s", architecture, tensor, module) == 3);
+        EXPECT(t, !strcmp(module_of(architecture, tensor, &form), module), "%s of %s is not %s", tensor, architecture,
+               module_of(architecture, tensor, &form));
+    }
+    free(text);
+    EXPECT(t, lines == 169, "%zu lines", lines);
+    for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
+        EXPECT(t, !*module_of(unknown[i][0], unknown[i][1], &form), "%s is known", unknown[i][1]);
+}
+
+static void module_forms(struct test *t)
+{
+    static const struct {
+        const char *architecture, *tensor;
+        enum vks_gguf_form form;
+    } cases[] = {
+        {"llama", "blk.0.attn_q.weight", VKS_GGUF_PAIRED_ROWS},  {"llama", "blk.7.attn_k.bias", VKS_GGUF_PAIRED_ROWS},
+        {"llama", "blk.0.attn_v.weight", VKS_GGUF_AS_IS},        {"llama", "blk.0.attn_norm.weight", VKS_GGUF_AS_IS},
+        {"llama", "blk.0.attn_output.weight", VKS_GGUF_AS_IS},   {"qwen2", "blk.0.attn_q.weight", VKS_GGUF_AS_IS},
+        {"qwen3", "blk.0.attn_k_norm.weight", VKS_GGUF_AS_IS},   {"gemma2", "blk.0.attn_q.weight", VKS_GGUF_AS_IS},
+        {"gemma2", "output_norm.weight", VKS_GGUF_PLUS_ONE},
+        {"gemma2", "blk.0.ffn_norm.weight", VKS_GGUF_PLUS_ONE},
+        {"gemma3", "blk.0.attn_q_norm.weight", VKS_GGUF_PLUS_ONE}, {"gemma3", "token_embd.weight", VKS_GGUF_AS_IS},
+        {"gemma3", "blk.0.post_ffw_norm.weight", VKS_GGUF_PLUS_ONE}, {"gpt2", "output_norm.weight", VKS_GGUF_AS_IS},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        enum vks_gguf_form form;
+        EXPECT(t, *module_of(cases[i].architecture, cases[i].tensor, &form) && form == cases[i].form, "%s of %s",
+               cases[i].tensor, cases[i].architecture);
+    }
+}
+
+static void put_string(struct bytes *b, const char *key, const char *value)
+{
+    put_text(b, key);
+    put_number(b, VKS_GGUF_STRING, 4);
+    put_text(b, value);
+}
+
+// The architecture (NULL: none) and one more pair.
+static bool describes(struct test *t, const char *architecture, const struct bytes *pair,
+                      struct vks_language *language)
+{
+    struct bytes b;
+    struct vks_arena arena = {0};
+    put_header(&b, 3, 0, 1 + !!architecture);
+    if (architecture)
+        put_string(&b, "general.architecture", architecture);
+    put(&b, pair->data, pair->size);
+    if (!opens(t, b.data, b.size))
+        return false;
+    struct vks_gguf *file = vks_gguf_open(test_log(t), path);
+    const bool done = file && vks_language_from_gguf(test_log(t), file, &arena, language);
+    language->architecture = NULL;  // its text goes with the arena
+    vks_arena_finish(&arena);
+    vks_gguf_close(&file);
+    return done;
+}
+
+static void language_sizes(struct test *t)
+{
+    struct vks_language language;
+    struct bytes b = {.size = 0};
+    put_text(&b, "x.attention.head_count");
+    put_number(&b, VKS_GGUF_ARRAY, 4);
+    put_number(&b, VKS_GGUF_I32, 4);
+    put_number(&b, 2, 8);
+    put_number(&b, 5, 4);
+    put_number(&b, 3, 4);
+    CHECK(t, describes(t, "x", &b, &language) && language.heads == 5 && language.kv_heads == 5 && !language.layers);
+    b.data[b.size - 1] = 0x80;
+    CHECK_REFUSED(t, describes(t, "x", &b, &language), "\"x.attention.head_count\" holds something else than sizes");
+    static const struct {
+        const char *architecture, *key;
+        uint32_t value;
+        const char *message;
+    } cases[] = {
+        {"x", "x.vocab_size", 7, NULL},
+        {"x", "split.count", 1, NULL},
+        {"x", "split.count", 3, "one of 3 parts"},
+        {"x", "x.rope.freq_base", 0, "no positive number"},
+        {"x", "general.name", 5, "is no text"},
+        {"x", "tokenizer.ggml.tokens", 5, "no list of tokens"},
+        {"", "k", 5, "no name of an architecture"},
+        {"../x", "k", 5, "no name of an architecture"},
+        {NULL, "k", 5, "names no architecture"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        b.size = 0;
+        put_u32(&b, cases[i].key, cases[i].value);
+        if (cases[i].message)
+            CHECK_REFUSED(t, describes(t, cases[i].architecture, &b, &language), cases[i].message);
+        else
+            EXPECT(t, describes(t, cases[i].architecture, &b, &language), "%s is refused", cases[i].key);
+    }
+    b.size = 0;
+    put_string(&b, "x.block_count", "2");
+    CHECK_REFUSED(t, describes(t, "x", &b, &language), "\"x.block_count\" is no size");
+}
+
 // With any bit wrong it is refused in one line, or what it still promises can be read.
 static void every_bit_flipped(struct test *t)
 {
@@ -463,6 +589,9 @@ int main(void)
     TEST(&t, unpacked_values);
     TEST(&t, golden_metadata);
     TEST(&t, golden_arrays);
+    TEST(&t, module_names);
+    TEST(&t, module_forms);
+    TEST(&t, language_sizes);
     TEST(&t, bad_headers);
     TEST(&t, bad_metadata);
     TEST(&t, bad_tensors);

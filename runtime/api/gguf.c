@@ -5,6 +5,7 @@
 #include "api/internal.h"
 #include "base/text.h"
 #include "io/gguf.h"
+#include "models/gguf_names.h"
 #include "models/language.h"
 
 // What a description owns; the file itself is closed before it is handed out.
@@ -79,11 +80,44 @@ static void list_metadata(struct description *d, const struct vks_gguf *file, st
     out->values = values;
 }
 
+// Adds the weights of a norm, as the PyTorch module has them; the tensor may be large, whatever it says it is.
+static void add_norm(struct vks_api_norms *norms, const struct vks_gguf_tensor *tensor, enum vks_gguf_form form)
+{
+    float weights[256];
+    const struct vks_quant *quant = vks_quant(tensor->type);
+    for (uint64_t at = 0; at < tensor->count; at += 256) {
+        const uint64_t left = tensor->count - at, count = left < 256 ? left : 256;
+        vks_quant_unpack(tensor->type, tensor->data + at / quant->elements * quant->bytes, (size_t)count, weights);
+        for (uint64_t i = 0; i < count && form == VKS_GGUF_PLUS_ONE; i++)
+            weights[i] -= 1;
+        vks_api_norms_add(norms, weights, count);
+    }
+}
+
+static void name_site(struct description *d, const char *architecture, const struct vks_gguf_tensor *tensor,
+                      struct vks_api_norms *norms, struct vksteer_gguf_tensor *out)
+{
+    static const char *const forms[] = {
+        [VKS_GGUF_PAIRED_ROWS] = "rows in rotary pairs",
+        [VKS_GGUF_PLUS_ONE] = "1 + weight",
+    };
+    char site[96];
+    enum vks_gguf_form form;
+    if (!vks_gguf_module(architecture, tensor->name, site, sizeof(site), &form))
+        return;
+    out->site = quote(d, site, strlen(site));
+    out->form = form == VKS_GGUF_AS_IS ? NULL : forms[form];
+    if (vks_ends_with(tensor->name, "norm.weight"))
+        add_norm(norms, tensor, form);
+}
+
 static void list_tensors(struct description *d, const struct vks_gguf *file, struct vksteer_gguf *out)
 {
     struct vksteer_gguf_type by_number[VKS_QUANT_BF16 + 1] = {{0}};
     struct vksteer_gguf_tensor *tensors = allot(d, file->tensor_count, sizeof(*tensors));
     struct vksteer_gguf_type *types = allot(d, VKS_QUANT_BF16, sizeof(*types));
+    struct vks_api_norms norms = {0};
+    char fingerprint[128];
     for (size_t i = 0; i < file->tensor_count && !d->failed; i++) {
         const struct vks_gguf_tensor *tensor = &file->tensors[i];
         struct vksteer_gguf_type *type = &by_number[tensor->type];
@@ -95,6 +129,7 @@ static void list_tensors(struct description *d, const struct vks_gguf *file, str
             .bytes = tensor->size,
         };
         memcpy(tensors[i].shape, tensor->shape, sizeof(tensor->shape));
+        name_site(d, out->architecture, tensor, &norms, &tensors[i]);
         type->name = tensors[i].type;
         type->tensors++;
         type->parameters += tensor->count;
@@ -105,6 +140,10 @@ static void list_tensors(struct description *d, const struct vks_gguf *file, str
     for (size_t i = 0; i <= VKS_QUANT_BF16 && !d->failed; i++)
         if (by_number[i].tensors)
             types[out->type_count++] = by_number[i];
+    if (norms.count) {
+        vks_api_norms_text(&norms, fingerprint, sizeof(fingerprint));
+        out->fingerprint = quote(d, fingerprint, strlen(fingerprint));
+    }
     out->tensor_count = file->tensor_count;
     out->tensors = tensors;
     out->types = types;

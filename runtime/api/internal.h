@@ -53,6 +53,13 @@ char *vks_api_find(const vksteer_session *session, const char *name);
 char *vks_api_find_repository(const char *id);
 // Count, mean and root mean square of the UNet's norm weights: the same for every storage type of one model.
 void vks_api_fingerprint(vksteer_model *model);
+// Fingerprints are made of these sums.
+struct vks_api_norms {
+    uint64_t count;
+    double sum, squares;
+};
+void vks_api_norms_add(struct vks_api_norms *norms, const float *weights, uint64_t count);
+void vks_api_norms_text(const struct vks_api_norms *norms, char *text, size_t capacity);
 
 // Picture size, in pixels, with the model's defaults filled in; refused unless both divide into latents.
 bool vks_api_size(const vksteer_model *model, uint32_t *width, uint32_t *height);

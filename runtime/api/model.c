@@ -159,11 +159,26 @@ static uint64_t hash_parameters(const struct vks_pipeline *pipeline)
     return vks_hash_value(&hash);
 }
 
+void vks_api_norms_add(struct vks_api_norms *norms, const float *weights, uint64_t count)
+{
+    norms->count += count;
+    for (uint64_t i = 0; i < count; i++) {
+        norms->sum += weights[i];
+        norms->squares += (double)weights[i] * weights[i];
+    }
+}
+
+void vks_api_norms_text(const struct vks_api_norms *norms, char *text, size_t capacity)
+{
+    const double n = norms->count ? (double)norms->count : 1;
+    snprintf(text, capacity, "norms %llu mean %.5f rms %.5f", (unsigned long long)norms->count, norms->sum / n,
+             sqrt(norms->squares / n));
+}
+
 void vks_api_fingerprint(vksteer_model *model)
 {
     const struct vks_pipeline *pipeline = model->pipeline;
-    double sum = 0, squares = 0;
-    uint64_t count = 0;
+    struct vks_api_norms norms = {0};
     for (uint32_t p = 0; p < pipeline->part_count; p++) {
         const struct vks_safetensors *file = vks_weights_file(pipeline->parts[p].weights);
         if (strcmp(pipeline->parts[p].name, "unet") != 0)
@@ -174,16 +189,11 @@ void vks_api_fingerprint(vksteer_model *model)
                 continue;
             float *values = malloc((size_t)tensor->count * sizeof(*values) + 1);
             if (values && vks_st_to_f32(NULL, file, tensor, values))
-                for (uint64_t k = 0; k < tensor->count; k++, count++) {
-                    sum += values[k];
-                    squares += (double)values[k] * values[k];
-                }
+                vks_api_norms_add(&norms, values, tensor->count);
             free(values);
         }
     }
-    const double n = count ? (double)count : 1;
-    snprintf(model->fingerprint, sizeof(model->fingerprint), "norms %llu mean %.5f rms %.5f",
-             (unsigned long long)count, sum / n, sqrt(squares / n));
+    vks_api_norms_text(&norms, model->fingerprint, sizeof(model->fingerprint));
 }
 
 vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer_log *log, const char *name)

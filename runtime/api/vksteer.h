@@ -127,6 +127,8 @@ struct vksteer_gguf_type {
 };
 struct vksteer_gguf_tensor {
     const char *name, *type;
+    const char *site;                   // the PyTorch module whose parameter it holds; NULL: not known
+    const char *form;                   // how it differs from that parameter, "1 + weight"; NULL: not at all
     uint32_t rank;
     uint64_t shape[4];                  // in PyTorch's order
     uint64_t parameters, bytes;
@@ -143,6 +145,7 @@ struct vksteer_gguf {
     uint64_t heads, kv_heads, head_width, feed_forward;   // where layers differ, the largest
     uint64_t vocabulary;                // tokens
     double rope_base;
+    const char *fingerprint;            // statistics of the norm weights: equal for every storage type of one model
     size_t type_count, tensor_count, metadata_count;
     const struct vksteer_gguf_type *types;
     const struct vksteer_gguf_tensor *tensors;   // in the order of the file, and so is the metadata

@@ -1,6 +1,6 @@
-// The GGUF reader, the unpacking of weights, and what a language model says of itself. The first byte chooses: the rest is a whole file, or so many pairs of
-// metadata, or so many tensors of the table, and the header and data that belong to them are put round them, so that
-// mutations need not keep these right.
+// The GGUF reader, unpacking of weights, and what a language model says of itself. The first byte chooses: the rest
+// is a whole file, or so many pairs of metadata, or so many tensors of the table, and the header and data that belong
+// to them are put round them, so that mutations need not keep these right.
 #include "base/os.h"
 #include "io/gguf.h"
 #include "models/language.h"

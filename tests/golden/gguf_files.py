@@ -4,6 +4,8 @@
                           TYPE.blocks, well-formed blocks with normal, extreme, subnormal, negative and zero scales,
                           and TYPE.bytes, random bytes, so that scales are infinite and NaN too
     expected.safetensors  the same tensors, unpacked
+    gemma.gguf            two norms and another tensor, in Gemma's form (1 + weight); gemma.txt: their fingerprint
+    names.txt             an architecture, a tensor, and the module of transformers whose parameter it is
 """
 
 import shutil
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import gguf
 import numpy as np
+import torch
+import transformers
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFValueType as Kind
 from safetensors.numpy import save_file
@@ -67,6 +71,46 @@ def metadata(writer):
     writer.add_array("test.nested", [[[1, 2], [3]], [[4]]])
 
 
+def gemma(rng):
+    weights = rng.standard_normal((2, 300)).astype(np.float32) / 4
+    writer = gguf.GGUFWriter(DATA / "gemma.gguf", "gemma3")
+    writer.add_tensor("output_norm.weight", 1 + weights[0])
+    writer.add_tensor("blk.0.attn_q_norm.weight", 1 + weights[1])
+    writer.add_tensor("token_embd.weight", weights)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    w = weights.astype(np.float64)
+    (DATA / "gemma.txt").write_text(f"norms {w.size} mean {w.mean():.5f} rms {np.sqrt((w * w).mean()):.5f}\n")
+
+
+SIZES = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 12, "num_attention_heads": 2,
+         "num_key_value_heads": 1, "head_dim": 4, "vocab_size": 16}
+MODELS = {
+    "llama": ("llama", {**SIZES, "attention_bias": True, "mlp_bias": True}), "qwen2": ("qwen2", SIZES),
+    "qwen3": ("qwen3", SIZES), "gemma2": ("gemma2", SIZES), "gemma3": ("gemma3_text", SIZES),
+    "gpt2": ("gpt2", {"n_embd": 8, "n_layer": 12, "n_head": 2, "vocab_size": 16, "n_positions": 16,
+                      "bos_token_id": 0, "eos_token_id": 0}),
+}
+
+
+def names():
+    """The first block and one of two digits; the names come from transformers' own models."""
+    architectures = {name: key for key, name in gguf.MODEL_ARCH_NAMES.items()}
+    for architecture, (kind, sizes) in MODELS.items():
+        with torch.device("meta"):
+            model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(kind, **sizes))
+        table = gguf.get_tensor_name_map(architectures[architecture], 12)
+        for parameter in model.state_dict():
+            module, suffix = parameter.rsplit(".", 1)
+            tensor = table.get_name(module)
+            if tensor is None:
+                assert module == "lm_head", parameter  # tied: the file has no tensor for it
+            elif not any(f".{block}." in module for block in range(1, 11)):
+                yield f"{architecture} {tensor}.{suffix} {module}\n"
+
+
 def main():
     rng = np.random.default_rng(2026)
     expected = {}
@@ -88,6 +132,8 @@ def main():
     writer.write_tensors_to_file()
     writer.close()
     save_file(expected, DATA / "expected.safetensors")
+    gemma(rng)
+    (DATA / "names.txt").write_text("".join(names()))
     size = sum(f.stat().st_size for f in DATA.iterdir())
     print(f"gguf: {len(expected)} tensors, {size / 1024:.0f} KiB")
 
