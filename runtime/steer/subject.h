@@ -27,7 +27,7 @@ struct vks_subject {
     const struct vks_log *log;
     const char *model;          // architecture, for the steering file: "StableDiffusionPipeline/UNet2DConditionModel"
     const char *fingerprint;    // of the weights, for the steering file; may be NULL
-    uint64_t hash;              // of all that samples depend on: weights, prompts, sizes; a resumed run needs the same
+    uint64_t hash;              // of all that samples depend on (weights, prompts, sizes): resuming needs the same
     uint32_t set_sizes[2];      // prompts of the source and the target set
     // Builds the forward pass of `batch` samples up to the last site that may be steered, publishing sites through
     // graph->hook. *inputs is handed to feed; it lives in the graph's arena.
