@@ -49,9 +49,9 @@ struct vks_gpu_params {
 // Lists the devices into `infos` (at most `capacity`); returns their number, or -1 when Vulkan cannot be loaded.
 int vks_gpu_list(const struct vks_log *log, struct vks_gpu_info infos[], int capacity);
 
-// The environment variable VKSTEER_DISABLE, words separated by commas, switches fast paths off: `subgroup` (kernels that
-// count lanes), `hostmap` (the host writes into device memory: without it everything is copied through a stage, as on
-// graphics cards), `cpu` (kernels made for CPU drivers: without it those of graphics cards run).
+// The environment variable VKSTEER_DISABLE, words separated by commas, switches fast paths off: `subgroup` (kernels
+// that count lanes), `hostmap` (the host writes into device memory: without it everything is copied through a stage,
+// as on graphics cards), `cpu` (kernels made for CPU drivers: without it those of graphics cards run).
 struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params);
 void vks_gpu_destroy(struct vks_gpu **gpu);
 const struct vks_gpu_limits *vks_gpu_limits(const struct vks_gpu *gpu);

@@ -89,8 +89,8 @@ static bool all_finite(const struct vks_collector *collector, const float *rows,
             for (uint32_t c = sites->slots[s].first; c < sites->slots[s].first + sites->slots[s].channels; c++)
                 if (!isfinite(rows[(size_t)i * sites->channels + c]))
                     return vks_fail(collector->subject->log, "the model's activations at %s are not finite for "
-                                    "prompt %u: leave that prompt out, or check the model's files", sites->slots[s].name,
-                                    i + 1);
+                                    "prompt %u: leave that prompt out, or check the model's files",
+                                    sites->slots[s].name, i + 1);
     return true;
 }
 
