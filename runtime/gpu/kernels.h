@@ -22,7 +22,7 @@ struct vks_kernel_info {
     uint32_t bindings;     // storage buffers, numbered from 0
     uint32_t push_size;    // bytes of the kernel's own push struct, without the operand offsets
     struct vks_spirv spirv;
-    struct vks_spirv wide; // the same with 64-bit loads, see shaders/include/wide.glsl; `spirv` again if there is no such variant
+    struct vks_spirv wide; // the same with 64-bit loads (shaders/include/wide.glsl), or `spirv` again
 };
 
 extern const struct vks_kernel_info vks_kernels[VKS_KERNEL_COUNT];

@@ -42,7 +42,8 @@ bool vks_emit_flat(struct vks_emitter *emitter, enum vks_kernel kernel, const ui
         const uint32_t per_group = VKS_GROUP * VKS_ELEMENTS;
         const struct vks_groups groups = shape->dynamic ? vks_groups_rows(shape, row, count, width, per_group)
                                                         : vks_groups_1d(count, per_group);
-        if (!vks_emit_special(emitter, kernel, constants, spec_count + 1, operands, operand_count, push, push_size, groups))
+        if (!vks_emit_special(emitter, kernel, constants, spec_count + 1, operands, operand_count, push, push_size,
+                              groups))
             return false;
     }
     return true;
