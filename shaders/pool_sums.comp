@@ -43,7 +43,7 @@ void sum4(uint c, uint begin, uint end, uint base, uint to, bool resumes)
     for (uint t = begin; t < end; t++) {
         if (p.mask != 0 && mask[off[2] + base + t] == 0.0)
             continue;
-        const uint at = (base + t) * p.cols + c;
+        const uint at = (base + t) * p.stride + p.column + c;
         const vec4 v = VKS_LOAD4(0, x, at);
         sum = KIND == PRODUCT ? fma(v, VKS_LOAD4(1, y, at), sum) : sum + v;
         plain += v;

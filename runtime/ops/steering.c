@@ -170,7 +170,8 @@ static bool emit_sums(const struct site *site, enum sums kind, const struct vks_
             .spans = site->span != NULL,
             .mask = mask != NULL,
         };
-        const bool quads = (kind == SUMS_MEAN || kind == SUMS_PRODUCT) && site->cols % 4 == 0 &&
+        const bool quads = (kind == SUMS_MEAN || kind == SUMS_PRODUCT) &&
+                           (site->cols | site->column | site->width) % 4 == 0 &&
                            vks_all_aligned(operands, 2) && vks_all_aligned(operands + 4, 2);
         const uint32_t spec[] = {kind, quads};
         if (!vks_emit_special(site->emitter, VKS_K_pool_sums, spec, 2, operands, 6, &push, sizeof(push),
