@@ -6,6 +6,8 @@
 
 #define VKS_FONT_WIDTH 5
 #define VKS_FONT_HEIGHT 7
+#define VKS_FONT_DESCENDERS "gpqy"  // stand so many rows lower:
+#define VKS_FONT_DESCENT 2
 
 static const uint8_t vks_font[95][VKS_FONT_HEIGHT] = {
     {0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00},  // space

@@ -32,6 +32,8 @@ bool vksteer_image_write(const struct vksteer_log *log, const char *path, const 
 static void draw_glyph(struct vksteer_image *image, uint32_t left, uint32_t top, char c)
 {
     const unsigned index = (unsigned char)c >= 32 && (unsigned char)c < 127 ? (unsigned char)c - 32u : '?' - 32u;
+    if (c && strchr(VKS_FONT_DESCENDERS, c))
+        top += VKS_FONT_DESCENT;
     for (uint32_t y = 0; y < VKS_FONT_HEIGHT; y++)
         for (uint32_t x = 0; x < VKS_FONT_WIDTH; x++)
             if (vks_font[index][y] >> (VKS_FONT_WIDTH - 1 - x) & 1 && left + x < image->width &&

@@ -35,14 +35,14 @@ static bool fits(const vksteer_model *model, const char *path, const struct vks_
     return true;
 }
 
-// A gain that strength turns negative flips its channel: say how many do.
+// A gain that strength turns negative flips its channel. A few do no harm; say so when they are many.
 static void warn_of_flips(const vksteer_model *model, const struct vksteer_use *use,
                           const struct vks_steering *steering)
 {
     uint32_t flips = 0;
     for (uint32_t i = 0; i < steering->sites.channels; i++)
         flips += use->strength * (1 - steering->w[i]) >= 1;
-    if (flips)
+    if (flips > steering->sites.channels / 50)
         vks_warn(model->log, "%s: strength %g turns the sign of %u of %u channels: expect broken pictures", use->path,
                  use->strength, flips, steering->sites.channels);
 }
