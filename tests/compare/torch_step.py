@@ -1,9 +1,9 @@
 """One LinEAS training step of a diffusers UNet: PyTorch on the CPU beside `vksteer bench train` on the same cores.
 
-    python tests/compare/torch_step.py assets/emoji --vksteer build/cli/vksteer [--batch 16] [--repeat 9]
+    python tests/compare/torch_step.py assets/emoji --vksteer build/cli/vksteer [--repeat 9]
 
-Both do the same work: forward with maps at every `unet.*norm.*` module, pooled rows, sort, W_2^2, gradient of every w
-and b, Adam. Prints medians and their ratio; run it on a quiet machine, twice.
+Both do the same work: forward with maps at the sites of the model's vksteer.json, at its batch, pooled rows, sort, W_2^2,
+gradient of every w and b, Adam. Prints medians and their ratio; run it on a quiet machine, twice.
 """
 import argparse
 import json
@@ -16,9 +16,16 @@ import torch
 from diffusers import UNet2DConditionModel
 
 
-def attach(unet, pattern):
-    """Maps at the sites; returns (parameters, list that each forward pass fills with pooled rows)."""
-    params, pooled = [], []
+def attach(unet, pattern, run):
+    """Maps at the sites, found by one `run`; returns (parameters, list that each forward pass fills with pooled rows)."""
+    params, pooled, widths = [], [], {}
+    modules = {"unet." + name: module for name, module in unet.named_modules() if re.fullmatch(pattern, "unet." + name)}
+    probes = [module.register_forward_hook(lambda _m, _a, out, name=name: widths.update({name: out.shape[1 if out.dim() == 4 else -1]}))
+              for name, module in modules.items()]
+    with torch.no_grad():
+        run()
+    for probe in probes:
+        probe.remove()
 
     def hook_for(w, b):
         def hook(_module, _args, out):
@@ -31,22 +38,20 @@ def attach(unet, pattern):
             return z
         return hook
 
-    for name, module in unet.named_modules():
-        if name and re.fullmatch(pattern, "unet." + name):
-            width = getattr(module, "num_channels", None) or module.normalized_shape[0]
-            w, b = torch.ones(width, requires_grad=True), torch.zeros(width, requires_grad=True)
-            params += [w, b]
-            module.register_forward_hook(hook_for(w, b))
+    for name, width in widths.items():
+        w, b = torch.ones(width, requires_grad=True), torch.zeros(width, requires_grad=True)
+        params += [w, b]
+        modules[name].register_forward_hook(hook_for(w, b))
     return params, pooled
 
 
-def torch_step_seconds(folder, batch, repeat):
+def torch_step_seconds(folder, sites, batch, repeat):
     unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32).requires_grad_(False)
-    params, pooled = attach(unet, r"unet.*norm.*")
-    optimizer = torch.optim.Adam(params, lr=1e-2, betas=(0.9, 0.9))
     size, width = unet.config.sample_size, unet.config.cross_attention_dim
     x = torch.randn(batch, unet.config.in_channels, size, size)
     text = torch.randn(batch, 32, width)
+    params, pooled = attach(unet, sites, lambda: unet(x, 999, text))
+    optimizer = torch.optim.Adam(params, lr=1e-2, betas=(0.9, 0.9))
     targets = None
     times = []
     for _ in range(repeat + 2):
@@ -67,18 +72,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--vksteer", default="build/cli/vksteer")
-    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's choice")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    theirs = torch_step_seconds(args.model, args.batch, args.repeat)
+    with open(f"{args.model}/vksteer.json") as file:
+        defaults = json.load(file)["train"]
+    theirs = torch_step_seconds(args.model, defaults["sites"], defaults["batch"], args.repeat)
     out = subprocess.run([args.vksteer, "bench", "train", "--json", "-m", args.model], check=True, capture_output=True, text=True)
     bench = json.loads(out.stdout)
     ours = next(row["ms"] for row in bench["results"] if row["name"] == "train") / 1000
     print(f"device   {bench['device']}")
-    print(f"PyTorch  {1000 * theirs:8.1f} ms a step, {torch.get_num_threads()} threads, batch {args.batch}")
+    print(f"PyTorch  {1000 * theirs:8.1f} ms a step, {torch.get_num_threads()} threads, batch {defaults['batch']}")
     print(f"vksteer  {1000 * ours:8.1f} ms a step")
     print(f"ratio    {theirs / ours:8.2f} of PyTorch's speed")
 
