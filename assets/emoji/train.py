@@ -2,7 +2,8 @@
 
 The noise is drawn first; its four projections (art.geometry_of) say where the picture stands, `Art.render` draws it, the frozen
 encoder gives the target latents, and the UNet's one step (model.one_step, what the pipeline computes) is regressed on them.
-Charbonnier loss on latents; later also pixels and edges through the frozen decoder; EMA; AdamW; cosine over a wall-clock budget.
+Charbonnier loss on latents; later also pixels and edges through the frozen decoder; EMA; Muon for the matrices and AdamW for the
+rest; cosine over a wall-clock budget.
 On a CPU every core runs its own worker on shared weights without locks (Hogwild, Niu et al. 2011): on a busy machine this is several
 times faster than one process whose threads wait for each other at every operator. On a GPU there is one worker.
 """
@@ -78,12 +79,11 @@ def work(rank, o, net, average, vae, device, start, first):
     art.sprites = art.sprites.to(device)
     tokens = Tokens(CLIPTokenizer.from_pretrained(f"{o.out}/tokenizer"))
     weights = list(net.parameters())
-    matrices = [p for n, p in net.named_parameters() if p.ndim > 1 and "embedding" not in n] if o.muon else []
+    matrices = [p for n, p in net.named_parameters() if p.ndim > 1 and "embedding" not in n]
     others = [p for p in weights if not any(p is q for q in matrices)]
-    optimisers = [torch.optim.AdamW([{"params": [p for p in others if p.ndim > 1], "weight_decay": .01},
+    optimisers = [Muon(matrices, o.lr, .01),
+                  torch.optim.AdamW([{"params": [p for p in others if p.ndim > 1], "weight_decay": .01},
                                      {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.}], lr=o.lr, betas=(.9, .99), foreach=True)]
-    if o.muon:
-        optimisers.append(Muon(matrices, o.lr, .01))
     local, dtype, attention = net, torch.float32, contextlib.nullcontext
     if o.bf16:          # a worker's own copy in bf16, refreshed every step; plain attention, for the fused one is slow at these sizes
         local, dtype, attention = copy.deepcopy(net).bfloat16(), torch.bfloat16, functools.partial(sdpa_kernel, SDPBackend.MATH)
@@ -145,16 +145,15 @@ def main():
     parser.add_argument("--concepts", type=int)
     parser.add_argument("--styles", help="comma-separated, the first is the default style")
     parser.add_argument("--minutes", type=float, default=80)
-    parser.add_argument("--batch", type=int, default=16, help="samples of one step of one worker")
+    parser.add_argument("--batch", type=int, default=32, help="samples of one step of one worker")
     parser.add_argument("--workers", type=int, help="default: the cores, or 1 on a GPU")
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--pixels-from", type=float, default=.7, help="share of the time after which the pixel loss joins")
     parser.add_argument("--still", type=float, default=.3, help="share of the time in which the seed moves nothing yet")
     parser.add_argument("--geometry", type=float, default=1, help="how far the seed moves pictures in the end, 0 to 1")
     parser.add_argument("--flips", action="store_true", help="the seed also mirrors pictures: much harder to learn, see README.md")
     parser.add_argument("--bf16", action="store_true", help="forward and backward in bf16, on CPUs that have it")
     parser.add_argument("--compile", action="store_true", help="fuse operators with torch.compile: 1.4 times the speed on a CPU")
-    parser.add_argument("--muon", action="store_true", help="Muon for the matrices, AdamW for the rest")
     parser.add_argument("--channels", default="32,64,128")
     parser.add_argument("--export-minutes", type=float, default=5)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
