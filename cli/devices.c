@@ -22,7 +22,7 @@ static void print_row(const struct vksteer_device_info *d)
     else
         print_line("     no fast matrix products: the device has no usable subgroups");
     if (d->wide_loads)
-        print_line("     fast: loads of 64 bits");
+        print_line("     fast: loads of 64 bits%s", d->addresses ? " from addresses" : "");
     else if (strcmp(d->type, "cpu") == 0)
         print_line("     no loads of 64 bits: the driver has no 64-bit integers, or they are switched off");
     print_line("     has %s, %s, %s, %s (not needed, and not used at exact precision)", d->fp16 ? "fp16" : "no fp16",
@@ -47,6 +47,7 @@ static void json_row(const struct vksteer_device_info *d)
     json_bool("int8", d->int8);
     json_bool("int64", d->int64);
     json_bool("wide_loads", d->wide_loads);
+    json_bool("addresses", d->addresses);
     json_bool("storage16", d->storage16);
     json_bool("storage8", d->storage8);
     json_bool("cooperative_matrix", d->cooperative_matrix);

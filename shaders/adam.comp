@@ -20,12 +20,12 @@ void main()
     const uint i = vks_item();
     if (i >= p.count)
         return;
-    const float g = grad[off[1] + i], mi = m[off[2] + i];
+    const float g = VKS_AT(1, grad, i), mi = VKS_AT(2, m, i);
     const float mean = fma(1.0 - p.beta1, g - mi, mi);
-    const float square = fma((1.0 - p.beta2) * g, g, p.beta2 * v[off[3] + i]);
-    const float rate = stp[off[4] + VKS_STEP_LR] / stp[off[4] + VKS_STEP_BIAS1];
-    const float denominator = sqrt(square) / sqrt(stp[off[4] + VKS_STEP_BIAS2]) + p.eps;
-    m[off[2] + i] = mean;
-    v[off[3] + i] = square;
-    param[off[0] + i] = fma(-rate, mean / denominator, param[off[0] + i]);
+    const float square = fma((1.0 - p.beta2) * g, g, p.beta2 * VKS_AT(3, v, i));
+    const float rate = VKS_AT(4, stp, VKS_STEP_LR) / VKS_AT(4, stp, VKS_STEP_BIAS1);
+    const float denominator = sqrt(square) / sqrt(VKS_AT(4, stp, VKS_STEP_BIAS2)) + p.eps;
+    VKS_AT(2, m, i) = mean;
+    VKS_AT(3, v, i) = square;
+    VKS_AT(0, param, i) = fma(-rate, mean / denominator, VKS_AT(0, param, i));
 }

@@ -25,7 +25,7 @@ void visit(uint i, uint j)
     if (QUADS != 0)
         VKS_STORE4(0, y, i, VKS_LOAD4(1, x, i) + VKS_LOAD4(2, z, j));
     else
-        y[off[0] + i] = x[off[1] + i] + z[off[2] + j];
+        VKS_AT(0, y, i) = VKS_AT(1, x, i) + VKS_AT(2, z, j);
 }
 
 void main()

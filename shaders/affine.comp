@@ -32,11 +32,11 @@ void main()
     const uint item = vks_item(), c = item % columns * width, first = item / columns * p.per_item;
     if (first >= p.rows)
         return;
-    const float s = stp[off[3] + p.strength];
-    vec4 gain = QUADS != 0 ? VKS_LOAD4(1, w, c) : vec4(w[off[1] + c]), offset = vec4(0.0);
+    const float s = VKS_AT(3, stp, p.strength);
+    vec4 gain = QUADS != 0 ? VKS_LOAD4(1, w, c) : vec4(VKS_AT(1, w, c)), offset = vec4(0.0);
     gain = fma(vec4(s), gain - 1.0, vec4(1.0));
     if (p.bias != 0)
-        offset = s * (QUADS != 0 ? VKS_LOAD4(2, b, c) : vec4(b[off[2] + c]));
+        offset = s * (QUADS != 0 ? VKS_LOAD4(2, b, c) : vec4(VKS_AT(2, b, c)));
     const uint end = min(first + p.per_item, p.rows);
     for (uint r = first; r < end; r++) {
         const uint at = r * p.cols + c;
@@ -44,14 +44,14 @@ void main()
         if (LAST != 0) {
             const uint row = p.first + r, sample_ = row / p.sample_rows;
             mapped = mapped && row % p.sample_rows ==
-                                   (p.spans != 0 ? span[off[4] + 2 * sample_] : p.sample_rows - 1);
+                                   (p.spans != 0 ? VKS_AT(4, span, 2 * sample_) : p.sample_rows - 1);
         }
         if (QUADS != 0) {
             const uvec4 bits = vks_bits_of_quad(VKS_QUAD(0, z, at));
             VKS_QUAD(5, y, at) = vks_bits_to_quad(mapped ? map(bits, gain, offset) : bits);
         } else {
-            const uint bits = z[off[0] + at];
-            y[off[5] + at] = mapped ? map(bits, gain.x, offset.x) : bits;
+            const uint bits = VKS_AT(0, z, at);
+            VKS_AT(5, y, at) = mapped ? map(bits, gain.x, offset.x) : bits;
         }
     }
 }

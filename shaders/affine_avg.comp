@@ -25,15 +25,15 @@ void main()
     const uint item = vks_item(), c = item % p.cols, first = item / p.cols * p.per_item;
     if (first >= p.rows)
         return;
-    const float s = stp[off[3] + p.strength];
-    const float gain = w[off[1] + c] - 1.0, offset = p.bias != 0 ? b[off[2] + c] : 0.0;
+    const float s = VKS_AT(3, stp, p.strength);
+    const float gain = VKS_AT(1, w, c) - 1.0, offset = p.bias != 0 ? VKS_AT(2, b, c) : 0.0;
     const uint end = min(first + p.per_item, p.rows);
     for (uint r = first; r < end; r++) {
-        const uint bits = z[off[0] + r * p.cols + c], sample_ = (p.first + r) / p.sample_rows;
+        const uint bits = VKS_AT(0, z, r * p.cols + c), sample_ = (p.first + r) / p.sample_rows;
         bool mapped = s != 0.0;
         if (BACKWARD != 0 && MASK != 0)
-            mapped = mapped && mask[off[5] + p.first + r] != 0.0;
-        const float shift = s * fma(gain, mean[off[4] + sample_ * p.cols + c], offset);
-        y[off[6] + r * p.cols + c] = mapped ? floatBitsToUint(uintBitsToFloat(bits) + shift) : bits;
+            mapped = mapped && VKS_AT(5, mask, p.first + r) != 0.0;
+        const float shift = s * fma(gain, VKS_AT(4, mean, sample_ * p.cols + c), offset);
+        VKS_AT(6, y, r * p.cols + c) = mapped ? floatBitsToUint(uintBitsToFloat(bits) + shift) : bits;
     }
 }

@@ -24,19 +24,19 @@ void main()
     const uint item = vks_item(), c = item % p.cols, s = item / p.cols;
     if (s >= p.samples)
         return;
-    const uint row = stp[off[3] + VKS_STEP_SLICE] + p.first_sample + s;
+    const uint row = VKS_AT(3, stp, VKS_STEP_SLICE) + p.first_sample + s;
     if (row < p.first_row || row - p.first_row >= p.rows)
         return;
     float dw = 0.0, db = 0.0;
     for (uint k = 0; k < p.blocks; k++) {
         const uint at = (s * p.blocks + k) * p.cols + c;
-        db += plain[off[1] + at];
+        db += VKS_AT(1, plain, at);
         if (AVG == 0)
-            dw += product[off[0] + at];
+            dw += VKS_AT(0, product, at);
     }
     if (AVG != 0)
-        dw = db * mean[off[2] + s * p.mean_stride + c];
-    const float strength = uintBitsToFloat(stp[off[3] + p.strength]);
-    grad_w[off[4] + (row - p.first_row) * p.row_stride_w + c] = strength * dw;
-    grad_b[off[5] + (row - p.first_row) * p.row_stride_b + c] = strength * db;
+        dw = db * VKS_AT(2, mean, s * p.mean_stride + c);
+    const float strength = uintBitsToFloat(VKS_AT(3, stp, p.strength));
+    VKS_AT(4, grad_w, (row - p.first_row) * p.row_stride_w + c) = strength * dw;
+    VKS_AT(5, grad_b, (row - p.first_row) * p.row_stride_b + c) = strength * db;
 }

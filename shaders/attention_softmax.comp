@@ -24,19 +24,18 @@ VKS_BUF(3, float, mask);    // (samples, keys), may be absent
 VKS_PUSH(4, attention);
 
 struct Row {
-    uint at, slope_at;      // first elements
-    uint mask_at;
+    uint at, mask_at;       // first elements
     uint query;
 };
 
 bool masked(Row r, uint j)
 {
-    return ((p.flags & 2u) != 0 && j > r.query) || ((p.flags & 1u) != 0 && mask[r.mask_at + j] == 0.0);
+    return ((p.flags & 2u) != 0 && j > r.query) || ((p.flags & 1u) != 0 && VKS_AT(3, mask, r.mask_at + j) == 0.0);
 }
 
 float score(Row r, uint j)
 {
-    return masked(r, j) ? -1e30 : scores[r.at + j];
+    return masked(r, j) ? -1e30 : VKS_AT(0, scores, r.at + j);
 }
 
 void forward(uint row, Row r, bool live, uint lane)
@@ -50,32 +49,32 @@ void forward(uint row, Row r, bool live, uint lane)
         const float e = vks_exp(score(r, j) - top);
         sum += e;
         if (live)
-            scores[r.at + j] = e;
+            VKS_AT(0, scores, r.at + j) = e;
     }
     const float share = 1.0 / vks_row_sum(sum);
     if (!live)
         return;
     for (uint j = lane; j < p.cols; j += LANES)
-        scores[r.at + j] *= share;
+        VKS_AT(0, scores, r.at + j) *= share;
     if (lane == 0) {
-        stats[off[2] + 2 * row] = top;
-        stats[off[2] + 2 * row + 1] = share;
+        VKS_AT(2, stats, 2 * row) = top;
+        VKS_AT(2, stats, 2 * row + 1) = share;
     }
 }
 
 void backward(uint row, Row r, bool live, uint lane)
 {
-    const float top = stats[off[2] + 2 * row], share = stats[off[2] + 2 * row + 1];
+    const float top = VKS_AT(2, stats, 2 * row), share = VKS_AT(2, stats, 2 * row + 1);
     float sum = 0.0;
     for (uint j = lane; j < p.cols; j += LANES) {
         const float e = vks_exp(score(r, j) - top) * share;
-        sum = fma(e, slopes[r.slope_at + j], sum);
+        sum = fma(e, VKS_AT(1, slopes, r.at + j), sum);
         if (live)
-            scores[r.at + j] = e;
+            VKS_AT(0, scores, r.at + j) = e;
     }
     sum = vks_row_sum(sum);
     for (uint j = lane; live && j < p.cols; j += LANES)
-        slopes[r.slope_at + j] = masked(r, j) ? 0.0 : scores[r.at + j] * (slopes[r.slope_at + j] - sum);
+        VKS_AT(1, slopes, r.at + j) = masked(r, j) ? 0.0 : VKS_AT(0, scores, r.at + j) * (VKS_AT(1, slopes, r.at + j) - sum);
 }
 
 void main()
@@ -83,9 +82,8 @@ void main()
     const bool live = vks_row() < p.rows;
     const uint row = min(vks_row(), p.rows - 1), of_chunk = p.row_first + row;
     Row r;
-    r.at = off[0] + row * p.cols;
-    r.slope_at = off[1] + row * p.cols;
-    r.mask_at = off[3] + (vks_divide(of_chunk, p.per_sample).x - p.sample_first) * p.cols;
+    r.at = row * p.cols;
+    r.mask_at = (vks_divide(of_chunk, p.per_sample).x - p.sample_first) * p.cols;
     r.query = p.query_first + vks_divide(of_chunk, p.queries).y;
     if (BACKWARD == 0)
         forward(row, r, live, vks_row_lane());

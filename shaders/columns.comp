@@ -21,10 +21,10 @@ void visit(uint i, uint r, uint c)
 {
     float v = 0.0;
     if (c >= p.first && c < p.first + p.a_cols)
-        v = a[off[1] + r * p.a_stride + c - p.first + p.a_first];
+        v = VKS_AT(1, a, r * p.a_stride + c - p.first + p.a_first);
     else if (p.with_b != 0)
-        v = b[off[2] + r * (p.cols - p.a_cols) + c - p.a_cols];
-    y[off[0] + i] = v;
+        v = VKS_AT(2, b, r * (p.cols - p.a_cols) + c - p.a_cols);
+    VKS_AT(0, y, i) = v;
 }
 
 void main()

@@ -23,11 +23,11 @@ void main()
     if (i >= p.count * p.cols)
         return;
     const uvec2 item = vks_divide(i, p.cols);
-    const uint id = uint(ids[off[1] + item.x]);
+    const uint id = uint(VKS_AT(1, ids, item.x));
     if (id >= p.row_first && id - p.row_first < p.row_count) {
-        const uint e = off[2] + (id - p.row_first) * p.cols + item.y;
-        y[off[0] + i] = vks_element(DTYPE, e, table[vks_word_of(DTYPE, e)]);
+        const uint e = (id - p.row_first) * p.cols + item.y;
+        VKS_AT(0, y, i) = VKS_ELEMENT(2, table, DTYPE, e);
     } else if (p.row_first == 0 && id >= p.rows) {
-        y[off[0] + i] = 0.0;
+        VKS_AT(0, y, i) = 0.0;
     }
 }

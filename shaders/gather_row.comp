@@ -24,13 +24,13 @@ void main()
     const uvec2 item = vks_divide(i, p.cols);
     const uint c = item.y;
     if (BACKWARD == 0) {
-        const uint b = item.x, t = uint(clamp(index[off[2] + b], 0, int(p.rows) - 1));
+        const uint b = item.x, t = uint(clamp(VKS_AT(2, index, b), 0, int(p.rows) - 1));
         if (t >= p.row_first && t < p.row_end)
-            y[off[0] + i] = x[off[1] + (b * p.rows + t - p.row_first) * p.cols + c];
+            VKS_AT(0, y, i) = VKS_AT(1, x, (b * p.rows + t - p.row_first) * p.cols + c);
     } else {
         const uvec2 row = vks_divide(item.x, rows);
         const uint b = row.x, t = row.y + p.row_first;
-        const bool hit = t == uint(clamp(index[off[2] + b], 0, int(p.rows) - 1));
-        y[off[0] + i] = hit ? x[off[1] + b * p.cols + c] : 0.0;
+        const bool hit = t == uint(clamp(VKS_AT(2, index, b), 0, int(p.rows) - 1));
+        VKS_AT(0, y, i) = hit ? VKS_AT(1, x, b * p.cols + c) : 0.0;
     }
 }

@@ -26,20 +26,22 @@ void visit4(uint i, uint r, uint c)
     } else {
         const vec4 d = VKS_LOAD4(2, dy, i);
         VKS_STORE4(0, y, pair, d * gelu);
-        VKS_STORE4(0, y, pair + p.cols, d * a * VKS_EACH4(vks_gelu_slope, g));
+        precise const vec4 dg = d * a * VKS_EACH4(vks_gelu_slope, g);
+        VKS_STORE4(0, y, pair + p.cols, dg);
     }
 }
 
 void visit(uint i, uint r, uint c)
 {
     const uint pair = 2 * r * p.cols + c;
-    const float a = x[off[1] + pair], g = x[off[1] + pair + p.cols];
+    const float a = VKS_AT(1, x, pair), g = VKS_AT(1, x, pair + p.cols);
     if (BACKWARD == 0) {
-        y[off[0] + i] = a * vks_gelu(g);
+        VKS_AT(0, y, i) = a * vks_gelu(g);
     } else {
-        const float d = dy[off[2] + i];
-        y[off[0] + pair] = d * vks_gelu(g);
-        y[off[0] + pair + p.cols] = d * a * vks_gelu_slope(g);
+        const float d = VKS_AT(2, dy, i);
+        precise const float dg = d * a * vks_gelu_slope(g);
+        VKS_AT(0, y, pair) = d * vks_gelu(g);
+        VKS_AT(0, y, pair + p.cols) = dg;
     }
 }
 

@@ -35,13 +35,13 @@ channels load_channels(uint sample_, uint c)
     [[unroll]] for (uint j = 0; j < 4; j++) {
         const uint i = QUADS != 0 ? c + j : c;
         const uint pair = 2 * (sample_ * p.groups + vks_divide(i, p.width).x);
-        of.mean[j] = stats[off[2] + pair];
-        of.rstd[j] = stats[off[2] + pair + 1];
-        of.gain[j] = (p.flags & 1u) != 0 ? weight[off[3] + i] : 1.0;
-        of.bias[j] = BACKWARD == 0 && (p.flags & 2u) != 0 ? extra[off[4] + i] : 0.0;
+        of.mean[j] = VKS_AT(2, stats, pair);
+        of.rstd[j] = VKS_AT(2, stats, pair + 1);
+        of.gain[j] = (p.flags & 1u) != 0 ? VKS_AT(3, weight, i) : 1.0;
+        of.bias[j] = BACKWARD == 0 && (p.flags & 2u) != 0 ? VKS_AT(4, extra, i) : 0.0;
         if (BACKWARD != 0) {
-            of.m1[j] = sums[off[5] + pair] / n;
-            of.m2[j] = sums[off[5] + pair + 1] / n;
+            of.m1[j] = VKS_AT(5, sums, pair) / n;
+            of.m2[j] = VKS_AT(5, sums, pair + 1) / n;
         }
     }
     return of;
@@ -70,8 +70,8 @@ void main()
             const vec4 dy = BACKWARD != 0 ? VKS_LOAD4(4, extra, at) : vec4(0.0);
             VKS_STORE4(0, y, at, result(of, VKS_LOAD4(1, x, at), dy));
         } else {
-            const float dy = BACKWARD != 0 ? extra[off[4] + at] : 0.0;
-            y[off[0] + at] = result(of, vec4(x[off[1] + at]), vec4(dy)).x;
+            const float dy = BACKWARD != 0 ? VKS_AT(4, extra, at) : 0.0;
+            VKS_AT(0, y, at) = result(of, vec4(VKS_AT(1, x, at)), vec4(dy)).x;
         }
     }
 }

@@ -22,26 +22,26 @@ void main()
     if (i >= p.samples * p.groups)
         return;
     const uvec2 item = vks_divide(i, p.groups);
-    uint at = off[1] + 3 * (item.x * p.chunk_count * p.groups + item.y);
+    uint at = 3 * (item.x * p.chunk_count * p.groups + item.y);
     if (BACKWARD != 0) {
         float s1 = 0.0, s2 = 0.0;
         for (uint k = 0; k < p.chunk_count; k++, at += 3 * p.groups) {
-            s1 += part[at];
-            s2 += part[at + 1];
+            s1 += VKS_AT(1, part, at);
+            s2 += VKS_AT(1, part, at + 1);
         }
-        joined[off[0] + 2 * i] = s1;
-        joined[off[0] + 2 * i + 1] = s2;
+        VKS_AT(0, joined, 2 * i) = s1;
+        VKS_AT(0, joined, 2 * i + 1) = s2;
         return;
     }
-    const float shift = part[at];
+    const float shift = VKS_AT(1, part, at);
     float mean = 0.0, square = 0.0, n = 0.0;
     for (uint k = 0; k < p.chunk_count; k++, at += 3 * p.groups) {
         const float more = float((min((k + 1) * p.chunk_rows, p.rows) - k * p.chunk_rows) * p.width);
-        const float d = (part[at] - shift) + part[at + 1] - mean, share = more / (n + more);
+        const float d = (VKS_AT(1, part, at) - shift) + VKS_AT(1, part, at + 1) - mean, share = more / (n + more);
         mean = fma(d, share, mean);
-        square += fma(d * d, n * share, part[at + 2]);
+        square += fma(d * d, n * share, VKS_AT(1, part, at + 2));
         n += more;
     }
-    joined[off[0] + 2 * i] = shift + mean;
-    joined[off[0] + 2 * i + 1] = 1.0 / sqrt(square / n + p.eps);
+    VKS_AT(0, joined, 2 * i) = shift + mean;
+    VKS_AT(0, joined, 2 * i + 1) = 1.0 / sqrt(square / n + p.eps);
 }

@@ -25,56 +25,55 @@ VKS_PUSH(6, group_norm);
 
 void forward(uint item, uint pair, uint at, uint begin, uint end, uint chunk)
 {
-    const uint cols = p.groups * p.width, state = off[0] + 3 * item;
+    const uint cols = p.groups * p.width, state = 3 * item;
     float shift, mean = 0.0, square = 0.0, n = float((begin - chunk * p.chunk_rows) * p.width);
     if (n > 0.0) {
-        shift = part[state];
-        mean = part[state + 1];
-        square = part[state + 2];
+        shift = VKS_AT(0, part, state);
+        mean = VKS_AT(0, part, state + 1);
+        square = VKS_AT(0, part, state + 2);
     } else {
-        shift = x[off[2] + at];
+        shift = VKS_AT(2, x, at);
     }
-    at += off[2];
     for (uint r = begin; r < end; r++, at += cols)
         for (uint j = 0; j < p.width; j++) {
-            const float v = x[at + j] - shift, d = v - mean;
+            const float v = VKS_AT(2, x, at + j) - shift, d = v - mean;
             n += 1.0;
             mean = fma(d, 1.0 / n, mean);
             square = fma(d, v - mean, square);
         }
     if (p.finish != 0 && end == p.rows) {
-        joined[off[1] + pair] = shift + mean;
-        joined[off[1] + pair + 1] = 1.0 / sqrt(square / n + p.eps);
+        VKS_AT(1, joined, pair) = shift + mean;
+        VKS_AT(1, joined, pair + 1) = 1.0 / sqrt(square / n + p.eps);
     } else {
-        part[state] = shift;
-        part[state + 1] = mean;
-        part[state + 2] = square;
+        VKS_AT(0, part, state) = shift;
+        VKS_AT(0, part, state + 1) = mean;
+        VKS_AT(0, part, state + 2) = square;
     }
 }
 
 void backward(uint item, uint pair, uint at, uint begin, uint end, uint chunk, uint group)
 {
-    const uint cols = p.groups * p.width, state = off[0] + 3 * item;
-    const float mean = stats[off[5] + pair], rstd = stats[off[5] + pair + 1];
+    const uint cols = p.groups * p.width, state = 3 * item;
+    const float mean = VKS_AT(5, stats, pair), rstd = VKS_AT(5, stats, pair + 1);
     float s1 = 0.0, s2 = 0.0;
     if (begin > chunk * p.chunk_rows) {
-        s1 = part[state];
-        s2 = part[state + 1];
+        s1 = VKS_AT(0, part, state);
+        s2 = VKS_AT(0, part, state + 1);
     }
     for (uint r = begin; r < end; r++, at += cols)
         for (uint j = 0; j < p.width; j++) {
-            float d = dy[off[3] + at + j];
+            float d = VKS_AT(3, dy, at + j);
             if ((p.flags & 1u) != 0)
-                d *= weight[off[4] + group * p.width + j];
+                d *= VKS_AT(4, weight, group * p.width + j);
             s1 += d;
-            s2 = fma(d, (x[off[2] + at + j] - mean) * rstd, s2);
+            s2 = fma(d, (VKS_AT(2, x, at + j) - mean) * rstd, s2);
         }
     if (p.finish != 0 && end == p.rows) {
-        joined[off[1] + pair] = s1;
-        joined[off[1] + pair + 1] = s2;
+        VKS_AT(1, joined, pair) = s1;
+        VKS_AT(1, joined, pair + 1) = s2;
     } else {
-        part[state] = s1;
-        part[state + 1] = s2;
+        VKS_AT(0, part, state) = s1;
+        VKS_AT(0, part, state + 1) = s2;
     }
 }
 

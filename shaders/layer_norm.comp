@@ -21,19 +21,19 @@ VKS_PUSH(5, layer_norm);
 
 float gain(uint c)
 {
-    return (p.flags & 1u) != 0 ? weight[off[3] + c] : 1.0;
+    return (p.flags & 1u) != 0 ? VKS_AT(3, weight, c) : 1.0;
 }
 
 void forward(uint row, bool live, uint lane)
 {
-    const uint at = off[2] + row * p.cols, to = off[0] + row * p.cols;
+    const uint at = row * p.cols;
     float sum = 0.0;
     for (uint c = lane; c < p.cols; c += LANES)
-        sum += x[at + c];
+        sum += VKS_AT(2, x, at + c);
     float mean = vks_row_sum(sum) * p.inverse;
     float rest = 0.0, square = 0.0;
     for (uint c = lane; c < p.cols; c += LANES) {
-        const float d = x[at + c] - mean;
+        const float d = VKS_AT(2, x, at + c) - mean;
         rest += d;
         square = fma(d, d, square);
     }
@@ -44,32 +44,32 @@ void forward(uint row, bool live, uint lane)
     if (!live)
         return;
     for (uint c = lane; c < p.cols; c += LANES) {
-        const float bias = (p.flags & 2u) != 0 ? extra[off[4] + c] : 0.0;
-        y[to + c] = fma((x[at + c] - mean) * rstd, gain(c), bias);
+        const float bias = (p.flags & 2u) != 0 ? VKS_AT(4, extra, c) : 0.0;
+        VKS_AT(0, y, at + c) = fma((VKS_AT(2, x, at + c) - mean) * rstd, gain(c), bias);
     }
     if (lane == 0) {
-        stats[off[1] + 2 * row] = mean;
-        stats[off[1] + 2 * row + 1] = rstd;
+        VKS_AT(1, stats, 2 * row) = mean;
+        VKS_AT(1, stats, 2 * row + 1) = rstd;
     }
 }
 
 void backward(uint row, bool live, uint lane)
 {
-    const uint at = off[2] + row * p.cols, to = off[0] + row * p.cols, from = off[4] + row * p.cols;
-    const float mean = stats[off[1] + 2 * row], rstd = stats[off[1] + 2 * row + 1];
+    const uint at = row * p.cols;
+    const float mean = VKS_AT(1, stats, 2 * row), rstd = VKS_AT(1, stats, 2 * row + 1);
     float m1 = 0.0, m2 = 0.0;
     for (uint c = lane; c < p.cols; c += LANES) {
-        const float d = gain(c) * extra[from + c];
+        const float d = gain(c) * VKS_AT(4, extra, at + c);
         m1 += d;
-        m2 = fma(d, (x[at + c] - mean) * rstd, m2);
+        m2 = fma(d, (VKS_AT(2, x, at + c) - mean) * rstd, m2);
     }
     m1 = vks_row_sum(m1) * p.inverse;
     m2 = vks_row_sum(m2) * p.inverse;
     if (!live)
         return;
     for (uint c = lane; c < p.cols; c += LANES) {
-        const float hat = (x[at + c] - mean) * rstd;
-        y[to + c] = rstd * (fma(gain(c), extra[from + c], -m1) - hat * m2);
+        const float hat = (VKS_AT(2, x, at + c) - mean) * rstd;
+        VKS_AT(0, y, at + c) = rstd * (fma(gain(c), VKS_AT(4, extra, at + c), -m1) - hat * m2);
     }
 }
 

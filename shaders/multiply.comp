@@ -19,7 +19,7 @@ void visit(uint i)
     if (QUADS != 0)
         VKS_STORE4(0, y, i, VKS_LOAD4(1, x, i) * VKS_LOAD4(2, z, i));
     else
-        y[off[0] + i] = x[off[1] + i] * z[off[2] + i];
+        VKS_AT(0, y, i) = VKS_AT(1, x, i) * VKS_AT(2, z, i);
 }
 
 void main()

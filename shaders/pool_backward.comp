@@ -30,7 +30,7 @@ vec4 load_gradient(uint at)
 {
     vec4 g;
     [[unroll]] for (uint j = 0; j < 4; j++)
-        g[j] = grad_pooled[off[1] + at + (QUADS != 0 ? j : 0)];
+        g[j] = VKS_AT(1, grad_pooled, at + (QUADS != 0 ? j : 0));
     return g;
 }
 
@@ -40,29 +40,29 @@ void main()
     const uint item = vks_item(), c = item % columns * width, q = item / columns, k = q % p.blocks, s = q / p.blocks;
     if (s >= p.samples)
         return;
-    const uint row = stp[off[5] + VKS_STEP_SLICE] + p.first_sample + s;
+    const uint row = VKS_AT(5, stp, VKS_STEP_SLICE) + p.first_sample + s;
     if (row < p.first_row || row - p.first_row >= p.rows)
         return;
     vec4 g = load_gradient((row - p.first_row) * p.row_stride + c);
     uint only = 0xffffffffu;
     if (KIND == MEAN)
-        g /= max(p.spans != 0 ? uintBitsToFloat(span[off[3] + 2 * s + 1]) : float(p.sample_rows), 1.0);
+        g /= max(p.spans != 0 ? uintBitsToFloat(VKS_AT(3, span, 2 * s + 1)) : float(p.sample_rows), 1.0);
     else if (KIND == LAST)
-        only = p.spans != 0 ? span[off[3] + 2 * s] : p.sample_rows - 1;
+        only = p.spans != 0 ? VKS_AT(3, span, 2 * s) : p.sample_rows - 1;
     else
-        only = index[off[4] + s * p.cols + c];
+        only = VKS_AT(4, index, s * p.cols + c);
     const uint block = (p.first / VKS_POOL_BLOCK + k) * VKS_POOL_BLOCK;
     const uint begin = max(block, p.first), end = min(block + VKS_POOL_BLOCK, p.end);
     const uint base = s * p.sample_rows - p.first;  // row t is row base + t of the bindings
     for (uint t = begin; t < end; t++) {
         const uint at = (base + t) * p.cols + c;
-        const bool reached = KIND == MEAN ? p.mask == 0 || mask[off[2] + base + t] != 0.0 : t == only;
+        const bool reached = KIND == MEAN ? p.mask == 0 || VKS_AT(2, mask, base + t) != 0.0 : t == only;
         if (QUADS != 0) {
             const vec4 above = p.gradient != 0 ? VKS_LOAD4(0, dy, at) : vec4(0.0);
             VKS_STORE4(6, dz, at, reached ? above + g : above);
         } else {
-            const float above = p.gradient != 0 ? dy[off[0] + at] : 0.0;
-            dz[off[6] + at] = reached ? above + g.x : above;
+            const float above = p.gradient != 0 ? VKS_AT(0, dy, at) : 0.0;
+            VKS_AT(6, dz, at) = reached ? above + g.x : above;
         }
     }
 }

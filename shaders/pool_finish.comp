@@ -26,21 +26,21 @@ void main()
     const uint item = vks_item(), c = item % p.cols, s = item / p.cols;
     if (s >= p.samples)
         return;
-    const uint row = p.first_sample + s + (p.sliced != 0 ? stp[off[3] + VKS_STEP_SLICE] : 0);
+    const uint row = p.first_sample + s + (p.sliced != 0 ? VKS_AT(3, stp, VKS_STEP_SLICE) : 0);
     if (row < p.first_row || row - p.first_row >= p.rows)
         return;
     const uint base = s * p.blocks * p.cols + c;
     float v = 0.0;
     uint index = 0xffffffffu;
     if (KIND == LAST) {
-        const uint t = p.spans != 0 ? span[off[2] + 2 * s] : p.sample_rows - 1;
+        const uint t = p.spans != 0 ? VKS_AT(2, span, 2 * s) : p.sample_rows - 1;
         if (t < p.sample_rows)
-            v = part[off[0] + base + t / VKS_POOL_BLOCK * p.cols];
+            v = VKS_AT(0, part, base + t / VKS_POOL_BLOCK * p.cols);
     } else {
         for (uint k = 0; k < p.blocks; k++) {
-            const float w = part[off[0] + base + k * p.cols];
+            const float w = VKS_AT(0, part, base + k * p.cols);
             if (KIND == MAX) {
-                const uint t = part_index[off[1] + base + k * p.cols];
+                const uint t = VKS_AT(1, part_index, base + k * p.cols);
                 if (t != 0xffffffffu && (index == 0xffffffffu || w > v)) {
                     v = w;
                     index = t;
@@ -50,7 +50,7 @@ void main()
             }
         }
         if (KIND == MEAN && p.divide != 0)
-            v /= max(p.spans != 0 ? uintBitsToFloat(span[off[2] + 2 * s + 1]) : float(p.sample_rows), 1.0);
+            v /= max(p.spans != 0 ? uintBitsToFloat(VKS_AT(2, span, 2 * s + 1)) : float(p.sample_rows), 1.0);
     }
-    pooled[off[4] + (row - p.first_row) * p.row_stride + c] = p.index != 0 ? index : floatBitsToUint(v);
+    VKS_AT(4, pooled, (row - p.first_row) * p.row_stride + c) = p.index != 0 ? index : floatBitsToUint(v);
 }

@@ -17,6 +17,6 @@ void main()
     const uint i = vks_item();
     if (i >= p.count)
         return;
-    const bool valid = (p.first + i) / p.each < stp[off[1] + VKS_STEP_ROWS];
-    out0[off[2] + i] = !valid ? 0.0 : p.mask != 0 ? mask[off[0] + i] : 1.0;
+    const bool valid = (p.first + i) / p.each < VKS_AT(1, stp, VKS_STEP_ROWS);
+    VKS_AT(2, out0, i) = !valid ? 0.0 : p.mask != 0 ? VKS_AT(0, mask, i) : 1.0;
 }

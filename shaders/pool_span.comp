@@ -15,10 +15,10 @@ void main()
         return;
     uint last = 0xffffffffu, count = 0;
     for (uint t = 0; t < p.rows; t++)
-        if (mask[off[0] + s * p.rows + t] != 0.0) {
+        if (VKS_AT(0, mask, s * p.rows + t) != 0.0) {
             last = t;
             count++;
         }
-    span[off[1] + 2 * s] = last;
-    span[off[1] + 2 * s + 1] = floatBitsToUint(float(count));
+    VKS_AT(1, span, 2 * s) = last;
+    VKS_AT(1, span, 2 * s + 1) = floatBitsToUint(float(count));
 }

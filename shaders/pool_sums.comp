@@ -41,7 +41,7 @@ void sum4(uint c, uint begin, uint end, uint base, uint to, bool resumes)
         plain = KIND == PRODUCT ? VKS_LOAD4(5, out1, to) : plain;
     }
     for (uint t = begin; t < end; t++) {
-        if (p.mask != 0 && mask[off[2] + base + t] == 0.0)
+        if (p.mask != 0 && VKS_AT(2, mask, base + t) == 0.0)
             continue;
         const uint at = (base + t) * p.stride + p.column + c;
         const vec4 v = VKS_LOAD4(0, x, at);
@@ -70,40 +70,40 @@ void main()
     float sum = 0.0, plain = 0.0;
     uint index = 0xffffffffu;
     if (begin > block) {  // an earlier dispatch began this block
-        sum = out0[off[4] + to];
-        index = KIND == MAX ? out1[off[5] + to] : index;
-        plain = KIND >= PRODUCT ? uintBitsToFloat(out1[off[5] + to]) : plain;
+        sum = VKS_AT(4, out0, to);
+        index = KIND == MAX ? VKS_AT(5, out1, to) : index;
+        plain = KIND >= PRODUCT ? uintBitsToFloat(VKS_AT(5, out1, to)) : plain;
     }
     if (KIND == LAST || KIND == PRODUCT_LAST) {
-        const uint t = p.spans != 0 ? span[off[3] + 2 * s] : p.sample_rows - 1;
+        const uint t = p.spans != 0 ? VKS_AT(3, span, 2 * s) : p.sample_rows - 1;
         if (t >= begin && t < end) {
             const uint at = (base + t) * p.stride + p.column + c;
-            sum = plain = x[off[0] + at];
+            sum = plain = VKS_AT(0, x, at);
             if (KIND == PRODUCT_LAST)
-                sum *= y[off[1] + at];
+                sum *= VKS_AT(1, y, at);
         }
     } else {
         for (uint t = begin; t < end; t++) {
-            if (p.mask != 0 && mask[off[2] + base + t] == 0.0)
+            if (p.mask != 0 && VKS_AT(2, mask, base + t) == 0.0)
                 continue;
             const uint at = (base + t) * p.stride + p.column + c;
-            const float v = x[off[0] + at];
+            const float v = VKS_AT(0, x, at);
             if (KIND == MAX) {
                 if (index == 0xffffffffu || v > sum) {
                     sum = v;
                     index = t;
                 }
             } else if (KIND == PRODUCT) {
-                sum = fma(v, y[off[1] + at], sum);
+                sum = fma(v, VKS_AT(1, y, at), sum);
                 plain += v;
             } else {
                 sum += v;
             }
         }
     }
-    out0[off[4] + to] = sum;
+    VKS_AT(4, out0, to) = sum;
     if (KIND == MAX)
-        out1[off[5] + to] = index;
+        VKS_AT(5, out1, to) = index;
     else if (KIND >= PRODUCT)
-        out1[off[5] + to] = floatBitsToUint(plain);
+        VKS_AT(5, out1, to) = floatBitsToUint(plain);
 }

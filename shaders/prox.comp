@@ -13,7 +13,7 @@ void main()
     const uint i = vks_item();
     if (i >= p.count)
         return;
-    const float x = param[off[0] + i] - p.center;
-    const float size = max(abs(x) - stp[off[1] + VKS_STEP_TAU] * p.lambda1, 0.0);
-    param[off[0] + i] = p.center + (x < 0.0 ? -size : size);
+    const float x = VKS_AT(0, param, i) - p.center;
+    const float size = max(abs(x) - VKS_AT(1, stp, VKS_STEP_TAU) * p.lambda1, 0.0);
+    VKS_AT(0, param, i) = p.center + (x < 0.0 ? -size : size);
 }

@@ -20,19 +20,19 @@ void main()
     const uint item = vks_item(), g = item / VKS_PROX_PARTS, q = item % VKS_PROX_PARTS;
     if (g >= p.groups)
         return;
-    const uint begin = groups[off[1] + g] + q, end = min(groups[off[1] + g + 1], p.first + p.count);
+    const uint begin = VKS_AT(1, groups, g) + q, end = min(VKS_AT(1, groups, g + 1), p.first + p.count);
     // The first column of this part that is bound.
     uint i = begin;
     if (i < p.first)
         i += (p.first - i + VKS_PROX_PARTS - 1) / VKS_PROX_PARTS * VKS_PROX_PARTS;
-    const float threshold = stp[off[2] + VKS_STEP_TAU] * p.lambda1;
-    float sum = p.first > 0 ? part[off[3] + item] : 0.0;
+    const float threshold = VKS_AT(2, stp, VKS_STEP_TAU) * p.lambda1;
+    float sum = p.first > 0 ? VKS_AT(3, part, item) : 0.0;
     for (; i < end; i += VKS_PROX_PARTS) {
-        const uint at = off[0] + i - p.first;
-        const float x = param[at] - p.center;
+        const uint at = i - p.first;
+        const float x = VKS_AT(0, param, at) - p.center;
         const float size = max(abs(x) - threshold, 0.0);
-        param[at] = p.center + (x < 0.0 ? -size : size);
+        VKS_AT(0, param, at) = p.center + (x < 0.0 ? -size : size);
         sum = fma(size, size, sum);
     }
-    part[off[3] + item] = sum;
+    VKS_AT(3, part, item) = sum;
 }

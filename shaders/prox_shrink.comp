@@ -15,7 +15,7 @@ void main()
     const uint item = vks_item(), g = item / VKS_PROX_PARTS, q = item % VKS_PROX_PARTS;
     if (g >= p.groups)
         return;
-    const uint from = groups[off[1] + g], to = groups[off[1] + g + 1];
+    const uint from = VKS_AT(1, groups, g), to = VKS_AT(1, groups, g + 1);
     uint i = from + q;
     if (i < p.first)
         i += (p.first - i + VKS_PROX_PARTS - 1) / VKS_PROX_PARTS * VKS_PROX_PARTS;
@@ -23,11 +23,11 @@ void main()
         return;
     float sum = 0.0;
     for (uint k = 0; k < VKS_PROX_PARTS; k++)
-        sum += part[off[3] + g * VKS_PROX_PARTS + k];
-    const float threshold = stp[off[2] + VKS_STEP_TAU] * p.lambda_group * sqrt(float(to - from));
+        sum += VKS_AT(3, part, g * VKS_PROX_PARTS + k);
+    const float threshold = VKS_AT(2, stp, VKS_STEP_TAU) * p.lambda_group * sqrt(float(to - from));
     const float scale = sum > 0.0 ? max(1.0 - threshold / sqrt(sum), 0.0) : 0.0;
     for (; i < min(to, p.first + p.count); i += VKS_PROX_PARTS) {
-        const uint at = off[0] + i - p.first;
-        param[at] = fma(param[at] - p.center, scale, p.center);
+        const uint at = i - p.first;
+        VKS_AT(0, param, at) = fma(VKS_AT(0, param, at) - p.center, scale, p.center);
     }
 }

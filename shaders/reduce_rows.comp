@@ -20,9 +20,9 @@ void main()
         return;
     const uvec2 item = vks_divide(i, p.cols);
     const uint o = item.x, c = item.y;
-    float sum = p.accumulate != 0 ? y[off[0] + i] : 0.0;
-    uint at = off[1] + o * p.out_stride * p.cols + c;
+    float sum = p.accumulate != 0 ? VKS_AT(0, y, i) : 0.0;
+    uint at = o * p.out_stride * p.cols + c;
     for (uint r = 0; r < p.count; r++, at += p.row_stride * p.cols)
-        sum += x[at];
-    y[off[0] + i] = sum;
+        sum += VKS_AT(1, x, at);
+    VKS_AT(0, y, i) = sum;
 }

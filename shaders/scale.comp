@@ -18,7 +18,7 @@ void visit(uint i)
     if (QUADS != 0)
         VKS_STORE4(0, y, i, fma(vec4(p.gain), VKS_LOAD4(1, x, i), vec4(p.bias)));
     else
-        y[off[0] + i] = fma(p.gain, x[off[1] + i], p.bias);
+        VKS_AT(0, y, i) = fma(p.gain, VKS_AT(1, x, i), p.bias);
 }
 
 void main()

@@ -12,5 +12,5 @@ void main()
 {
     const uint i = vks_item();
     if (i < p.count)
-        param[off[0] + i] = fma(-stp[off[2] + VKS_STEP_LR], grad[off[1] + i], param[off[0] + i]);
+        VKS_AT(0, param, i) = fma(-VKS_AT(2, stp, VKS_STEP_LR), VKS_AT(1, grad, i), VKS_AT(0, param, i));
 }

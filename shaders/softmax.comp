@@ -16,32 +16,32 @@ VKS_PUSH(3, rows);
 
 void forward(uint row, bool live, uint lane)
 {
-    const uint at = off[1] + row * p.cols, to = off[0] + row * p.cols;
-    float top = x[at];
+    const uint at = row * p.cols;
+    float top = VKS_AT(1, x, at);
     for (uint c = lane; c < p.cols; c += LANES)
-        top = max(top, x[at + c]);
+        top = max(top, VKS_AT(1, x, at + c));
     top = vks_row_max(top);
     float sum = 0.0;
     for (uint c = lane; c < p.cols; c += LANES) {
-        const float e = vks_exp(x[at + c] - top);
+        const float e = vks_exp(VKS_AT(1, x, at + c) - top);
         sum += e;
         if (live)
-            y[to + c] = e;
+            VKS_AT(0, y, at + c) = e;
     }
     const float share = 1.0 / vks_row_sum(sum);
     for (uint c = lane; live && c < p.cols; c += LANES)
-        y[to + c] *= share;
+        VKS_AT(0, y, at + c) *= share;
 }
 
 void backward(uint row, bool live, uint lane)
 {
-    const uint at = off[1] + row * p.cols, to = off[0] + row * p.cols, from = off[2] + row * p.cols;
+    const uint at = row * p.cols;
     float sum = 0.0;
     for (uint c = lane; c < p.cols; c += LANES)
-        sum = fma(x[at + c], dy[from + c], sum);
+        sum = fma(VKS_AT(1, x, at + c), VKS_AT(2, dy, at + c), sum);
     sum = vks_row_sum(sum);
     for (uint c = lane; live && c < p.cols; c += LANES)
-        y[to + c] = x[at + c] * (dy[from + c] - sum);
+        VKS_AT(0, y, at + c) = VKS_AT(1, x, at + c) * (VKS_AT(2, dy, at + c) - sum);
 }
 
 void main()

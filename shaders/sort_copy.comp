@@ -11,5 +11,5 @@ void main()
 {
     const uint item = vks_item(), r = item / p.cols, c = item % p.cols;
     if (r < p.rows)
-        to[off[1] + r * p.to_stride + c] = from[off[0] + r * p.from_stride + c];
+        VKS_AT(1, to, r * p.to_stride + c) = VKS_AT(0, from, r * p.from_stride + c);
 }

@@ -39,8 +39,8 @@ void main()
         keys[i] = SORT_PAD;
         rows[i] = 0xffffffffu;
         if (r < p.rows) {
-            keys[i] = sort_key(value[off[0] + r * p.stride + c]);
-            rows[i] = permutation[off[1] + r * p.stride + c];
+            keys[i] = sort_key(VKS_AT(0, value, r * p.stride + c));
+            rows[i] = VKS_AT(1, permutation, r * p.stride + c);
         }
     }
     barrier();
@@ -57,8 +57,8 @@ void main()
     for (uint i = lane; i < CHUNK; i += gl_WorkGroupSize.x) {
         const uint r = chunk * CHUNK + i;
         if (r < p.rows) {
-            value[off[0] + r * p.stride + c] = sort_bits(keys[i]);
-            permutation[off[1] + r * p.stride + c] = rows[i];
+            VKS_AT(0, value, r * p.stride + c) = sort_bits(keys[i]);
+            VKS_AT(1, permutation, r * p.stride + c) = rows[i];
         }
     }
 }

@@ -29,7 +29,7 @@ void main()
             a[i] = SORT_PAD;
             rank[i] = 0;
             if (i0 + i < p.rows) {
-                const uint bits = x[off[0] + (i0 + i) * p.x_stride + c];
+                const uint bits = VKS_AT(0, x, (i0 + i) * p.x_stride + c);
                 nan = nan || (bits & 0x7fffffffu) > 0x7f800000u;
                 a[i] = sort_key(bits);
             }
@@ -39,7 +39,7 @@ void main()
             [[unroll]] for (int j = 0; j < TILE; j++) {
                 b[j] = a[j];
                 if (j0 != i0)
-                    b[j] = j0 + j < p.rows ? sort_key(x[off[0] + (j0 + j) * p.x_stride + c]) : SORT_PAD;
+                    b[j] = j0 + j < p.rows ? sort_key(VKS_AT(0, x, (j0 + j) * p.x_stride + c)) : SORT_PAD;
             }
             // b stands before a if it is smaller, or equal and from an earlier row: b < a + 1.
             const uint before = j0 <= i0 ? 1 : 0, after = j0 < i0 ? 1 : 0;
@@ -52,10 +52,10 @@ void main()
         [[unroll]] for (int i = 0; i < TILE; i++)
             if (i0 + i < p.rows) {
                 const uint at = rank[i] * p.stride + c;
-                sorted_[off[1] + at] = sort_bits(a[i]);
-                permutation[off[2] + at] = i0 + i;
+                VKS_AT(1, sorted_, at) = sort_bits(a[i]);
+                VKS_AT(2, permutation, at) = i0 + i;
             }
     }
     if (nan)
-        flag[off[3]] = 1;
+        VKS_AT(3, flag, 0) = 1;
 }

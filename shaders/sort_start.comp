@@ -15,9 +15,9 @@ void main()
     const uint item = vks_item(), r = item / p.cols, c = item % p.cols;
     if (r >= p.rows)
         return;
-    const uint bits = x[off[0] + r * p.x_stride + c];
+    const uint bits = VKS_AT(0, x, r * p.x_stride + c);
     if ((bits & 0x7fffffffu) > 0x7f800000u)
-        flag[off[3]] = 1;
-    sorted_[off[1] + r * p.stride + c] = bits == 0x80000000u ? 0 : bits;
-    permutation[off[2] + r * p.stride + c] = p.first + r;
+        VKS_AT(3, flag, 0) = 1;
+    VKS_AT(1, sorted_, r * p.stride + c) = bits == 0x80000000u ? 0 : bits;
+    VKS_AT(2, permutation, r * p.stride + c) = p.first + r;
 }

@@ -24,13 +24,13 @@ void main()
     if (b >= p.rows)
         return;
     const uint at = (a - p.lo) * p.stride + c, bt = (b - p.hi) * p.stride + c;
-    const uint va = lo_value[off[0] + at], vb = hi_value[off[2] + bt];
-    const uint ra = lo_row[off[1] + at], rb = hi_row[off[3] + bt];
+    const uint va = VKS_AT(0, lo_value, at), vb = VKS_AT(2, hi_value, bt);
+    const uint ra = VKS_AT(1, lo_row, at), rb = VKS_AT(3, hi_row, bt);
     const uint ka = sort_key(va), kb = sort_key(vb);
     if (ka > kb || (ka == kb && ra > rb)) {
-        lo_value[off[0] + at] = vb;
-        hi_value[off[2] + bt] = va;
-        lo_row[off[1] + at] = rb;
-        hi_row[off[3] + bt] = ra;
+        VKS_AT(0, lo_value, at) = vb;
+        VKS_AT(2, hi_value, bt) = va;
+        VKS_AT(1, lo_row, at) = rb;
+        VKS_AT(3, hi_row, bt) = ra;
     }
 }

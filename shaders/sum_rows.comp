@@ -12,8 +12,8 @@ void main()
     const uint c = vks_item();
     if (c >= p.cols)
         return;
-    float sum = p.accumulate != 0 ? y[off[1] + c] : 0.0;
+    float sum = p.accumulate != 0 ? VKS_AT(1, y, c) : 0.0;
     for (uint r = 0; r < p.rows; r++)
-        sum += x[off[0] + r * p.stride + c];
-    y[off[1] + c] = sum;
+        sum += VKS_AT(0, x, r * p.stride + c);
+    VKS_AT(1, y, c) = sum;
 }

@@ -79,8 +79,8 @@ void visit(uint i)
             VKS_STORE4(0, y, i, VKS_LOAD4(2, dy, i) * VKS_EACH4(slope, v));
         return;
     }
-    const float v = x[off[1] + i];
-    y[off[0] + i] = BACKWARD == 0 ? value(v) : dy[off[2] + i] * slope(v);
+    const float v = VKS_AT(1, x, i);
+    VKS_AT(0, y, i) = BACKWARD == 0 ? value(v) : VKS_AT(2, dy, i) * slope(v);
 }
 
 void main()

@@ -19,6 +19,6 @@ void main()
     if (n >= p.ni * p.nj * p.nl)
         return;
     const uint l = n % p.nl, j = n / p.nl % p.nj, i = n / (p.nl * p.nj);
-    const uint e = off[1] + i * p.si + j * p.sj + l * p.sl;
-    dst[off[0] + i * p.di + j * p.dj + l * p.dl] = vks_element(DTYPE, e, src[vks_word_of(DTYPE, e)]);
+    const uint e = i * p.si + j * p.sj + l * p.sl;
+    VKS_AT(0, dst, i * p.di + j * p.dj + l * p.dl) = VKS_ELEMENT(1, src, DTYPE, e);
 }

@@ -21,11 +21,11 @@ void forward(uint line, uint to, uint c)
 {
     const uvec2 at = vks_divide(line, p.height);
     const uint source = at.x * p.h + at.y * p.h / p.height - p.other_line;
-    uint from = off[1] + source * p.w * p.cols + c, v = 0;
+    uint from = source * p.w * p.cols + c, v = 0;
     for (uint j = 0; j < p.width; j++) {
         for (; (v + 1) * p.width <= j * p.w; v++)
             from += p.cols;
-        y[to + j * p.cols] = x[from];
+        VKS_AT(0, y, to + j * p.cols) = VKS_AT(1, x, from);
     }
 }
 
@@ -33,14 +33,14 @@ void backward(uint line, uint to, uint c)
 {
     const uvec2 at = vks_divide(line, p.h);
     const uint begin = (at.y * p.height + p.h - 1) / p.h, end = ((at.y + 1) * p.height + p.h - 1) / p.h;
-    const uint from = off[1] + (at.x * p.height - p.other_line) * p.width * p.cols + c;
+    const uint from = (at.x * p.height - p.other_line) * p.width * p.cols + c;
     uint first = 0, next = 0;
     for (uint v = 0; v < p.w; v++, first = next) {
         float sum = 0.0;
         for (uint i = begin; i < end; i++)
             for (next = first; next * p.w < (v + 1) * p.width; next++)
-                sum += x[from + (i * p.width + next) * p.cols];
-        y[to + v * p.cols] = sum;
+                sum += VKS_AT(1, x, from + (i * p.width + next) * p.cols);
+        VKS_AT(0, y, to + v * p.cols) = sum;
     }
 }
 
@@ -51,7 +51,7 @@ void main()
         return;
     const uvec2 at = vks_divide(item, p.cols);
     if (BACKWARD == 0)
-        forward(p.line + at.x, off[0] + at.x * p.width * p.cols + at.y, at.y);
+        forward(p.line + at.x, at.x * p.width * p.cols + at.y, at.y);
     else
-        backward(p.line + at.x, off[0] + at.x * p.w * p.cols + at.y, at.y);
+        backward(p.line + at.x, at.x * p.w * p.cols + at.y, at.y);
 }

@@ -30,22 +30,22 @@ void main()
     const uint c = vks_item();
     if (c >= p.cols)
         return;
-    const float cw = column_weight[off[5] + c];
+    const float cw = VKS_AT(5, column_weight, c);
     uint i = 0, j = 0;
-    float ui = u[off[0] + c], vj = v[off[2] + c], sum = 0.0, slope = 0.0;
+    float ui = VKS_AT(0, u, c), vj = VKS_AT(2, v, c), sum = 0.0, slope = 0.0;
     for (uint k = 0; k < p.pairs; k++) {
-        const uint ik = pairs[off[3] + 2 * k], jk = pairs[off[3] + 2 * k + 1];
+        const uint ik = VKS_AT(3, pairs, 2 * k), jk = VKS_AT(3, pairs, 2 * k + 1);
         if (ik != i) {
-            grad[off[7] + permutation[off[1] + i * p.stride + c] * p.grad_stride + c] = cw * slope;
+            VKS_AT(7, grad, VKS_AT(1, permutation, i * p.stride + c) * p.grad_stride + c) = cw * slope;
             slope = 0.0;
             i = ik;
-            ui = u[off[0] + i * p.stride + c];
+            ui = VKS_AT(0, u, i * p.stride + c);
         }
         if (jk != j) {
             j = jk;
-            vj = v[off[2] + j * p.target_stride + c];
+            vj = VKS_AT(2, v, j * p.target_stride + c);
         }
-        const float d = ui - vj, wk = weight[off[4] + k];
+        const float d = ui - vj, wk = VKS_AT(4, weight, k);
         if (P == 1) {
             sum = fma(wk, abs(d), sum);
             slope += d > 0.0 ? wk : d < 0.0 ? -wk : 0.0;
@@ -54,6 +54,6 @@ void main()
             slope = fma(2.0 * wk, d, slope);
         }
     }
-    grad[off[7] + permutation[off[1] + i * p.stride + c] * p.grad_stride + c] = cw * slope;
-    term[off[6] + c] = cw * sum;
+    VKS_AT(7, grad, VKS_AT(1, permutation, i * p.stride + c) * p.grad_stride + c) = cw * slope;
+    VKS_AT(6, term, c) = cw * sum;
 }

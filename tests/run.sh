@@ -469,7 +469,7 @@ suite unit-tests 60 unit_tests build-gcc
 if [ -n "$lavapipe" ]; then
     suite kernels-lavapipe 300 on "$lavapipe" build-gcc/tests/checkops
     # The kernels and the copies of graphics cards, on a CPU.
-    suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap build-gcc/tests/checkops
+    suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,address build-gcc/tests/checkops
     suite kernels-lavapipe-phone 180 on "$lavapipe" build-gcc/tests/checkops --phone
     suite kernels-lavapipe-narrow 60 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops --only linear
 else

@@ -38,7 +38,7 @@ static bool add_span(const struct vks_recorder *recorder, struct hazards *hazard
 }
 
 static bool resolve(const struct vks_recorder *recorder, const struct vks_operand *operand,
-                    enum vks_kernel kernel, struct vks_binding *binding, uint32_t *residual, struct span *span)
+                    enum vks_kernel kernel, struct vks_binding *binding, struct span *span)
 {
     const struct vks_graph *graph = recorder->emitter->graph;
     const struct vks_place *place = &recorder->plan->places[operand->tensor->id];
@@ -65,7 +65,8 @@ static bool resolve(const struct vks_recorder *recorder, const struct vks_operan
     if (binding->size > recorder->max_range)
         return vks_fail(graph->log, "internal: %s binds %llu bytes of %llu", vks_kernels[kernel].name,
                         (unsigned long long)binding->size, (unsigned long long)recorder->max_range);
-    *residual = (uint32_t)((begin - binding->offset) / size);
+    binding->first = (uint32_t)((begin - binding->offset) / size);
+    binding->element = (uint32_t)size;
     // The bound bytes, not only the touched ones: synchronization validation knows no finer, and must stay silent.
     *span = (struct span){memory, binding->offset, end, (operand->access & VKS_WRITE) != 0};
     return true;
@@ -149,20 +150,20 @@ static bool record_one(struct vks_recorder *recorder, const struct vks_dispatch 
 {
     struct vks_binding bindings[VKS_MAX_OPERANDS] = {{0}}, written = {0};
     struct span spans[VKS_MAX_OPERANDS];
-    uint32_t span_count = 0, words[VKS_MAX_PUSH / 4] = {0};
+    uint32_t span_count = 0;
     struct vks_command command = {
         .kernel = dispatch->kernel,
         .spec = dispatch->spec,
         .spec_count = dispatch->spec_count,
         .bindings = bindings,
         .binding_count = dispatch->operand_count,
-        .push = words,
-        .push_size = 4 * dispatch->operand_count + dispatch->push_size,
+        .push = dispatch->push,
+        .push_size = dispatch->push_size,
     };
     for (uint32_t i = 0; i < dispatch->operand_count; i++) {
         if (!dispatch->operands[i].tensor)
             continue;
-        if (!resolve(recorder, &dispatch->operands[i], dispatch->kernel, &bindings[i], &words[i], &spans[span_count]))
+        if (!resolve(recorder, &dispatch->operands[i], dispatch->kernel, &bindings[i], &spans[span_count]))
             return false;
         if (spans[span_count].write)
             written = bindings[i];
@@ -172,7 +173,6 @@ static bool record_one(struct vks_recorder *recorder, const struct vks_dispatch 
     for (uint32_t i = 0; i < dispatch->operand_count; i++)
         if (!dispatch->operands[i].tensor)
             bindings[i] = written;
-    memcpy(words + dispatch->operand_count, dispatch->push, dispatch->push_size);
     const double work = work_of(recorder, dispatch);
     const double budget = recorder->rate * recorder->emitter->limits.dispatch_seconds;
     if (*pending > 0 && *pending + work > budget) {

@@ -319,6 +319,7 @@ static void read_limits(struct vks_gpu *gpu, const struct vks_gpu_params *params
         .max_groups = 65535,
         .is_cpu = gpu->info.is_cpu && !vks_gpu_disabled("cpu"),
         .wide_loads = gpu->wide_loads,
+        .addresses = gpu->addresses,
         .dispatch_seconds = 0.5,
     };
     if (params->phone_limits) {
@@ -357,6 +358,18 @@ static bool can_pin_subgroups(const struct vks_gpu *gpu, VkPhysicalDeviceSubgrou
            size <= sizes.maxSubgroupSize && (uint64_t)size * sizes.maxComputeWorkgroupSubgroups >= MAX_GROUP;
 }
 
+// Whether kernels may take device addresses.
+static bool has_addresses(const struct vks_gpu *gpu)
+{
+    VkPhysicalDeviceBufferDeviceAddressFeaturesKHR addresses = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES_KHR};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &addresses};
+    if (!device_has(gpu->physical, VK_KHR_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME))
+        return false;
+    vkGetPhysicalDeviceFeatures2(gpu->physical, &features);
+    return addresses.bufferDeviceAddress;
+}
+
 static bool create_device(struct vks_gpu *gpu)
 {
     VkQueueFamilyProperties families[32];
@@ -375,9 +388,16 @@ static bool create_device(struct vks_gpu *gpu)
     gpu->size_control = can_pin_subgroups(gpu, &control);
     if (gpu->size_control)
         extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    VkPhysicalDeviceBufferDeviceAddressFeaturesKHR addresses = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES_KHR,
+        .pNext = gpu->size_control ? &control : NULL,
+        .bufferDeviceAddress = VK_TRUE,
+    };
+    if (gpu->addresses)
+        extensions[extension_count++] = VK_KHR_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME;
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = gpu->size_control ? &control : NULL,
+        .pNext = gpu->addresses ? (void *)&addresses : addresses.pNext,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &(VkDeviceQueueCreateInfo){
             .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
@@ -427,6 +447,7 @@ struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params)
         goto fail;
     // Graphics cards load 16 bytes at once as they are.
     gpu->wide_loads = gpu->info.is_cpu && gpu->info.int64 && !params->phone_limits && !vks_gpu_disabled("int64");
+    gpu->addresses = gpu->wide_loads && !vks_gpu_disabled("address") && has_addresses(gpu);
     if (!create_device(gpu))
         goto fail;
     // Kernels that count lanes need a size that is pinned; drivers on which it cannot vary pin it by themselves.

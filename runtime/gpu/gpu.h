@@ -23,6 +23,7 @@ struct vks_gpu_limits {
     uint32_t subgroup_size;     // 0: not usable by kernels that count on it
     uint32_t max_groups;        // workgroups an axis
     bool wide_loads;            // kernels load 64 bits at a time; changes no bit of a result
+    bool addresses;             // kernels take device addresses in place of descriptors, and load 64 bits; likewise
     bool is_cpu;                // barriers and per-lane loads are dear, uniform loads cheap
     double dispatch_seconds;    // longest single submission the driver should see
     uint8_t matmul[3];          // overrides of ops/matmul.h's table, by use: 1 + the variant; 0: the table's choice
@@ -51,7 +52,9 @@ int vks_gpu_list(const struct vks_log *log, struct vks_gpu_info infos[], int cap
 
 // The environment variable VKSTEER_DISABLE, words separated by commas, switches fast paths off: `subgroup` (kernels
 // that count lanes), `hostmap` (the host writes into device memory: without it everything is copied through a stage,
-// as on graphics cards), `cpu` (kernels made for CPU drivers: without it those of graphics cards run).
+// as on graphics cards), `cpu` (kernels made for CPU drivers: without it those of graphics cards run), `int64` (loads of
+// 64 bits), `address` (device addresses: without it kernels take descriptors, which alone synchronization validation
+// sees).
 struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params);
 void vks_gpu_destroy(struct vks_gpu **gpu);
 const struct vks_gpu_limits *vks_gpu_limits(const struct vks_gpu *gpu);
@@ -86,6 +89,7 @@ struct vks_stream;
 struct vks_binding {
     struct vks_storage *storage;
     uint64_t offset, size;      // bytes; offset is a multiple of offset_align, size at most max_range
+    uint32_t first, element;    // the operand begins `first` elements of `element` bytes after that offset
 };
 
 struct vks_command {
@@ -94,7 +98,7 @@ struct vks_command {
     uint32_t spec_count;
     const struct vks_binding *bindings;
     uint32_t binding_count;
-    const void *push;
+    const void *push;           // the kernel's own struct
     uint32_t push_size;
     uint32_t groups[3];
     uint32_t base[3];           // first workgroup: a cut by time is a range of workgroups

@@ -41,7 +41,7 @@ struct vks_gpu {
     uint32_t device_type, host_type;  // memory types
     bool map;                         // device memory is host-visible and used so
     bool size_control;                // the subgroup size of a pipeline may be pinned
-    bool wide_loads;                  // see struct vks_gpu_limits
+    bool wide_loads, addresses;       // see struct vks_gpu_limits
     bool lost;                        // sticky
     double rate;                      // see vks_gpu_rate; 0: not known yet
     uint64_t budget, allocated, peak;
@@ -59,6 +59,7 @@ struct vks_memory_block {
     struct vks_gpu *gpu;
     VkBuffer buffer;
     VkDeviceMemory memory;
+    uint64_t address;                 // on the device; 0 where kernels take descriptors
     unsigned char *data;              // mapped, or NULL
     uint64_t size;
     struct vks_storage *first;        // by offset

@@ -20,9 +20,10 @@ struct vks_spirv {
 struct vks_kernel_info {
     const char *name;
     uint32_t bindings;     // storage buffers, numbered from 0
-    uint32_t push_size;    // bytes of the kernel's own push struct, without the operand offsets
+    uint32_t push_size;    // bytes of the kernel's own push struct, without the operands' offsets or addresses
     struct vks_spirv spirv;
     struct vks_spirv wide; // the same with 64-bit loads (shaders/include/wide.glsl), or `spirv` again
+    struct vks_spirv address;  // the same with device addresses in place of descriptors
 };
 
 extern const struct vks_kernel_info vks_kernels[VKS_KERNEL_COUNT];

@@ -13,7 +13,8 @@ static VkResult create_handle(struct vks_gpu *gpu, uint64_t size, VkBuffer *buff
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = size,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT |
-                 VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+                 VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
+                 (gpu->addresses ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT_KHR : 0u),
     }, NULL, buffer);
 }
 
@@ -61,8 +62,13 @@ static bool create_buffer(struct vks_gpu *gpu, uint64_t size, uint32_t type, boo
         return vks_vk_fail(gpu, result, "creating a buffer");
     VkMemoryRequirements requirements;
     gpu->vk.vkGetBufferMemoryRequirements(gpu->device, *buffer, &requirements);
+    const VkMemoryAllocateFlagsInfo addressed = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
+        .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT_KHR,
+    };
     result = gpu->vk.vkAllocateMemory(gpu->device, &(VkMemoryAllocateInfo){
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+        .pNext = gpu->addresses ? &addressed : NULL,
         .allocationSize = requirements.size,
         .memoryTypeIndex = type,
     }, NULL, memory);
@@ -133,6 +139,9 @@ static struct vks_memory_block *create_block(struct vks_gpu *gpu, uint64_t size)
         return NULL;
     }
     block->data = data;
+    if (gpu->addresses)
+        block->address = gpu->vk.vkGetBufferDeviceAddressKHR(gpu->device, &(VkBufferDeviceAddressInfo){
+            .sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, .buffer = block->buffer});
     block->next = gpu->blocks;
     gpu->blocks = block;
     if (gpu->allocated > gpu->peak)

@@ -80,7 +80,9 @@ void vks_pipelines_finish(struct vks_gpu *gpu)
 static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info *info,
                               struct vks_kernel_layout *layout)
 {
-    const struct vks_spirv *spirv = gpu->limits.wide_loads ? &info->wide : &info->spirv;
+    const struct vks_spirv *spirv = gpu->limits.addresses    ? &info->address
+                                    : gpu->limits.wide_loads ? &info->wide
+                                                             : &info->spirv;
     VkDescriptorSetLayoutBinding bindings[8];
     for (uint32_t i = 0; i < info->bindings; i++)
         bindings[i] = (VkDescriptorSetLayoutBinding){
@@ -102,7 +104,7 @@ static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info 
             .pushConstantRangeCount = 1,
             .pPushConstantRanges = &(VkPushConstantRange){
                 .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
-                .size = 4 * info->bindings + info->push_size,
+                .size = (gpu->limits.addresses ? 8 : 4) * info->bindings + info->push_size,
             },
         }, NULL, &layout->pipeline);
     if (result == VK_SUCCESS)

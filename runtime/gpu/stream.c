@@ -6,6 +6,7 @@
 #include "gpu/internal.h"
 
 #define SETS_PER_POOL 256
+#define MAX_PUSH 128  // bytes; the floor
 
 struct vks_stream {
     struct vks_gpu *gpu;
@@ -157,12 +158,30 @@ bool vks_stream_fill(struct vks_stream *stream, struct vks_storage *storage, uin
     return true;
 }
 
+// Where the operands begin, then the kernel's own struct (shaders/include/vks.glsl).
+static void push(struct vks_gpu *gpu, VkCommandBuffer buffer, const struct vks_command *command)
+{
+    unsigned char block[MAX_PUSH];
+    uint32_t size = 0;
+    for (uint32_t i = 0; i < command->binding_count; i++) {
+        const struct vks_binding *binding = &command->bindings[i];
+        const uint64_t address = binding->storage->block->address + binding->storage->offset + binding->offset +
+                                 (uint64_t)binding->first * binding->element;
+        const uint32_t each = gpu->limits.addresses ? sizeof(address) : sizeof(binding->first);
+        memcpy(block + size, gpu->limits.addresses ? (const void *)&address : (const void *)&binding->first, each);
+        size += each;
+    }
+    memcpy(block + size, command->push, command->push_size);
+    gpu->vk.vkCmdPushConstants(buffer, gpu->layouts[command->kernel].pipeline, VK_SHADER_STAGE_COMPUTE_BIT, 0,
+                               size + command->push_size, block);
+}
+
 bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command)
 {
     struct vks_gpu *gpu = stream->gpu;
     const VkPipeline pipeline = vks_pipeline(gpu, command->kernel, command->spec, command->spec_count);
-    VkDescriptorSet set;
-    if (!pipeline || !begin_part(stream) || !make_set(stream, command, &set))
+    VkDescriptorSet set = VK_NULL_HANDLE;
+    if (!pipeline || !begin_part(stream) || (!gpu->limits.addresses && !make_set(stream, command, &set)))
         return false;
     VkCommandBuffer buffer = stream->parts[stream->part_count - 1];
     const struct vks_kernel_layout *layout = &gpu->layouts[command->kernel];
@@ -172,9 +191,9 @@ bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command
                 VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
     stream->empty = false;
     gpu->vk.vkCmdBindPipeline(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
-    gpu->vk.vkCmdBindDescriptorSets(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, layout->pipeline, 0, 1, &set, 0, NULL);
-    gpu->vk.vkCmdPushConstants(buffer, layout->pipeline, VK_SHADER_STAGE_COMPUTE_BIT, 0, command->push_size,
-                               command->push);
+    if (set)
+        gpu->vk.vkCmdBindDescriptorSets(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, layout->pipeline, 0, 1, &set, 0, NULL);
+    push(gpu, buffer, command);
     if (command->indirect)
         gpu->vk.vkCmdDispatchIndirect(buffer, command->indirect->block->buffer,
                                       command->indirect->offset + command->indirect_offset);

@@ -18,7 +18,7 @@ bool vks_emit_special(struct vks_emitter *emitter, enum vks_kernel kernel, const
     struct vks_graph *graph = emitter->graph;
     const struct vks_kernel_info *info = &vks_kernels[kernel];
     if (operand_count != info->bindings || push_size != info->push_size || spec_count > VKS_MAX_SPEC ||
-        push_size + 4 * operand_count > VKS_MAX_PUSH)
+        push_size + 8 * operand_count > VKS_MAX_PUSH)
         return vks_graph_fail(graph, "kernel %s: %u operands and %zu push bytes do not fit its row in the table",
                               info->name, operand_count, push_size) != NULL;
     if (groups.per_row == 0 && groups.x * (uint64_t)groups.y * groups.z == 0)

@@ -20,4 +20,18 @@ float vks_element(uint dtype, uint i, uint word)
     return unpackHalf2x16(bits).x;
 }
 
+// Element i, of a type known at run time, of a buffer of words.
+#ifdef VKS_ADDRESS
+uint64_t vks_element_address(uint64_t base, uint dtype, uint i)
+{
+    return base + (uint64_t(i) << (dtype == VKS_DTYPE_F32 ? 2 : 1));
+}
+#define VKS_ELEMENT(slot, name, dtype, i) \
+    vks_element(dtype, uint(vks_element_address(off[slot], dtype, i)) >> 1, \
+                Ref_##name(vks_element_address(off[slot], dtype, i) & ~uint64_t(3)).v)
+#else
+#define VKS_ELEMENT(slot, name, dtype, i) \
+    vks_element(dtype, off[slot] + (i), name[vks_word_of(dtype, off[slot] + (i))])
+#endif
+
 #endif

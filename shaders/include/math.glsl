@@ -2,7 +2,9 @@
 //
 // Drivers' own tanh is NaN at 100 (SwiftShader) and wrong in the fourth digit near 0 (both CPU drivers); GLSL has no
 // erf. What stands here uses +, *, fma, / and bit casts only, keeps every intermediate finite, and needs no denormals.
-// Polynomials are minimax fits made for this file (weighted least squares with Lawson's iteration).
+// Polynomials are minimax fits made for this file (weighted least squares with Lawson's iteration). Results are
+// `precise`, and so is all that they are made of: compilers would regroup products in one variant of a kernel and not in
+// another, and the bits would differ.
 #ifndef VKS_MATH_GLSL
 #define VKS_MATH_GLSL
 
@@ -19,13 +21,15 @@ float vks_exp(float x)
     p = fma(p, r, 0.16666518);
     p = fma(p, r, 0.5);
     const float e = fma(p * r, r, r) + 1.0;
-    return tiny ? 0.0 : e * uintBitsToFloat(uint(int(k) + 127) << 23);
+    precise const float y = tiny ? 0.0 : e * uintBitsToFloat(uint(int(k) + 127) << 23);
+    return y;
 }
 
 // 1 / (1 + exp(-x))
 float vks_sigmoid(float x)
 {
-    return 1.0 / (1.0 + vks_exp(-x));
+    precise const float y = 1.0 / (1.0 + vks_exp(-x));
+    return y;
 }
 
 // A polynomial near 0, where 1 - 2 / (exp(2 x) + 1) would cancel.
@@ -37,7 +41,8 @@ float vks_tanh(float x)
     p = fma(p, z, 0.13331491);
     p = fma(p, z, -0.33333284);
     const float far = 1.0 - 2.0 / (vks_exp(2.0 * min(a, 10.0)) + 1.0);
-    return a < 0.625 ? fma(x * z, p, x) : x < 0.0 ? -far : far;
+    precise const float y = a < 0.625 ? fma(x * z, p, x) : x < 0.0 ? -far : far;
+    return y;
 }
 
 // Standard normal distribution function, absolute error 1e-7. With u = |x| / sqrt(2): u < 1: erf(u) = u P(u²);
@@ -60,24 +65,28 @@ float vks_normal_cdf(float x)
     q = fma(q, t, 0.2819348);
     q = fma(q, t, 0.28210372);
     const float tail = 0.5 * t * q * vks_exp(-z);
-    return u < 1.0 ? fma(0.5 * v, p, 0.5) : x < 0.0 ? tail : 1.0 - tail;
+    precise const float cdf = u < 1.0 ? fma(0.5 * v, p, 0.5) : x < 0.0 ? tail : 1.0 - tail;
+    return cdf;
 }
 
 // Standard normal density.
 float vks_normal_pdf(float x)
 {
-    return 0.39894228 * vks_exp(-0.5 * min(x * x, 170.0));
+    precise const float pdf = 0.39894228 * vks_exp(-0.5 * min(x * x, 170.0));
+    return pdf;
 }
 
 // x Φ(x) and its derivative Φ(x) + x φ(x)
 float vks_gelu(float x)
 {
-    return x * vks_normal_cdf(x);
+    precise const float y = x * vks_normal_cdf(x);
+    return y;
 }
 
 float vks_gelu_slope(float x)
 {
-    return fma(x, vks_normal_pdf(x), vks_normal_cdf(x));
+    precise const float slope = fma(x, vks_normal_pdf(x), vks_normal_cdf(x));
+    return slope;
 }
 
 #endif

@@ -32,14 +32,11 @@ layout(constant_id = 1) const uint FORM = 0;
 layout(constant_id = 2) const uint DTYPE = 0;  // of B
 layout(constant_id = 3) const uint FLAGS = 0;
 
-VKS_BUF_IN(0, float, a);
-VKS_BUF_IN(1, uint, b);
-VKS_BUF(2, float, c);
+VKS_BUF_QUADS_IN(0, float, a);
+VKS_BUF_QUADS_IN(1, uint, b);
+VKS_BUF_HALVES_IN(1, b);
+VKS_BUF_QUADS(2, float, c);
 VKS_BUF_IN(3, float, bias);
-layout(std430, set = 0, binding = 0) readonly buffer BufA4 { vks_quad a4[]; };
-layout(std430, set = 0, binding = 1) readonly buffer BufB4 { vks_quad b4[]; };
-layout(std430, set = 0, binding = 1) readonly buffer BufB2 { vks_pair b2[]; };
-layout(std430, set = 0, binding = 2) buffer BufC4 { vks_quad c4[]; };
 #ifdef CONV
 VKS_PUSH(4, conv2d);
 #else
@@ -51,28 +48,22 @@ VKS_PUSH(4, matmul);
 // Elements i .. i + 3 of A, or element i.
 vec4 load_a4(uint i)
 {
-    i += off[0];
     if ((FLAGS & VEC_A) != 0)
-        return vks_of_quad(a4[i >> 2]);
-    return vec4(a[i], a[i + 1], a[i + 2], a[i + 3]);
+        return VKS_LOAD4(0, a, i);
+    return vec4(VKS_AT(0, a, i), VKS_AT(0, a, i + 1), VKS_AT(0, a, i + 2), VKS_AT(0, a, i + 3));
 }
 
-float load_a(uint i) { return a[off[0] + i]; }
+float load_a(uint i) { return VKS_AT(0, a, i); }
 
-float load_b(uint i)
-{
-    i += off[1];
-    return vks_element(DTYPE, i, b[vks_word_of(DTYPE, i)]);
-}
+float load_b(uint i) { return VKS_ELEMENT(1, b, DTYPE, i); }
 
 vec4 load_b4(uint i)
 {
     if ((FLAGS & VEC_B) == 0)
         return vec4(load_b(i), load_b(i + 1), load_b(i + 2), load_b(i + 3));
-    i = (i + off[1]) >> 2;
     if (DTYPE == VKS_DTYPE_F32)
-        return vks_of_quad(b4[i]);
-    const uvec2 w = vks_bits_of_pair(b2[i]);
+        return VKS_LOAD4(1, b, i);
+    const uvec2 w = vks_bits_of_pair(VKS_HALVES(1, b, i));
     if (DTYPE == VKS_DTYPE_F16)
         return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
     return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000u, w.y << 16, w.y & 0xffff0000u));

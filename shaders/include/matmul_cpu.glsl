@@ -146,28 +146,28 @@ void start(uint base, uint row, uint col)
     vec4 from = vec4(0);
     if ((p.flags & START_BIAS) != 0)
         [[unroll]] for (int j = 0; j < 4; j++)
-            from[j] = bias[off[3] + min(col + j, p.n - 1)];
+            from[j] = VKS_AT(3, bias, min(col + j, p.n - 1));
     [[unroll]] for (int i = 0; i < ROWS; i++)
         acc[i] = from;
     if ((FLAGS & START_C) != 0)
         [[unroll]] for (int i = 0; i < ROWS; i++) {
-            const uint at = off[2] + base + row_of_c(min(row + i, p.m - 1));
+            const uint at = base + row_of_c(min(row + i, p.m - 1));
             [[unroll]] for (int j = 0; j < 4; j++)
-                acc[i][j] = c[at + min(col + j, p.n - 1)];
+                acc[i][j] = VKS_AT(2, c, at + min(col + j, p.n - 1));
         }
 }
 
 void finish(uint base, uint row, uint col)
 {
     [[unroll]] for (int i = 0; i < ROWS; i++) {
-        const uint at = off[2] + base + row_of_c(row + i) + col;
+        const uint at = base + row_of_c(row + i) + col;
         if (row + i < p.m && col < p.n) {
             if ((FLAGS & VEC_C) != 0) {
-                c4[at >> 2] = vks_to_quad(acc[i]);
+                VKS_STORE4(2, c, at, acc[i]);
             } else {
                 [[unroll]] for (int j = 0; j < 4; j++)
                     if (col + j < p.n)
-                        c[at + j] = acc[i][j];
+                        VKS_AT(2, c, at + j) = acc[i][j];
             }
         }
     }

@@ -11,12 +11,13 @@ void main()
         return;
     const uvec3 base = batch(COLS);
     const uint col_b = base.y + (FORM == NT ? col * p.ldb : col), step_b = FORM == NT ? 1 : p.ldb;
-    vec4 acc = vec4((p.flags & START_BIAS) != 0 ? bias[off[3] + col] : 0.0);
+    vec4 acc = vec4((p.flags & START_BIAS) != 0 ? VKS_AT(3, bias, col) : 0.0);
     uvec4 at_c, at_a;
     [[unroll]] for (int i = 0; i < ROWS; i++)
-        at_c[i] = off[2] + base.z + row_of_c(min(row + i, p.m - 1)) + col;
+        at_c[i] = base.z + row_of_c(min(row + i, p.m - 1)) + col;
     if ((FLAGS & START_C) != 0)
-        acc = vec4(c[at_c.x], c[at_c.y], c[at_c.z], c[at_c.w]);
+        [[unroll]] for (int i = 0; i < ROWS; i++)
+            acc[i] = VKS_AT(2, c, at_c[i]);
 #ifdef CONV
     uvec3 q[ROWS];
     [[unroll]] for (int i = 0; i < ROWS; i++)
@@ -47,5 +48,5 @@ void main()
 #endif
     [[unroll]] for (int i = 0; i < ROWS; i++)
         if (row + i < p.m)
-            c[at_c[i]] = acc[i];
+            VKS_AT(2, c, at_c[i]) = acc[i];
 }

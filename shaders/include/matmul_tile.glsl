@@ -58,9 +58,9 @@ void main()
     [[unroll]] for (uint i = 0; i < 4; i++)
         [[unroll]] for (uint j = 0; j < 8; j++) {
             const uint row = min(row0 + my_row * 4 + i, p.m - 1), col = min(col0 + my_col * 8 + j, p.n - 1);
-            float from = (p.flags & START_BIAS) != 0 ? bias[off[3] + col] : 0.0;
+            float from = (p.flags & START_BIAS) != 0 ? VKS_AT(3, bias, col) : 0.0;
             if ((FLAGS & START_C) != 0)
-                from = c[off[2] + base.z + row_of_c(row) + col];
+                from = VKS_AT(2, c, base.z + row_of_c(row) + col);
             acc[i][j / 4][j % 4] = from;
         }
 #ifdef CONV
@@ -87,6 +87,6 @@ void main()
         [[unroll]] for (uint j = 0; j < 8; j++) {
             const uint row = row0 + my_row * 4 + i, col = col0 + my_col * 8 + j;
             if (row < p.m && col < p.n)
-                c[off[2] + base.z + row_of_c(row) + col] = acc[i][j / 4][j % 4];
+                VKS_AT(2, c, base.z + row_of_c(row) + col) = acc[i][j / 4][j % 4];
         }
 }

@@ -1,9 +1,15 @@
 // What every kernel shares: buffers with element offsets, the flattened workgroup number, bit-exact NaN tests.
 //
-// A kernel declares its operands with VKS_BUF in binding order and its push block with VKS_PUSH; the recorder
-// fills `off` with the part of an operand's offset that the device's offset alignment leaves over, so an operand
-// may start at any element of any block. Storage is never `restrict`: the planner may let an output take the
-// bytes of an input that nothing reads afterwards.
+// A kernel declares its operands with VKS_BUF in binding order and its push block with VKS_PUSH, and reads and writes
+// element i of operand `name`, whose binding is `slot`, as VKS_AT(slot, name, i). Storage is never `restrict`: the
+// planner may let an output take the bytes of an input that nothing reads afterwards.
+//
+// The build makes three modules of a kernel, and runtime/gpu/pipeline.c chooses; the bits are the same:
+//     plain        operands are descriptors; `off` holds what the device's offset alignment leaves over, in elements,
+//                  so that an operand may start at any element of any block
+//     VKS_WIDE     the same with 64 bits as the loaded type of four neighbouring elements (wide.glsl)
+//     VKS_ADDRESS  wide, and `off` holds device addresses. Mesa's CPU driver makes of a descriptor's load a branch and a
+//                  bounds check for each lane, of an address's load one gather instruction
 #ifndef VKS_GLSL
 #define VKS_GLSL
 
@@ -16,9 +22,27 @@
 #endif
 layout(local_size_x = VKS_LOCAL, local_size_x_id = 0) in;
 
+#ifdef VKS_ADDRESS
+#define VKS_WIDE
+#extension GL_EXT_buffer_reference : require
+#endif
+#ifdef VKS_WIDE
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
+#endif
+
+#ifdef VKS_ADDRESS
+#define VKS_BUF(slot, type, name) \
+    layout(buffer_reference, std430, buffer_reference_align = 4) buffer Ref_##name { type v; }
+#define VKS_BUF_IN(slot, type, name) \
+    layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Ref_##name { type v; }
+#define VKS_AT(slot, name, i) Ref_##name(off[slot] + (uint64_t(i) << 2)).v
+#define VKS_PUSH(count, kind) layout(push_constant) uniform Push { uint64_t off[count]; vks_push_##kind p; }
+#else
 #define VKS_BUF(slot, type, name) layout(std430, set = 0, binding = slot) buffer Buf_##name { type name[]; }
 #define VKS_BUF_IN(slot, type, name) layout(std430, set = 0, binding = slot) readonly buffer Buf_##name { type name[]; }
+#define VKS_AT(slot, name, i) name[off[slot] + (i)]
 #define VKS_PUSH(count, kind) layout(push_constant) uniform Push { uint off[count]; vks_push_##kind p; }
+#endif
 
 // Workgroups are numbered along x, then y: an axis holds at most 65,535 of them.
 uint vks_group() { return gl_WorkGroupID.y * VKS_GROUPS_X + gl_WorkGroupID.x; }

@@ -1,13 +1,11 @@
 // Four neighbouring floats of a buffer at once: an array of vks_quad, read by vks_of_quad(), written by vks_to_quad().
 //
 // Drivers that run on a CPU split a load into one of each lane and component, so there 64-bit integers as the stored
-// type halve the loads. The build makes every kernel of the `wide` list in shaders/meson.build twice, without and with
-// VKS_WIDE; runtime/gpu/pipeline.c chooses, and the bits are the same.
+// type halve the loads (VKS_WIDE, see vks.glsl).
 #ifndef VKS_WIDE_GLSL
 #define VKS_WIDE_GLSL
 
 #ifdef VKS_WIDE
-#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #define vks_quad u64vec2
 #define vks_pair uint64_t
 
@@ -26,15 +24,29 @@ uvec4 vks_bits_to_quad(uvec4 v) { return v; }
 vec4 vks_of_quad(vks_quad v) { return uintBitsToFloat(vks_bits_of_quad(v)); }
 vks_quad vks_to_quad(vec4 v) { return vks_bits_to_quad(floatBitsToUint(v)); }
 
-// Declares a buffer for both kinds of access: one element, name[off[slot] + i], or four of them from an address that is
-// a multiple of four, VKS_LOAD4 and VKS_STORE4. Kernels choose by a specialisation constant, QUADS.
+// Declares a buffer for both kinds of access: one element, VKS_AT, or four of them from a place that is a multiple of
+// four, VKS_LOAD4 and VKS_STORE4. Kernels choose by a specialisation constant, QUADS. Four elements of two bytes from
+// element i on: VKS_HALVES(slot, name, i).
+#ifdef VKS_ADDRESS
+#define VKS_REF4(qualifier, stored, name) \
+    layout(buffer_reference, std430, buffer_reference_align = 8) qualifier buffer name { stored v; }
+#define VKS_BUF_QUADS(slot, type, name) VKS_BUF(slot, type, name); VKS_REF4(, vks_quad, Quads_##name)
+#define VKS_BUF_QUADS_IN(slot, type, name) VKS_BUF_IN(slot, type, name); VKS_REF4(readonly, vks_quad, Quads_##name)
+#define VKS_BUF_HALVES_IN(slot, name) VKS_REF4(readonly, vks_pair, Halves_##name)
+#define VKS_QUAD(slot, name, i) Quads_##name(off[slot] + (uint64_t(i) << 2)).v
+#define VKS_HALVES(slot, name, i) Halves_##name(off[slot] + (uint64_t(i) << 1)).v
+#else
 #define VKS_BUF_QUADS(slot, type, name) \
     VKS_BUF(slot, type, name); \
     layout(std430, set = 0, binding = slot) buffer Quads_##name { vks_quad name##_quads[]; }
 #define VKS_BUF_QUADS_IN(slot, type, name) \
     VKS_BUF_IN(slot, type, name); \
     layout(std430, set = 0, binding = slot) readonly buffer Quads_##name { vks_quad name##_quads[]; }
+#define VKS_BUF_HALVES_IN(slot, name) \
+    layout(std430, set = 0, binding = slot) readonly buffer Halves_##name { vks_pair name##_halves[]; }
 #define VKS_QUAD(slot, name, i) name##_quads[(off[slot] + (i)) >> 2]
+#define VKS_HALVES(slot, name, i) name##_halves[(off[slot] + (i)) >> 2]
+#endif
 #define VKS_LOAD4(slot, name, i) vks_of_quad(VKS_QUAD(slot, name, i))
 #define VKS_STORE4(slot, name, i, v) VKS_QUAD(slot, name, i) = vks_to_quad(v)
 
