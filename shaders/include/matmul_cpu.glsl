@@ -140,8 +140,8 @@ void locate_columns(uint base, uint col)
         col_b[0] = base + min(col, p.n - 4);
 }
 
-// Starts the accumulators; `base` is the first element of C.
-void start(uint base, uint row, uint col)
+// Starts the accumulators.
+void start(uint at[GROUPS], uint row, uint col)
 {
     vec4 from = vec4(0);
     if ((p.flags & START_BIAS) != 0)
@@ -150,26 +150,35 @@ void start(uint base, uint row, uint col)
     [[unroll]] for (int i = 0; i < ROWS; i++)
         acc[i] = from;
     if ((FLAGS & START_C) != 0)
-        [[unroll]] for (int i = 0; i < ROWS; i++) {
-            const uint at = base + row_of_c(min(row + i, p.m - 1));
-            [[unroll]] for (int j = 0; j < 4; j++)
-                acc[i][j] = VKS_AT(2, c, at + min(col + j, p.n - 1));
+        [[unroll]] for (int g = 0; g < GROUPS; g++) {
+#define DO(i) \
+            [[unroll]] for (int j = 0; j < 4; j++) \
+                acc[g * LANES + i][j] = VKS_AT(2, c, subgroupBroadcast(at[g], i) + min(col + j, p.n - 1));
+            EACH(DO)
+#undef DO
         }
 }
 
-void finish(uint base, uint row, uint col)
+void finish_row(int i, uint at, uint row, uint col)
 {
-    [[unroll]] for (int i = 0; i < ROWS; i++) {
-        const uint at = base + row_of_c(row + i) + col;
-        if (row + i < p.m && col < p.n) {
-            if ((FLAGS & VEC_C) != 0) {
-                VKS_STORE4(2, c, at, acc[i]);
-            } else {
-                [[unroll]] for (int j = 0; j < 4; j++)
-                    if (col + j < p.n)
-                        VKS_AT(2, c, at + j) = acc[i][j];
-            }
+    if (row + i < p.m && col < p.n) {
+        if ((FLAGS & VEC_C) != 0) {
+            VKS_STORE4(2, c, at, acc[i]);
+        } else {
+            [[unroll]] for (int j = 0; j < 4; j++)
+                if (col + j < p.n)
+                    VKS_AT(2, c, at + j) = acc[i][j];
         }
+    }
+}
+
+// `at`: where the lane's rows of C begin.
+void finish(uint at[GROUPS], uint row, uint col)
+{
+    [[unroll]] for (int g = 0; g < GROUPS; g++) {
+#define DO(i) finish_row(g * LANES + i, subgroupBroadcast(at[g], i) + col, row, col);
+        EACH(DO)
+#undef DO
     }
 }
 
@@ -181,7 +190,11 @@ void main()
         return;
     const uvec3 base = batch(COLS);
     locate_columns(base.y, col);
-    start(base.z, row, col);
+    // Rows are the lanes' own where a division tells their place; what a lane found it hands to all.
+    uint at_c[GROUPS];
+    [[unroll]] for (int g = 0; g < GROUPS; g++)
+        at_c[g] = base.z + row_of_c(min(row + g * LANES + lane, p.m - 1));
+    start(at_c, row, col);
 #ifdef CONV
     uvec3 q[GROUPS];
     [[unroll]] for (int g = 0; g < GROUPS; g++)
@@ -204,5 +217,5 @@ void main()
     }
     products(0, lane);
 #endif
-    finish(base.z, row, col);
+    finish(at_c, row, col);
 }
