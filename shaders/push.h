@@ -193,6 +193,7 @@ struct vks_push_attention {  // see attention_softmax.comp
 struct vks_push_layer_norm {
     uint rows, cols;
     float inverse, eps;   // inverse: 1 / cols
+    float offset;         // added to the weight
     uint flags;           // 1: there is a weight, 2: there is a bias
 };
 

@@ -130,6 +130,22 @@ static void layer_norm_reference(double *const in[], double *y)
         normalise(in[0] + r * 40, y + r * 40, in[1], in[2], 1, 40, 40);
 }
 
+static vks_tensor *rms_norm(graph *g, vks_tensor *const in[])
+{
+    return vks_rms_norm(g, in[0], in[1], 1, 1e-5f);
+}
+
+static void rms_norm_reference(double *const in[], double *y)
+{
+    for (int r = 0; r < 11; r++) {
+        double square = 0;
+        for (int c = 0; c < 40; c++)
+            square += in[0][r * 40 + c] * in[0][r * 40 + c] / 40;
+        for (int c = 0; c < 40; c++)
+            y[r * 40 + c] = in[0][r * 40 + c] / sqrt(square + 1e-5) * (1 + in[1][c]);
+    }
+}
+
 // ---- attention: q (2, 13, 24), k and v (2, 17, 24), 3 heads; causal: q, k, v (2, 13, 24) ----------------------------------
 
 static void attention_reference(double *const in[], double *y, int keys, bool causal)
@@ -319,6 +335,7 @@ const struct vks_trial vks_trials[] = {
     {"conv2d stride 2", {F32(2, 9, 7, 12), F32(20, 3, 3, 12), F32(20)}, conv_half, conv_half_reference, 1, 2e-6},
     {"group_norm", {F32(2, 7, 5, 12), GAIN(12), F32(12)}, group_norm, group_norm_reference, 1, 1e-5},
     {"layer_norm", {F32(11, 40), GAIN(40), F32(40)}, layer_norm, layer_norm_reference, 1, 1e-5},
+    {"rms_norm", {F32(11, 40), GAIN(40)}, rms_norm, rms_norm_reference, 1, 1e-5},
     {"attention", {F32(2, 13, 24), F32(2, 17, 24), F32(2, 17, 24)}, attention, attention_cross, 7, 1e-5},
     {"attention causal", {F32(2, 13, 24), F32(2, 13, 24), F32(2, 13, 24)}, causal, attention_causal, 7, 1e-5},
     {"softmax", {F32(9, 70)}, softmax, softmax_reference, 1, 1e-5},

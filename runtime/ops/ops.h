@@ -33,6 +33,9 @@ vks_tensor *vks_group_norm(struct vks_graph *g, vks_tensor *x, vks_tensor *weigh
                            float eps);
 // x (..., C); mean and variance over the channels of a row
 vks_tensor *vks_layer_norm(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, vks_tensor *bias, float eps);
+// y = x / sqrt(mean(x²) + eps) (offset + weight) over the channels of a row; x (..., C), weight (C), or NULL: gain 1.
+// offset: 0 (Llama), or 1 where the file holds the gain less 1 (Gemma). Rows may be heads: x (B, T, heads, D).
+vks_tensor *vks_rms_norm(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, float offset, float eps);
 
 // ---- attention.c ------------------------------------------------------------------------------------------------
 struct vks_attention {
