@@ -190,6 +190,12 @@ struct vks_push_attention {  // see attention_softmax.comp
     uint flags;                 // 1: there is a mask, 2: causal
 };
 
+struct vks_push_rope {
+    uint rows, heads, width;
+    uint pairs;           // R / 2
+    uint per_item;        // heads an invocation, a divisor of `heads`
+};
+
 struct vks_push_layer_norm {
     uint rows, cols;
     float inverse, eps;   // inverse: 1 / cols

@@ -193,6 +193,27 @@ static void attention_causal(double *const in[], double *y)
     attention_reference(in, y, 13, true);
 }
 
+// x (2, 5, 3 * 14), of whose heads 12 channels turn by rows of a table (7, 12)
+static vks_tensor *rope(graph *g, vks_tensor *const in[])
+{
+    return vks_rope(g, in[0], vks_embedding(g, in[1], in[2]), 3);
+}
+
+static void rope_reference(double *const in[], double *y)
+{
+    for (int row = 0; row < 10; row++)
+        for (int h = 0; h < 3; h++) {
+            const double *x = in[0] + row * 42 + h * 14, *angle = in[2] + 12 * (int)in[1][row];
+            double *out = y + row * 42 + h * 14;
+            for (int i = 0; i < 6; i++) {
+                out[i] = angle[i] * x[i] - angle[6 + i] * x[6 + i];
+                out[6 + i] = angle[i] * x[6 + i] + angle[6 + i] * x[i];
+            }
+            out[12] = x[12];
+            out[13] = x[13];
+        }
+}
+
 static vks_tensor *softmax(graph *g, vks_tensor *const in[])
 {
     return vks_softmax(g, in[0]);
@@ -338,6 +359,7 @@ const struct vks_trial vks_trials[] = {
     {"rms_norm", {F32(11, 40), GAIN(40)}, rms_norm, rms_norm_reference, 1, 1e-5},
     {"attention", {F32(2, 13, 24), F32(2, 17, 24), F32(2, 17, 24)}, attention, attention_cross, 7, 1e-5},
     {"attention causal", {F32(2, 13, 24), F32(2, 13, 24), F32(2, 13, 24)}, causal, attention_causal, 7, 1e-5},
+    {"rope", {F32(2, 5, 42), INDEX(7, 2, 5), F32(7, 12)}, rope, rope_reference, 1, 1e-6},
     {"softmax", {F32(9, 70)}, softmax, softmax_reference, 1, 1e-5},
     {"silu", {F32(999)}, silu, silu_reference, 1, 1e-5},
     {"gelu", {F32(999)}, gelu_exact, gelu_exact_reference, 1, 1e-5},

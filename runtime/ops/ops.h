@@ -46,6 +46,9 @@ struct vks_attention {
 // q (B, Tq, C), k and v (B, Tk, C), mask (B, Tk) float (1 = key, 0 = padding) or NULL -> (B, Tq, C)
 vks_tensor *vks_attention(struct vks_graph *g, vks_tensor *q, vks_tensor *k, vks_tensor *v, vks_tensor *mask,
                           const struct vks_attention *attrs);
+// Rotary positions: x (B, T, heads * D), angles (B, T, R) = the cosines of R / 2 angles, then their sines (rows of a
+// table, by vks_embedding); in each head channels i and i + R / 2 turn together, those from R on pass.
+vks_tensor *vks_rope(struct vks_graph *g, vks_tensor *x, vks_tensor *angles, uint32_t heads);
 // softmax over the channels of a row
 vks_tensor *vks_softmax(struct vks_graph *g, vks_tensor *x);
 
