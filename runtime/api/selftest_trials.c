@@ -193,6 +193,34 @@ static void attention_causal(double *const in[], double *y)
     attention_reference(in, y, 13, true);
 }
 
+// q (2, 5, 4 * 6), k and v (2, 9, 2 * 6): causal behind four keys, a window of 6, scores capped at 1.5
+static vks_tensor *grouped(graph *g, vks_tensor *const in[])
+{
+    return vks_attention(g, in[0], in[1], in[2], NULL, &(struct vks_attention){
+        .heads = 4, .kv_heads = 2, .causal = true, .window = 6, .softcap = 1.5f});
+}
+
+static void attention_grouped(double *const in[], double *y)
+{
+    for (int row = 0; row < 2 * 5 * 4; row++) {
+        const int head = row % 4, i = row / 4 % 5, b = row / 20;
+        double p[9], sum = 0;
+        for (int j = i + 4 - 5; j <= i + 4; j++) {
+            if (j < 0)
+                continue;
+            p[j] = 0;
+            for (int d = 0; d < 6; d++)
+                p[j] += in[0][row * 6 + d] * in[1][((b * 9 + j) * 2 + head / 2) * 6 + d] / sqrt(6);
+            sum += p[j] = exp(1.5 * tanh(p[j] / 1.5));
+        }
+        for (int d = 0; d < 6; d++) {
+            y[row * 6 + d] = 0;
+            for (int j = i < 1 ? 0 : i - 1; j <= i + 4; j++)
+                y[row * 6 + d] += p[j] / sum * in[2][((b * 9 + j) * 2 + head / 2) * 6 + d];
+        }
+    }
+}
+
 // x (2, 5, 3 * 14), of whose heads 12 channels turn by rows of a table (7, 12)
 static vks_tensor *rope(graph *g, vks_tensor *const in[])
 {
@@ -359,6 +387,7 @@ const struct vks_trial vks_trials[] = {
     {"rms_norm", {F32(11, 40), GAIN(40)}, rms_norm, rms_norm_reference, 1, 1e-5},
     {"attention", {F32(2, 13, 24), F32(2, 17, 24), F32(2, 17, 24)}, attention, attention_cross, 7, 1e-5},
     {"attention causal", {F32(2, 13, 24), F32(2, 13, 24), F32(2, 13, 24)}, causal, attention_causal, 7, 1e-5},
+    {"attention grouped", {F32(2, 5, 24), F32(2, 9, 12), F32(2, 9, 12)}, grouped, attention_grouped, 7, 1e-5},
     {"rope", {F32(2, 5, 42), INDEX(7, 2, 5), F32(7, 12)}, rope, rope_reference, 1, 1e-6},
     {"softmax", {F32(9, 70)}, softmax, softmax_reference, 1, 1e-5},
     {"silu", {F32(999)}, silu, silu_reference, 1, 1e-5},

@@ -39,11 +39,18 @@ vks_tensor *vks_rms_norm(struct vks_graph *g, vks_tensor *x, vks_tensor *weight,
 
 // ---- attention.c ------------------------------------------------------------------------------------------------
 struct vks_attention {
-    uint32_t heads;
-    float scale;                    // of the scores; 0: 1 / sqrt(C / heads)
-    bool causal;                    // query t sees keys 0..t
+    uint32_t heads;                 // of q, D channels each
+    uint32_t kv_heads;              // of k and v, a divisor of heads: each answers heads / kv_heads neighbours; 0: heads
+    float scale;                    // of the scores; 0: 1 / sqrt(D)
+    float softcap;                  // scores become softcap tanh(score / softcap); 0: no cap
+    bool causal;                    // query t stands at position t + Tk - Tq and sees the keys up to it
+    uint32_t window;                // of a causal query: it sees that many keys, itself the last; 0: all up to it
+    // Query t stands at position t + step[VKS_STEP_POSITION]: k and v are caches (vks_cache_rows), whose other rows must
+    // hold finite numbers. Causal, and only forward.
+    bool cached;
 };
-// q (B, Tq, C), k and v (B, Tk, C), mask (B, Tk) float (1 = key, 0 = padding) or NULL -> (B, Tq, C)
+// q (B, Tq, heads * D), k and v (B, Tk, kv_heads * D), mask (B, Tk) float (1 = key, 0 = padding) or NULL
+// -> (B, Tq, heads * D). A query that sees no key gives zeros, and no gradient.
 vks_tensor *vks_attention(struct vks_graph *g, vks_tensor *q, vks_tensor *k, vks_tensor *v, vks_tensor *mask,
                           const struct vks_attention *attrs);
 // Rotary positions: x (B, T, heads * D), angles (B, T, R) = the cosines of R / 2 angles, then their sines (rows of a
