@@ -9,7 +9,7 @@
 // position, with a window only the last of them. P and dS of all others are 0, also where that leaves none.
 //
 // S, dP (rows, keys): row r is query r % queries of head r / queries % heads of sample r / per_sample of the chunk.
-// With grouped heads, `group` queries of a head of keys stand at one position: those of the query heads that share it.
+// With grouped heads `group` queries of a head of keys stand at one position: the query heads that share it.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"

@@ -195,6 +195,11 @@ struct vks_push_attention {  // see attention_softmax.comp
     float softcap;
 };
 
+struct vks_push_cache_rows {  // see cache_rows.comp
+    uint count, cols, tokens, rows;
+    uint x_first, first, bound;
+};
+
 struct vks_push_rope {
     uint rows, heads, width;
     uint pairs;           // R / 2

@@ -1,12 +1,12 @@
-// Rotary positions (RoFormer, arXiv 2104.09864) with the pairs of GPT-NeoX and Hugging Face: channels i and i + R / 2 of
-// a head turn together.
+// Rotary positions (RoFormer, arXiv 2104.09864) with the pairs of GPT-NeoX and Hugging Face: channels i and i + R / 2
+// of a head turn together.
 //
-//     y[i] = cos_i x[i] - sin_i x[i + R/2],  y[i + R/2] = cos_i x[i + R/2] + sin_i x[i]   for i < R/2;  y = x from R on
+//     y[i] = cos_i x[i] - sin_i x[i + R/2],  y[i + R/2] = cos_i x[i + R/2] + sin_i x[i]  for i < R/2; y = x from R on
 //     dx is dy turned back: the same with -sin (INVERSE = 1)
 //
 // x, y, dy, dx (rows, heads, D); angles (rows, R) = cos of R / 2 angles, then their sines, from tables that the host
-// made in double. An invocation turns one pair, or passes one channel on, in `per_item` heads of a row; with QUADS four
-// neighbours of each. It reads what it writes alone, so y may have x's bytes.
+// made in double. An invocation turns one pair, or passes one channel on, in `per_item` heads of a row; with QUADS
+// four neighbours of each. It reads what it writes alone, so y may have x's bytes.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"

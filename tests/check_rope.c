@@ -9,8 +9,8 @@ static void rope_function(void *priv, const double *x, double *y)
     ref_rope(y, x, priv);
 }
 
-// x (b, t, heads * width), the length b from the step buffer where it is dynamic. The angles come as a model's do: rows
-// of a table, gathered by position.
+// x (b, t, heads * width), the length b from the step buffer where it is dynamic. The angles come as a model's do:
+// rows of a table, gathered by position.
 static void rope_case(struct check *c, enum check_fill fill, uint32_t b, uint32_t t, uint32_t heads, uint32_t width,
                       uint32_t turned, bool dynamic)
 {

@@ -79,12 +79,13 @@ vks_tensor *vks_softmax(struct vks_graph *g, vks_tensor *x)
 
 enum { Q, K, V, MASK, STATS, DY };  // inputs; the last two of backward only
 
-// The query heads that share a head of keys are further queries of it: query r of a head of keys is the one of token
-// r / group and of head r % group among those that share it. So one product serves them all, and sums over queries, dk
-// and dv, run over tokens first, wherever the chunks begin.
+// The query heads that share a head of keys are further queries of it: query r of a head of keys is that of token
+// r / group and of head r % group among those that share it. So one product serves them all, and sums over queries,
+// dk and dv, run over tokens first, wherever the chunks begin.
 struct attention_shape {
     const struct vks_attention *attrs;
     uint32_t b, tk, heads, group, width;  // heads of k and v, each shared by `group` query heads
+    uint32_t k_rows;                      // of a sample in k and v: tk, or a longer cache's
     uint32_t queries;                     // of a head of keys: Tq * group
     uint32_t chunk_b, chunk_q;            // samples, or queries of one sample, that are taken at once
     uint32_t q_stride, q_batch[2];        // elements from query to query, sample to sample, head of keys to the next
@@ -97,13 +98,21 @@ static uint32_t kv_heads_of(const struct vks_attention *attrs)
     return attrs->kv_heads ? attrs->kv_heads : attrs->heads;
 }
 
+// Rows of k and v that the queries may see.
+static uint32_t keys_of(const struct vks_node *node)
+{
+    const struct vks_attention *attrs = node->attrs;
+    return attrs->keys ? attrs->keys : node->inputs[K]->shape[1];
+}
+
 // `most`: scores that a binding holds.
 static struct attention_shape shape_of(const struct vks_node *node, uint64_t most)
 {
     const struct vks_attention *attrs = node->attrs;
     const struct vks_tensor *q = node->inputs[Q], *k = node->inputs[K];
     const uint32_t tq = q->shape[1], cols = q->shape[2];
-    struct attention_shape s = {.attrs = attrs, .b = q->shape[0], .tk = k->shape[1], .heads = kv_heads_of(attrs)};
+    struct attention_shape s = {.attrs = attrs, .b = q->shape[0], .tk = keys_of(node), .heads = kv_heads_of(attrs)};
+    s.k_rows = k->shape[1];
     s.width = cols / attrs->heads;
     s.group = attrs->heads / s.heads;
     s.queries = tq * s.group;
@@ -195,7 +204,7 @@ static struct vks_matrix key_side(const struct attention_shape *s, const struct 
                                   const struct vks_tensor *tensor)
 {
     const uint32_t cols = s->heads * s->width;
-    return (struct vks_matrix){tensor, (uint64_t)c->b * s->tk * cols, cols, {s->tk * cols, s->width}};
+    return (struct vks_matrix){tensor, (uint64_t)c->b * s->k_rows * cols, cols, {s->k_rows * cols, s->width}};
 }
 
 static struct vks_matrix score_side(const struct attention_shape *s, const struct attention_chunk *c,
@@ -366,12 +375,15 @@ static bool infer_attention(struct vks_graph *graph, struct vks_node *node)
         return vks_graph_fail(graph, "attention: the channels of q %s and k %s do not divide into %u and %u heads of "
                               "one size", vks_tensor_text(graph, q), vks_tensor_text(graph, k), attrs->heads,
                               kv_heads_of(attrs)) != NULL;
-    if (attrs->causal ? q->shape[1] > k->shape[1] : attrs->window || attrs->cached)
+    if (attrs->keys > k->shape[1] || (attrs->keys && !attrs->cached))
+        return vks_graph_fail(graph, "attention: %u rows are no part of a cache %s", attrs->keys,
+                              vks_tensor_text(graph, k)) != NULL;
+    if (attrs->causal ? q->shape[1] > keys_of(node) : attrs->window || attrs->cached)
         return vks_graph_fail(graph, "attention: %s", attrs->causal ? "more causal queries than keys"
                               : "a window or a cache needs causal queries") != NULL;
     if (attrs->softcap < 0)
         return vks_graph_fail(graph, "attention: the cap of the scores is negative") != NULL;
-    if (mask && (mask->rank != 2 || mask->shape[0] != k->shape[0] || mask->shape[1] != k->shape[1]))
+    if (mask && (mask->rank != 2 || mask->shape[0] != k->shape[0] || mask->shape[1] != keys_of(node)))
         return vks_graph_fail(graph, "attention: the mask %s has not one value for each key of %s",
                               vks_tensor_text(graph, mask), vks_tensor_text(graph, k)) != NULL;
     for (uint32_t i = Q; i <= MASK; i++)

@@ -11,8 +11,8 @@ static bool infer_rope(struct vks_graph *graph, struct vks_node *node)
     const struct rope *attrs = node->attrs;
     const struct vks_tensor *x = node->inputs[0], *angles = node->inputs[1];
     if (attrs->heads == 0 || vks_tensor_channels(x) % attrs->heads)
-        return vks_graph_fail(graph, "rope: the channels of %s do not divide into %u heads", vks_tensor_text(graph, x),
-                              attrs->heads) != NULL;
+        return vks_graph_fail(graph, "rope: the channels of %s do not divide into %u heads",
+                              vks_tensor_text(graph, x), attrs->heads) != NULL;
     const uint32_t width = vks_tensor_channels(x) / attrs->heads, turned = vks_tensor_channels(angles);
     if (angles->rank != x->rank || memcmp(angles->shape, x->shape, (x->rank - 1) * sizeof(x->shape[0])) ||
         turned % 2 || turned > width)

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-// x, y (rows, heads, width); angles (rows, turned): the cosines of turned / 2 angles, then their sines. y and x may not
-// be one.
+// x, y (rows, heads, width); angles (rows, turned): the cosines of turned / 2 angles, then their sines. y and x may
+// not be one.
 struct ref_rope {
     uint64_t rows;
     uint32_t heads, width, turned;
