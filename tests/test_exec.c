@@ -157,8 +157,8 @@ static void pooling_follows_a_dynamic_length(struct test *t)
             pool_dynamic(t, (enum vks_pool)kind, (enum vks_position)position);
 }
 
-// A text in steps through one recorded graph over caches, three tokens at a time and then one by one, and the same text
-// at once: the same bits.
+// A text in steps through one recorded graph over caches, three tokens at a time and then one by one, and the same
+// text at once: the same bits.
 #define TEXT 11
 #define HEADS 4
 #define KV_HEADS 2
