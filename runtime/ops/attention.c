@@ -133,7 +133,7 @@ static struct attention_shape shape_of(const struct vks_node *node, uint64_t mos
 static bool emit_pack(struct vks_emitter *emitter, const struct attention_shape *s, const struct vks_tensor *plain,
                       const struct vks_tensor *packed, bool back)
 {
-    const uint32_t dtype = VKS_F32, part = s->group * s->width, cols = s->heads * part;
+    const uint32_t part = s->group * s->width, cols = s->heads * part;
     const uint64_t tokens = (uint64_t)s->b * s->queries / s->group, most = emitter->limits.max_range / 4;
     const uint32_t heads = tokens * cols <= most ? s->heads : 1;
     const uint64_t step = heads > 1 ? tokens : most < part ? 0 : vks_min_u64(1 + (most - part) / cols, tokens);
@@ -152,8 +152,9 @@ static bool emit_pack(struct vks_emitter *emitter, const struct attention_shape 
             push.sj = back ? part : cols;
             push.di = back ? part : (uint32_t)n * part;
             push.dj = back ? cols : part;
-            if (!vks_emit_special(emitter, VKS_K_unpack, &dtype, 1, operands, 2, &push, sizeof(push),
-                                  vks_groups_1d(heads * n * part, VKS_GROUP)))
+            const uint32_t spec[] = {VKS_F32, part % 4 == 0 && vks_all_aligned(operands, 2)};
+            if (!vks_emit_special(emitter, VKS_K_unpack, spec, 2, operands, 2, &push, sizeof(push),
+                                  vks_groups_1d(heads * n * part / (spec[1] ? 4 : 1), VKS_GROUP)))
                 return false;
         }
     return true;
@@ -176,8 +177,29 @@ static const struct vks_tensor *emit_packed(struct vks_emitter *emitter, const s
 // Some samples, or some queries of one.
 struct attention_chunk {
     uint32_t b, b_count, q, q_count;
+    uint32_t k, k_count;  // keys that some query of these may see
     uint64_t row;  // (sample, head, query) rows before this chunk
 };
+
+// Position of the first query among the keys; a cache's stands in the step buffer.
+static uint32_t first_position(const struct attention_shape *s)
+{
+    return s->attrs->causal && !s->attrs->cached ? s->tk - s->queries / s->group : 0;
+}
+
+// Later chunks of causal queries leave out keys that none of them sees.
+static void find_keys(const struct attention_shape *s, struct attention_chunk *chunk)
+{
+    chunk->k = 0;
+    chunk->k_count = s->tk;
+    if (!s->attrs->causal || s->attrs->cached)
+        return;
+    const uint32_t first = first_position(s) + chunk->q / s->group, window = s->attrs->window;
+    if (window && first >= window)
+        chunk->k = (first + 1 - window) / 16 * 16;  // products like aligned rows; what is added has P = 0
+    const uint32_t end = first_position(s) + (chunk->q + chunk->q_count - 1) / s->group + 1;
+    chunk->k_count = (uint32_t)vks_min_u64(vks_ceil_div(end, 16) * 16, s->tk) - chunk->k;
+}
 
 // Steps to the next chunk; `chunk` begins zeroed. False: that was the last.
 static bool next_chunk(const struct attention_shape *s, struct attention_chunk *chunk)
@@ -190,6 +212,7 @@ static bool next_chunk(const struct attention_shape *s, struct attention_chunk *
     }
     chunk->b_count = (uint32_t)vks_min_u64(s->chunk_b, s->b - chunk->b);
     chunk->q_count = (uint32_t)vks_min_u64(s->chunk_q, s->queries - chunk->q);
+    find_keys(s, chunk);
     return chunk->b < s->b;
 }
 
@@ -213,6 +236,23 @@ static struct vks_matrix score_side(const struct attention_shape *s, const struc
     return (struct vks_matrix){tensor, 0, s->tk, {s->heads * c->q_count * s->tk, c->q_count * s->tk}};
 }
 
+// The chunk's keys among those of its samples, and the columns of its scores.
+static struct vks_matrix some_keys(const struct attention_shape *s, const struct attention_chunk *c,
+                                   const struct vks_tensor *tensor)
+{
+    struct vks_matrix keys = key_side(s, c, tensor);
+    keys.first += (uint64_t)c->k * keys.stride;
+    return keys;
+}
+
+static struct vks_matrix some_scores(const struct attention_shape *s, const struct attention_chunk *c,
+                                     const struct vks_tensor *tensor)
+{
+    struct vks_matrix scores = score_side(s, c, tensor);
+    scores.first += c->k;
+    return scores;
+}
+
 // scores = alpha a bᵀ over a head's channels
 static bool emit_scores(struct vks_emitter *emitter, const struct attention_shape *s, const struct attention_chunk *c,
                         const struct vks_tensor *a, const struct vks_tensor *b, const struct vks_tensor *scores,
@@ -221,12 +261,12 @@ static bool emit_scores(struct vks_emitter *emitter, const struct attention_shap
     const struct vks_matmul matmul = {
         .form = VKS_MATMUL_NT,
         .m = c->q_count,
-        .n = s->tk,
+        .n = c->k_count,
         .k = s->width,
         .batch = {c->b_count, s->heads},
         .a = query_side(s, c, a),
-        .b = key_side(s, c, b),
-        .c = score_side(s, c, scores),
+        .b = some_keys(s, c, b),
+        .c = some_scores(s, c, scores),
         .alpha = alpha,
     };
     return vks_emit_matmul(emitter, &matmul);
@@ -241,10 +281,10 @@ static bool emit_to_queries(struct vks_emitter *emitter, const struct attention_
         .form = VKS_MATMUL_NN,
         .m = c->q_count,
         .n = s->width,
-        .k = s->tk,
+        .k = c->k_count,
         .batch = {c->b_count, s->heads},
-        .a = score_side(s, c, scores),
-        .b = key_side(s, c, x),
+        .a = some_scores(s, c, scores),
+        .b = some_keys(s, c, x),
         .c = query_side(s, c, y),
         .alpha = alpha,
     };
@@ -281,7 +321,7 @@ static struct vks_push_attention softmax_push(const struct attention_shape *s, c
         .queries = c->q_count,
         .query_first = c->q,
         .flags = (mask ? 1u : 0) | (attrs->causal ? 2u : 0) | (attrs->cached ? 4u : 0),
-        .position = attrs->causal && !attrs->cached ? s->tk - s->queries / s->group : 0,
+        .position = first_position(s),
         .group = s->group,
         .window = attrs->window,
         .softcap = attrs->softcap,
