@@ -413,6 +413,48 @@ static void a_failed_graph_says_so_once(struct test *t)
     vks_graph_finish(&g);
 }
 
+// Each of these is refused in one line that names what is wrong.
+static void attention_and_rope_refuse_what_does_not_fit(struct test *t)
+{
+    const uint32_t q[] = {2, 5, 24}, k[] = {2, 7, 12}, few[] = {2, 3, 12}, odd[] = {2, 5, 5}, wide[] = {2, 5, 8};
+    static const struct refusal {
+        struct vks_attention attrs;
+        bool few;           // three keys in place of seven
+        const char *says;
+    } refusals[] = {
+        {{.heads = 5, .kv_heads = 5}, false, "heads"},               // 24 channels
+        {{.heads = 4}, false, "heads"},                              // k is half as wide
+        {{.heads = 3, .kv_heads = 2}, false, "heads"},
+        {{.heads = 4, .kv_heads = 2, .window = 3}, false, "causal"},
+        {{.heads = 4, .kv_heads = 2, .cached = true}, false, "causal"},
+        {{.heads = 4, .kv_heads = 2, .causal = true}, true, "more causal queries"},
+        {{.heads = 4, .kv_heads = 2, .causal = true, .cached = true, .keys = 8}, false, "8 rows"},
+        {{.heads = 4, .kv_heads = 2, .causal = true, .keys = 6}, false, "6 rows"},
+        {{.heads = 4, .kv_heads = 2, .softcap = -1}, false, "cap"},
+    };
+    const uint32_t count = sizeof(refusals) / sizeof(refusals[0]);
+    for (uint32_t i = 0; i < count + 3; i++) {
+        struct vks_graph g;
+        vks_graph_init(&g, test_log(t));
+        t->messages = 0;
+        struct vks_tensor *x = vks_graph_input(&g, "x", VKS_F32, 3, q, false), *y;
+        const bool short_keys = i < count && refusals[i].few;
+        struct vks_tensor *keys = vks_graph_input(&g, "keys", VKS_F32, 3, short_keys ? few : k, false);
+        const uint32_t *angles = i == count ? odd : wide;            // five of a head of six, eight of one
+        if (i < count)
+            y = vks_attention(&g, x, keys, keys, NULL, &refusals[i].attrs);
+        else if (i < count + 2)
+            y = vks_rope(&g, x, vks_graph_input(&g, "angles", VKS_F32, 3, angles, false), 4);
+        else
+            y = vks_cache_rows(&g, keys, x);
+        const char *says = i < count ? refusals[i].says : i < count + 2 ? "cosines" : "cache";
+        EXPECT(t, !y && g.failed && t->messages == 1 && strstr(t->message, says), "case %u: %d messages: %s", i,
+               t->messages, t->message);
+        vks_graph_finish(&g);
+    }
+    t->message[0] = 0;
+}
+
 static void too_little_memory_is_one_line(struct test *t)
 {
     struct test inner = {0};
@@ -447,6 +489,7 @@ int main(void)
     TEST(&t, independent_work_needs_no_barrier);
     TEST(&t, recomputation_keeps_the_bits);
     TEST(&t, a_failed_graph_says_so_once);
+    TEST(&t, attention_and_rope_refuse_what_does_not_fit);
     TEST(&t, too_little_memory_is_one_line);
     return test_device_summary(&t, &gpu);
 }

@@ -45,8 +45,8 @@ struct vks_attention {
     float softcap;                  // scores become softcap tanh(score / softcap); 0: no cap
     bool causal;                    // query t stands at position t + Tk - Tq and sees the keys up to it
     uint32_t window;                // of a causal query: it sees that many keys, itself the last; 0: all up to it
-    // k and v are caches (vks_cache_rows), in which query t stands at position t + step[VKS_STEP_POSITION], and whose
-    // unwritten rows hold finite numbers. Causal, and only forward.
+    // k and v are caches (vks_cache_rows), in which query t stands at position t + step[VKS_STEP_POSITION] < Tk, and
+    // whose unwritten rows hold finite numbers. Causal, and only forward.
     bool cached;
     uint32_t keys;                  // of a cache: the first so many rows stand for Tk, which saves time; 0: all
 };
