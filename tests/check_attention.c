@@ -106,7 +106,7 @@ static void check_decoder(struct check *c)
     attention_case(c, (struct attention_case){.b = 3, .tq = 33, .tk = 35, .heads = 9, .width = 16, .kv_heads = 3,
                                               .flags = CAUSAL | MASK | LEFT, .window = 1});
     // Longer than 64 KiB: cut at samples, at queries within a token's group, and the packed queries at tokens.
-    attention_case(c, (struct attention_case){.b = 3, .tq = 70, .tk = 83, .heads = 6, .width = 24, .kv_heads = 2,
+    attention_case(c, (struct attention_case){.b = 2, .tq = 70, .tk = 83, .heads = 6, .width = 24, .kv_heads = 2,
                                               .flags = CAUSAL | MASK | LEFT, .window = 40, .softcap = 5});
     attention_case(c, (struct attention_case){.b = 1, .tq = 90, .tk = 90, .heads = 5, .width = 16, .kv_heads = 1,
                                               .flags = CAUSAL});
@@ -167,8 +167,8 @@ static void check_cached(struct check *c)
     // Longer than 64 KiB; the last rows fall off its end.
     cached_case(c, (struct attention_case){.b = 3, .tq = 33, .tk = 128, .heads = 9, .width = 16, .kv_heads = 3,
                                            .flags = MASK | LEFT}, 180, 90);
-    cached_case(c, (struct attention_case){.b = 3, .tq = 150, .tk = 400, .heads = 2, .width = 64, .kv_heads = 2}, 400,
-                370);
+    cached_case(c, (struct attention_case){.b = 3, .tq = 45, .tk = 180, .heads = 2, .width = 64, .kv_heads = 2}, 180,
+                150);
 }
 
 static void softmax_function(void *priv, const double *x, double *y)
