@@ -1,13 +1,15 @@
 // Attention (arXiv 1706.03762): what happens between its matrix products, on the scores of a chunk of queries.
 //
-//     S = scale q kᵀ, -1e30 where the key is padding or lies after a causal query;  P = softmax(S);  o = P v
+//     S = scale q kᵀ, or cap tanh(scale q kᵀ / cap);  P = softmax of S over the keys that a query sees;  o = P v
 //     forward   S -> P in place; saves (max S, 1 / sum exp(S - max S)) of each row
-//     backward  S -> P from what was saved, dP -> dS = P ∘ (dP - rowsum(P ∘ dP)), 0 where S is a constant
+//     backward  S -> P from what was saved, dP -> dS = P ∘ (dP - rowsum(P ∘ dP)), times 1 - tanh² under a cap
 //
 // rowsum(P ∘ dP) is rowsum(do ∘ o), here without another look at o. The products are matmul's: dP = do vᵀ, dv = Pᵀ do,
-// dq = scale dS k, dk = scale dSᵀ q. A row whose keys are all masked is the mean of v: the mask is finite.
+// dq = scale dS k, dk = scale dSᵀ q. A query sees the keys that are no padding and, if causal, those up to its own
+// position, with a window only the last of them. P and dS of all others are 0, also where that leaves none.
 //
 // S, dP (rows, keys): row r is query r % queries of head r / queries % heads of sample r / per_sample of the chunk.
+// With grouped heads `group` queries of a head of keys stand at one position: the query heads that share it.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
@@ -16,46 +18,50 @@
 #include "include/rows.glsl"
 
 layout(constant_id = 2) const uint BACKWARD = 0;
+layout(constant_id = 3) const uint CAPPED = 0;
 
-VKS_BUF(0, float, scores);  // S -> P
-VKS_BUF(1, float, slopes);  // dP -> dS, backward only
-VKS_BUF(2, float, stats);   // (rows, 2)
-VKS_BUF(3, float, mask);    // (samples, keys), may be absent
-VKS_PUSH(4, attention);
+VKS_BUF(0, float, scores);   // S -> P
+VKS_BUF(1, float, slopes);   // dP -> dS, backward only
+VKS_BUF(2, float, stats);    // (rows, 2)
+VKS_BUF_IN(3, float, mask);  // (samples, keys), may be absent
+VKS_BUF_IN(4, uint, stp);    // the step buffer, where it gives the first position
+VKS_PUSH(5, attention);
 
 struct Row {
-    uint at, mask_at;       // first elements
-    uint query;
+    uint at, mask_at;        // first elements
+    uint first, end;         // keys that its position sees
 };
 
-bool masked(Row r, uint j)
+bool padding(Row r, uint j)
 {
-    return ((p.flags & 2u) != 0 && j > r.query) || ((p.flags & 1u) != 0 && VKS_AT(3, mask, r.mask_at + j) == 0.0);
+    return (p.flags & 1u) != 0 && VKS_AT(3, mask, r.mask_at + j) == 0.0;
 }
 
-float score(Row r, uint j)
+float capped(float s)
 {
-    return masked(r, j) ? -1e30 : VKS_AT(0, scores, r.at + j);
+    return CAPPED != 0 ? p.softcap * vks_tanh(s / p.softcap) : s;
 }
 
 void forward(uint row, Row r, bool live, uint lane)
 {
     float top = -1e30;
-    for (uint j = lane; j < p.cols; j += LANES)
-        top = max(top, score(r, j));
+    for (uint j = r.first + lane; j < r.end; j += LANES)
+        if (!padding(r, j))
+            top = max(top, capped(VKS_AT(0, scores, r.at + j)));
     top = vks_row_max(top);
     float sum = 0.0;
-    for (uint j = lane; j < p.cols; j += LANES) {
-        const float e = vks_exp(score(r, j) - top);
+    for (uint j = r.first + lane; j < r.end; j += LANES) {
+        const float e = padding(r, j) ? 0.0 : vks_exp(capped(VKS_AT(0, scores, r.at + j)) - top);
         sum += e;
         if (live)
             VKS_AT(0, scores, r.at + j) = e;
     }
-    const float share = 1.0 / vks_row_sum(sum);
+    sum = vks_row_sum(sum);
+    const float share = sum == 0.0 ? 0.0 : 1.0 / sum;
     if (!live)
         return;
     for (uint j = lane; j < p.cols; j += LANES)
-        VKS_AT(0, scores, r.at + j) *= share;
+        VKS_AT(0, scores, r.at + j) = j >= r.first && j < r.end ? VKS_AT(0, scores, r.at + j) * share : 0.0;
     if (lane == 0) {
         VKS_AT(2, stats, 2 * row) = top;
         VKS_AT(2, stats, 2 * row + 1) = share;
@@ -66,15 +72,27 @@ void backward(uint row, Row r, bool live, uint lane)
 {
     const float top = VKS_AT(2, stats, 2 * row), share = VKS_AT(2, stats, 2 * row + 1);
     float sum = 0.0;
-    for (uint j = lane; j < p.cols; j += LANES) {
-        const float e = vks_exp(score(r, j) - top) * share;
+    for (uint j = r.first + lane; j < r.end; j += LANES) {
+        const float e = padding(r, j) ? 0.0 : vks_exp(capped(VKS_AT(0, scores, r.at + j)) - top) * share;
         sum = fma(e, VKS_AT(1, slopes, r.at + j), sum);
-        if (live)
+        if (live && CAPPED == 0)
             VKS_AT(0, scores, r.at + j) = e;
     }
     sum = vks_row_sum(sum);
-    for (uint j = lane; live && j < p.cols; j += LANES)
-        VKS_AT(1, slopes, r.at + j) = masked(r, j) ? 0.0 : VKS_AT(0, scores, r.at + j) * (VKS_AT(1, slopes, r.at + j) - sum);
+    for (uint j = lane; live && j < p.cols; j += LANES) {
+        float e = 0.0, slope = 0.0;
+        if (j >= r.first && j < r.end) {
+            e = VKS_AT(0, scores, r.at + j);
+            slope = VKS_AT(1, slopes, r.at + j) - sum;
+            if (CAPPED != 0) {
+                const float t = vks_tanh(e / p.softcap);
+                e = padding(r, j) ? 0.0 : vks_exp(p.softcap * t - top) * share;
+                slope *= fma(-t, t, 1.0);
+            }
+        }
+        VKS_AT(0, scores, r.at + j) = e;
+        VKS_AT(1, slopes, r.at + j) = e == 0.0 ? 0.0 : e * slope;
+    }
 }
 
 void main()
@@ -84,7 +102,14 @@ void main()
     Row r;
     r.at = row * p.cols;
     r.mask_at = (vks_divide(of_chunk, p.per_sample).x - p.sample_first) * p.cols;
-    r.query = p.query_first + vks_divide(of_chunk, p.queries).y;
+    r.first = 0;
+    r.end = p.cols;
+    if ((p.flags & 2u) != 0) {
+        const uint query = p.query_first + vks_divide(of_chunk, p.queries).y;
+        const uint start = (p.flags & 4u) != 0 ? VKS_AT(4, stp, VKS_STEP_POSITION) : p.position;
+        r.end = min(start + query / p.group + 1, p.cols);
+        r.first = p.window != 0 && r.end > p.window ? r.end - p.window : 0;
+    }
     if (BACKWARD == 0)
         forward(row, r, live, vks_row_lane());
     else

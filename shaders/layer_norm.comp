@@ -1,8 +1,10 @@
-// Layer normalisation over the channels of a row (arXiv 1607.06450).
+// Layer normalisation over the channels of a row (arXiv 1607.06450), and root-mean-square normalisation (arXiv
+// 1910.07467): the same with mean = 0 and m1 = 0, CENTRED = 0.
 //
-//     y = x̂ w + b,  x̂ = (x - mean) rstd,  rstd = 1 / sqrt(var + eps)
-//     dx = rstd (w dy - m1 - x̂ m2),  m1 = mean_c(w dy),  m2 = mean_c(w dy x̂)
+//     y = x̂ (o + w) + b,  x̂ = (x - mean) rstd,  rstd = 1 / sqrt(var + eps)
+//     dx = rstd (g - m1 - x̂ m2),  g = (o + w) dy,  m1 = mean_c(g),  m2 = mean_c(g x̂)
 //
+// o is 0, or 1 where a model's file holds w - 1 (Gemma); without w the gain is 1.
 // x, y, dy, dx (R, C); w, b (C), each may be absent; saved: stats (R, 2) = mean, rstd. The variance is taken about the
 // mean in a second pass, and both are corrected by the residual sum, so that mean >> deviation loses no digits.
 #version 450
@@ -11,6 +13,7 @@
 #include "include/rows.glsl"
 
 layout(constant_id = 2) const uint BACKWARD = 0;
+layout(constant_id = 3) const uint CENTRED = 1;
 
 VKS_BUF(0, float, y);       // y, or dx
 VKS_BUF(1, float, stats);
@@ -21,23 +24,23 @@ VKS_PUSH(5, layer_norm);
 
 float gain(uint c)
 {
-    return (p.flags & 1u) != 0 ? VKS_AT(3, weight, c) : 1.0;
+    return (p.flags & 1u) != 0 ? p.offset + VKS_AT(3, weight, c) : 1.0;
 }
 
 void forward(uint row, bool live, uint lane)
 {
     const uint at = row * p.cols;
     float sum = 0.0;
-    for (uint c = lane; c < p.cols; c += LANES)
+    for (uint c = lane; CENTRED != 0 && c < p.cols; c += LANES)
         sum += VKS_AT(2, x, at + c);
-    float mean = vks_row_sum(sum) * p.inverse;
+    float mean = CENTRED != 0 ? vks_row_sum(sum) * p.inverse : 0.0;
     float rest = 0.0, square = 0.0;
     for (uint c = lane; c < p.cols; c += LANES) {
         const float d = VKS_AT(2, x, at + c) - mean;
         rest += d;
         square = fma(d, d, square);
     }
-    rest = vks_row_sum(rest) * p.inverse;
+    rest = CENTRED != 0 ? vks_row_sum(rest) * p.inverse : 0.0;
     const float variance = max(fma(-rest, rest, vks_row_sum(square) * p.inverse), 0.0);
     mean += rest;
     const float rstd = 1.0 / sqrt(variance + p.eps);
@@ -63,7 +66,7 @@ void backward(uint row, bool live, uint lane)
         m1 += d;
         m2 = fma(d, (VKS_AT(2, x, at + c) - mean) * rstd, m2);
     }
-    m1 = vks_row_sum(m1) * p.inverse;
+    m1 = CENTRED != 0 ? vks_row_sum(m1) * p.inverse : 0.0;
     m2 = vks_row_sum(m2) * p.inverse;
     if (!live)
         return;

@@ -1,5 +1,6 @@
 #include "check.h"
 #include "ref/norm.h"
+#include "shaders/push.h"
 
 static void norm_function(void *priv, const double *x, double *y)
 {
@@ -56,6 +57,43 @@ static void norm_case(struct check *c, struct spread spread, uint32_t b, uint32_
         check_differences(c, groups ? "group norm" : "layer norm", norm_function, (void *)&norm, x, n, dy, n, dx);
 }
 
+// x (b, rows, heads, cols), a row a head; the length b comes from the step buffer. offset < 0: no weight.
+static void rms_case(struct check *c, struct spread spread, uint32_t b, uint32_t rows, uint32_t heads, uint32_t cols,
+                     float offset)
+{
+    const uint32_t shape[] = {b, rows, heads, cols};
+    const uint64_t n = (uint64_t)b * rows * heads * cols;
+    double *x = check_values(c, n, spread.fill), *y = check_alloc(c, n, sizeof(*y));
+    double *dy = check_values(c, n, CHECK_NORMAL), *dx = check_alloc(c, n, sizeof(*dx));
+    double *weight = check_values(c, cols, CHECK_UNIFORM);
+    struct vks_graph *g = check_begin(c, "rms norm (%u, %u, %u, %u), fill %d, offset %g", b, rows, heads, cols,
+                                      spread.fill, (double)offset);
+    struct vks_tensor *tx = check_input(c, "x", x, 4, shape);
+    struct vks_tensor *tw = offset >= 0 ? check_state(c, "weight", weight, VKS_F32, 1, &cols) : NULL;
+    if (tx)
+        tx->dynamic = true;
+    check_step_uint(c, VKS_STEP_ROWS, b);
+    struct vks_tensor *ty = vks_rms_norm(g, tx, tw, offset, 1e-6f);
+    const struct ref_norm norm = {
+        .samples = (uint64_t)b * rows * heads,
+        .rows = 1,
+        .cols = cols,
+        .groups = 1,
+        .eps = 1e-6f,
+        .weight = tw ? weight : NULL,
+        .offset = offset,
+        .rms = true,
+    };
+    ref_norm(y, x, &norm);
+    ref_norm_backward(dx, x, dy, &norm);
+    check_expect(c, ty, y, spread.tolerance);
+    check_backward(c, ty, dy);
+    check_expect_gradient(c, tx, dx, 5 * spread.tolerance);
+    check_run(c);
+    if (n < 200 && spread.fill == CHECK_NORMAL)
+        check_differences(c, "rms norm", norm_function, (void *)&norm, x, n, dy, n, dx);
+}
+
 void check_norm(struct check *c)
 {
     const struct spread all[] = {normal, shifted, hostile};
@@ -72,4 +110,10 @@ void check_norm(struct check *c)
     norm_case(c, normal, 5, 1, 24, 1, true);                // a row a sample
     norm_case(c, normal, 3, 1, 5000, 1, true);              // a row longer than a chunk
     norm_case(c, normal, 2, 130, 132, 33, true);            // a chunk longer than 64 KiB
+    rms_case(c, normal, 2, 3, 2, 2 + check_random(c, 9), 0);
+    rms_case(c, normal, 2, 5, 1, 1 + check_random(c, 12), 1);
+    rms_case(c, hostile, 3, 7, 3, 29, 1);
+    rms_case(c, hostile, 1, 9, 1, 64, -1);
+    rms_case(c, normal, 3, 67, 5, 33, 0);                   // longer than 64 KiB
+    rms_case(c, normal, 4, 1, 1, 576, 0);
 }

@@ -157,6 +157,88 @@ static void pooling_follows_a_dynamic_length(struct test *t)
             pool_dynamic(t, (enum vks_pool)kind, (enum vks_position)position);
 }
 
+// A text in steps through one recorded graph over caches, three tokens at a time and then one by one, and the same
+// text at once: the same bits.
+#define TEXT 11
+#define HEADS 4
+#define KV_HEADS 2
+#define HEAD 6
+#define CACHE 16
+
+struct decoder {
+    struct vks_graph graph;
+    struct vks_tensor *q, *k, *v, *y;
+    struct vks_exec *exec;
+};
+
+// caches: of k and v (1, CACHE, KV_HEADS * HEAD); NULL: a graph of the whole text.
+static bool decoder_begin(struct test *t, struct decoder *d, uint32_t tokens, struct vks_storage *const caches[])
+{
+    const uint32_t q[] = {1, tokens, HEADS * HEAD}, k[] = {1, tokens, KV_HEADS * HEAD}, rows[] = {1, CACHE, k[2]};
+    vks_graph_init(&d->graph, test_log(t));
+    struct vks_graph *g = &d->graph;
+    struct vks_tensor *keys = d->k = vks_graph_input(g, "k", VKS_F32, 3, k, false);
+    struct vks_tensor *values = d->v = vks_graph_input(g, "v", VKS_F32, 3, k, false);
+    d->q = vks_graph_input(g, "q", VKS_F32, 3, q, false);
+    if (caches) {
+        keys = vks_cache_rows(g, vks_graph_state(g, "keys", VKS_F32, 3, rows, caches[0], 0), keys);
+        values = vks_cache_rows(g, vks_graph_state(g, "values", VKS_F32, 3, rows, caches[1], 0), values);
+    }
+    d->y = vks_attention(g, d->q, keys, values, NULL, &(struct vks_attention){
+        .heads = HEADS, .kv_heads = KV_HEADS, .causal = true, .window = 7, .cached = caches != NULL});
+    if (!d->y)
+        return false;
+    d->y->keep = true;
+    d->exec = vks_exec_create(g, &(struct vks_exec_params){.gpu = gpu, .poison = true});
+    return d->exec != NULL;
+}
+
+// Tokens from `position` on; writes their rows of y.
+static bool decoder_run(struct decoder *d, uint32_t position, float *y)
+{
+    const uint32_t tokens = d->q->shape[1];
+    const uint32_t step[VKS_STEP_WORDS] = {[VKS_STEP_POSITION] = position};
+    float values[3][TEXT * HEADS * HEAD];
+    for (uint32_t i = 0; i < 3; i++) {
+        const uint32_t cols = i ? KV_HEADS * HEAD : HEADS * HEAD;
+        for (uint32_t j = 0; j < tokens * cols; j++)
+            values[i][j] = value(5000 * i + position * cols + j);
+    }
+    return vks_exec_write(d->exec, d->q, values[0], 4 * vks_tensor_elements(d->q)) &&
+           vks_exec_write(d->exec, d->k, values[1], 4 * vks_tensor_elements(d->k)) &&
+           vks_exec_write(d->exec, d->v, values[2], 4 * vks_tensor_elements(d->v)) && vks_exec_run(d->exec, step) &&
+           vks_exec_read(d->exec, d->y, y + position * HEADS * HEAD, 4 * vks_tensor_elements(d->y));
+}
+
+static void decoder_finish(struct decoder *d)
+{
+    vks_exec_destroy(&d->exec);
+    vks_graph_finish(&d->graph);
+}
+
+static void a_cache_gives_the_bits_of_the_whole_text(struct test *t)
+{
+    static float whole[TEXT * HEADS * HEAD], steps[TEXT * HEADS * HEAD];
+    struct decoder all = {0}, prompt = {0}, one = {0};
+    struct vks_storage *caches[2];
+    for (int i = 0; i < 2; i++) {
+        caches[i] = vks_storage_create(gpu, sizeof(float) * CACHE * KV_HEADS * HEAD);
+        CHECK(t, caches[i] && vks_storage_fill(caches[i], 0, sizeof(float) * CACHE * KV_HEADS * HEAD, 0));
+    }
+    CHECK(t, decoder_begin(t, &all, TEXT, NULL) && decoder_run(&all, 0, whole));
+    CHECK(t, decoder_begin(t, &prompt, 3, caches) && decoder_begin(t, &one, 1, caches));
+    CHECK(t, decoder_run(&prompt, 0, steps) && decoder_run(&prompt, 3, steps));
+    for (uint32_t position = 6; position < TEXT; position++)
+        CHECK(t, decoder_run(&one, position, steps));
+    for (uint32_t i = 0; i < TEXT * HEADS * HEAD; i++)
+        EXPECT(t, steps[i] == whole[i], "token %u: %g, not %g", i / (HEADS * HEAD), steps[i], whole[i]);
+    decoder_finish(&all);
+    decoder_finish(&prompt);
+    decoder_finish(&one);
+    vks_storage_destroy(&caches[0]);
+    vks_storage_destroy(&caches[1]);
+}
+
 // A chain of n scales: its values can share a few places.
 static struct vks_tensor *chain(struct vks_graph *g, struct vks_tensor *x, int n)
 {
@@ -331,6 +413,48 @@ static void a_failed_graph_says_so_once(struct test *t)
     vks_graph_finish(&g);
 }
 
+// Each of these is refused in one line that names what is wrong.
+static void attention_and_rope_refuse_what_does_not_fit(struct test *t)
+{
+    const uint32_t q[] = {2, 5, 24}, k[] = {2, 7, 12}, few[] = {2, 3, 12}, odd[] = {2, 5, 5}, wide[] = {2, 5, 8};
+    static const struct refusal {
+        struct vks_attention attrs;
+        bool few;           // three keys in place of seven
+        const char *says;
+    } refusals[] = {
+        {{.heads = 5, .kv_heads = 5}, false, "heads"},               // 24 channels
+        {{.heads = 4}, false, "heads"},                              // k is half as wide
+        {{.heads = 3, .kv_heads = 2}, false, "heads"},
+        {{.heads = 4, .kv_heads = 2, .window = 3}, false, "causal"},
+        {{.heads = 4, .kv_heads = 2, .cached = true}, false, "causal"},
+        {{.heads = 4, .kv_heads = 2, .causal = true}, true, "more causal queries"},
+        {{.heads = 4, .kv_heads = 2, .causal = true, .cached = true, .keys = 8}, false, "8 rows"},
+        {{.heads = 4, .kv_heads = 2, .causal = true, .keys = 6}, false, "6 rows"},
+        {{.heads = 4, .kv_heads = 2, .softcap = -1}, false, "cap"},
+    };
+    const uint32_t count = sizeof(refusals) / sizeof(refusals[0]);
+    for (uint32_t i = 0; i < count + 3; i++) {
+        struct vks_graph g;
+        vks_graph_init(&g, test_log(t));
+        t->messages = 0;
+        struct vks_tensor *x = vks_graph_input(&g, "x", VKS_F32, 3, q, false), *y;
+        const bool short_keys = i < count && refusals[i].few;
+        struct vks_tensor *keys = vks_graph_input(&g, "keys", VKS_F32, 3, short_keys ? few : k, false);
+        const uint32_t *angles = i == count ? odd : wide;            // five of a head of six, eight of one
+        if (i < count)
+            y = vks_attention(&g, x, keys, keys, NULL, &refusals[i].attrs);
+        else if (i < count + 2)
+            y = vks_rope(&g, x, vks_graph_input(&g, "angles", VKS_F32, 3, angles, false), 4);
+        else
+            y = vks_cache_rows(&g, keys, x);
+        const char *says = i < count ? refusals[i].says : i < count + 2 ? "cosines" : "cache";
+        EXPECT(t, !y && g.failed && t->messages == 1 && strstr(t->message, says), "case %u: %d messages: %s", i,
+               t->messages, t->message);
+        vks_graph_finish(&g);
+    }
+    t->message[0] = 0;
+}
+
 static void too_little_memory_is_one_line(struct test *t)
 {
     struct test inner = {0};
@@ -360,10 +484,12 @@ int main(void)
     TEST(&t, dead_values_are_poisoned_within_a_run);
     TEST(&t, one_graph_several_execs);
     TEST(&t, pooling_follows_a_dynamic_length);
+    TEST(&t, a_cache_gives_the_bits_of_the_whole_text);
     TEST(&t, what_nobody_reads_is_left_out);
     TEST(&t, independent_work_needs_no_barrier);
     TEST(&t, recomputation_keeps_the_bits);
     TEST(&t, a_failed_graph_says_so_once);
+    TEST(&t, attention_and_rope_refuse_what_does_not_fit);
     TEST(&t, too_little_memory_is_one_line);
     return test_device_summary(&t, &gpu);
 }

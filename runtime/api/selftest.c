@@ -230,6 +230,7 @@ bool vksteer_selftest(vksteer_session *session, void (*line)(void *priv, const c
         {"wasserstein", vks_selftest_wasserstein},
         {"sum_rows, adam, prox", vks_selftest_adam},
         {"sgd, group prox", vks_selftest_sgd},
+        {"cache_rows, attention", vks_selftest_cache},
     };
     for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
         double error = INFINITY;

@@ -28,11 +28,12 @@ struct vks_trial {
 extern const struct vks_trial vks_trials[];
 extern const size_t vks_trial_count;
 
-// selftest_states.c: the operators on flat states, as training uses them.
+// selftest_states.c: the operators on states.
 bool vks_selftest_steering(struct vks_gpu *gpu, double *error);
 bool vks_selftest_sort(struct vks_gpu *gpu, double *error);
 bool vks_selftest_wasserstein(struct vks_gpu *gpu, double *error);
 bool vks_selftest_adam(struct vks_gpu *gpu, double *error);
 bool vks_selftest_sgd(struct vks_gpu *gpu, double *error);
+bool vks_selftest_cache(struct vks_gpu *gpu, double *error);
 
 #endif

@@ -130,6 +130,22 @@ static void layer_norm_reference(double *const in[], double *y)
         normalise(in[0] + r * 40, y + r * 40, in[1], in[2], 1, 40, 40);
 }
 
+static vks_tensor *rms_norm(graph *g, vks_tensor *const in[])
+{
+    return vks_rms_norm(g, in[0], in[1], 1, 1e-5f);
+}
+
+static void rms_norm_reference(double *const in[], double *y)
+{
+    for (int r = 0; r < 11; r++) {
+        double square = 0;
+        for (int c = 0; c < 40; c++)
+            square += in[0][r * 40 + c] * in[0][r * 40 + c] / 40;
+        for (int c = 0; c < 40; c++)
+            y[r * 40 + c] = in[0][r * 40 + c] / sqrt(square + 1e-5) * (1 + in[1][c]);
+    }
+}
+
 // ---- attention: q (2, 13, 24), k and v (2, 17, 24), 3 heads; causal: q, k, v (2, 13, 24) ----------------------------------
 
 static void attention_reference(double *const in[], double *y, int keys, bool causal)
@@ -175,6 +191,55 @@ static vks_tensor *causal(graph *g, vks_tensor *const in[])
 static void attention_causal(double *const in[], double *y)
 {
     attention_reference(in, y, 13, true);
+}
+
+// q (2, 5, 4 * 6), k and v (2, 9, 2 * 6): causal behind four keys, a window of 6, scores capped at 1.5
+static vks_tensor *grouped(graph *g, vks_tensor *const in[])
+{
+    return vks_attention(g, in[0], in[1], in[2], NULL, &(struct vks_attention){
+        .heads = 4, .kv_heads = 2, .causal = true, .window = 6, .softcap = 1.5f});
+}
+
+static void attention_grouped(double *const in[], double *y)
+{
+    for (int row = 0; row < 2 * 5 * 4; row++) {
+        const int head = row % 4, i = row / 4 % 5, b = row / 20;
+        double p[9], sum = 0;
+        for (int j = i + 4 - 5; j <= i + 4; j++) {
+            if (j < 0)
+                continue;
+            p[j] = 0;
+            for (int d = 0; d < 6; d++)
+                p[j] += in[0][row * 6 + d] * in[1][((b * 9 + j) * 2 + head / 2) * 6 + d] / sqrt(6);
+            sum += p[j] = exp(1.5 * tanh(p[j] / 1.5));
+        }
+        for (int d = 0; d < 6; d++) {
+            y[row * 6 + d] = 0;
+            for (int j = i < 1 ? 0 : i - 1; j <= i + 4; j++)
+                y[row * 6 + d] += p[j] / sum * in[2][((b * 9 + j) * 2 + head / 2) * 6 + d];
+        }
+    }
+}
+
+// x (2, 5, 3 * 14), of whose heads 12 channels turn by rows of a table (7, 12)
+static vks_tensor *rope(graph *g, vks_tensor *const in[])
+{
+    return vks_rope(g, in[0], vks_embedding(g, in[1], in[2]), 3);
+}
+
+static void rope_reference(double *const in[], double *y)
+{
+    for (int row = 0; row < 10; row++)
+        for (int h = 0; h < 3; h++) {
+            const double *x = in[0] + row * 42 + h * 14, *angle = in[2] + 12 * (int)in[1][row];
+            double *out = y + row * 42 + h * 14;
+            for (int i = 0; i < 6; i++) {
+                out[i] = angle[i] * x[i] - angle[6 + i] * x[6 + i];
+                out[6 + i] = angle[i] * x[6 + i] + angle[6 + i] * x[i];
+            }
+            out[12] = x[12];
+            out[13] = x[13];
+        }
 }
 
 static vks_tensor *softmax(graph *g, vks_tensor *const in[])
@@ -319,8 +384,11 @@ const struct vks_trial vks_trials[] = {
     {"conv2d stride 2", {F32(2, 9, 7, 12), F32(20, 3, 3, 12), F32(20)}, conv_half, conv_half_reference, 1, 2e-6},
     {"group_norm", {F32(2, 7, 5, 12), GAIN(12), F32(12)}, group_norm, group_norm_reference, 1, 1e-5},
     {"layer_norm", {F32(11, 40), GAIN(40), F32(40)}, layer_norm, layer_norm_reference, 1, 1e-5},
+    {"rms_norm", {F32(11, 40), GAIN(40)}, rms_norm, rms_norm_reference, 1, 1e-5},
     {"attention", {F32(2, 13, 24), F32(2, 17, 24), F32(2, 17, 24)}, attention, attention_cross, 7, 1e-5},
     {"attention causal", {F32(2, 13, 24), F32(2, 13, 24), F32(2, 13, 24)}, causal, attention_causal, 7, 1e-5},
+    {"attention grouped", {F32(2, 5, 24), F32(2, 9, 12), F32(2, 9, 12)}, grouped, attention_grouped, 7, 1e-5},
+    {"rope", {F32(2, 5, 42), INDEX(7, 2, 5), F32(7, 12)}, rope, rope_reference, 1, 1e-6},
     {"softmax", {F32(9, 70)}, softmax, softmax_reference, 1, 1e-5},
     {"silu", {F32(999)}, silu, silu_reference, 1, 1e-5},
     {"gelu", {F32(999)}, gelu_exact, gelu_exact_reference, 1, 1e-5},

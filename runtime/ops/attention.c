@@ -79,67 +79,178 @@ vks_tensor *vks_softmax(struct vks_graph *g, vks_tensor *x)
 
 enum { Q, K, V, MASK, STATS, DY };  // inputs; the last two of backward only
 
+// The query heads that share a head of keys are further queries of it: query r of a head of keys is that of token
+// r / group and of head r % group among those that share it. So one product serves them all, and sums over queries,
+// dk and dv, run over tokens first, wherever the chunks begin.
 struct attention_shape {
-    uint32_t b, tq, tk, heads, width, cols;  // cols = heads * width
-    uint32_t chunk_b, chunk_q;               // samples, or queries of one sample, that are taken at once
+    const struct vks_attention *attrs;
+    uint32_t b, tk, heads, group, width;  // heads of k and v, each shared by `group` query heads
+    uint32_t k_rows;                      // of a sample in k and v: tk, or a longer cache's
+    uint32_t queries;                     // of a head of keys: Tq * group
+    uint32_t chunk_b, chunk_q;            // samples, or queries of one sample, that are taken at once
+    uint32_t q_stride, q_batch[2];        // elements from query to query, sample to sample, head of keys to the next
+    bool packed;                          // the products' queries lie in scratch, see emit_pack
     float scale;
-    bool causal;
 };
+
+static uint32_t kv_heads_of(const struct vks_attention *attrs)
+{
+    return attrs->kv_heads ? attrs->kv_heads : attrs->heads;
+}
+
+// Rows of k and v that the queries may see.
+static uint32_t keys_of(const struct vks_node *node)
+{
+    const struct vks_attention *attrs = node->attrs;
+    return attrs->keys ? attrs->keys : node->inputs[K]->shape[1];
+}
 
 // `most`: scores that a binding holds.
 static struct attention_shape shape_of(const struct vks_node *node, uint64_t most)
 {
     const struct vks_attention *attrs = node->attrs;
     const struct vks_tensor *q = node->inputs[Q], *k = node->inputs[K];
-    struct attention_shape s = {
-        .b = q->shape[0], .tq = q->shape[1], .tk = k->shape[1], .heads = attrs->heads, .cols = q->shape[2]};
-    s.width = s.cols / s.heads;
+    const uint32_t tq = q->shape[1], cols = q->shape[2];
+    struct attention_shape s = {.attrs = attrs, .b = q->shape[0], .tk = keys_of(node), .heads = kv_heads_of(attrs)};
+    s.k_rows = k->shape[1];
+    s.width = cols / attrs->heads;
+    s.group = attrs->heads / s.heads;
+    s.queries = tq * s.group;
     s.scale = attrs->scale != 0 ? attrs->scale : (float)(1 / sqrt(s.width));
-    s.causal = attrs->causal;
+    // Where a token's heads share several heads of keys, one head's queries are no matrix with a stride of its own.
+    s.packed = s.group > 1 && s.heads > 1 && tq > 1;
+    s.q_stride = s.group > 1 ? s.width : cols;
+    s.q_batch[0] = tq * (s.packed ? s.group * s.width : cols);
+    s.q_batch[1] = s.group * s.width * (s.packed ? s.b * tq : 1);
     const uint64_t rows = vks_min_u64(CHUNK_SCORES, most) / s.tk;
-    s.chunk_q = (uint32_t)vks_min_u64(rows / s.heads ? rows / s.heads : 1, s.tq);
-    const uint64_t samples = rows / ((uint64_t)s.heads * s.tq);
-    s.chunk_b = s.chunk_q < s.tq || samples == 0 ? 1 : (uint32_t)vks_min_u64(samples, s.b);
+    s.chunk_q = (uint32_t)vks_min_u64(rows / s.heads ? rows / s.heads : 1, s.queries);
+    const uint64_t samples = rows / ((uint64_t)s.heads * s.queries);
+    s.chunk_b = s.chunk_q < s.queries || samples == 0 ? 1 : (uint32_t)vks_min_u64(samples, s.b);
     return s;
+}
+
+// Copies the queries (B, Tq, heads, group, D) to `packed` (heads, B, Tq, group, D), or back; cut at tokens.
+static bool emit_pack(struct vks_emitter *emitter, const struct attention_shape *s, const struct vks_tensor *plain,
+                      const struct vks_tensor *packed, bool back)
+{
+    const uint32_t part = s->group * s->width, cols = s->heads * part;
+    const uint64_t tokens = (uint64_t)s->b * s->queries / s->group, most = emitter->limits.max_range / 4;
+    const uint32_t heads = tokens * cols <= most ? s->heads : 1;
+    const uint64_t step = heads > 1 ? tokens : most < part ? 0 : vks_min_u64(1 + (most - part) / cols, tokens);
+    if (step == 0)
+        return vks_fail_row(emitter, plain);
+    for (uint32_t head = 0; head < s->heads; head += heads)
+        for (uint64_t token = 0; token < tokens; token += step) {
+            const uint64_t n = vks_min_u64(step, tokens - token);
+            const struct vks_operand a = vks_read(plain, token * cols + head * (uint64_t)part,
+                                                  (n - 1) * cols + (uint64_t)heads * part);
+            const struct vks_operand b = vks_read(packed, (head * tokens + token) * part, heads * n * part);
+            struct vks_operand operands[] = {back ? a : b, back ? b : a};
+            operands[0].access = VKS_WRITE;
+            struct vks_push_unpack push = {.ni = heads, .nj = (uint32_t)n, .nl = part, .sl = 1, .dl = 1};
+            push.si = back ? (uint32_t)n * part : part;
+            push.sj = back ? part : cols;
+            push.di = back ? part : (uint32_t)n * part;
+            push.dj = back ? cols : part;
+            const uint32_t spec[] = {VKS_F32, part % 4 == 0 && vks_all_aligned(operands, 2)};
+            if (!vks_emit_special(emitter, VKS_K_unpack, spec, 2, operands, 2, &push, sizeof(push),
+                                  vks_groups_1d(heads * n * part / (spec[1] ? 4 : 1), VKS_GROUP)))
+                return false;
+        }
+    return true;
+}
+
+// What the products read in place of the queries in `plain`, or write in place of them: without packing, `plain`.
+static const struct vks_tensor *packed_like(struct vks_emitter *emitter, const struct attention_shape *s,
+                                            const struct vks_tensor *plain)
+{
+    return s->packed ? vks_emit_scratch(emitter, vks_tensor_elements(plain)) : plain;
+}
+
+static const struct vks_tensor *emit_packed(struct vks_emitter *emitter, const struct attention_shape *s,
+                                            const struct vks_tensor *plain)
+{
+    const struct vks_tensor *packed = packed_like(emitter, s, plain);
+    return packed == plain || (packed && emit_pack(emitter, s, plain, packed, false)) ? packed : NULL;
 }
 
 // Some samples, or some queries of one.
 struct attention_chunk {
     uint32_t b, b_count, q, q_count;
+    uint32_t k, k_count;  // keys that some query of these may see
     uint64_t row;  // (sample, head, query) rows before this chunk
 };
+
+// Position of the first query among the keys; a cache's stands in the step buffer.
+static uint32_t first_position(const struct attention_shape *s)
+{
+    return s->attrs->causal && !s->attrs->cached ? s->tk - s->queries / s->group : 0;
+}
+
+// Later chunks of causal queries leave out keys that none of them sees.
+static void find_keys(const struct attention_shape *s, struct attention_chunk *chunk)
+{
+    chunk->k = 0;
+    chunk->k_count = s->tk;
+    if (!s->attrs->causal || s->attrs->cached)
+        return;
+    const uint32_t first = first_position(s) + chunk->q / s->group, window = s->attrs->window;
+    if (window && first >= window)
+        chunk->k = (first + 1 - window) / 16 * 16;  // products like aligned rows; what is added has P = 0
+    const uint32_t end = first_position(s) + (chunk->q + chunk->q_count - 1) / s->group + 1;
+    chunk->k_count = (uint32_t)vks_min_u64(vks_ceil_div(end, 16) * 16, s->tk) - chunk->k;
+}
 
 // Steps to the next chunk; `chunk` begins zeroed. False: that was the last.
 static bool next_chunk(const struct attention_shape *s, struct attention_chunk *chunk)
 {
     chunk->row += (uint64_t)chunk->b_count * s->heads * chunk->q_count;
     chunk->q += chunk->q_count;
-    if (chunk->q >= s->tq) {
+    if (chunk->q >= s->queries) {
         chunk->q = 0;
         chunk->b += chunk->b_count;
     }
     chunk->b_count = (uint32_t)vks_min_u64(s->chunk_b, s->b - chunk->b);
-    chunk->q_count = (uint32_t)vks_min_u64(s->chunk_q, s->tq - chunk->q);
+    chunk->q_count = (uint32_t)vks_min_u64(s->chunk_q, s->queries - chunk->q);
+    find_keys(s, chunk);
     return chunk->b < s->b;
 }
 
 static struct vks_matrix query_side(const struct attention_shape *s, const struct attention_chunk *c,
                                     const struct vks_tensor *tensor)
 {
-    const uint64_t first = ((uint64_t)c->b * s->tq + c->q) * s->cols;
-    return (struct vks_matrix){tensor, first, s->cols, {s->tq * s->cols, s->width}};
+    const uint64_t first = (uint64_t)c->b * s->q_batch[0] + (uint64_t)c->q * s->q_stride;
+    return (struct vks_matrix){tensor, first, s->q_stride, {s->q_batch[0], s->q_batch[1]}};
 }
 
 static struct vks_matrix key_side(const struct attention_shape *s, const struct attention_chunk *c,
                                   const struct vks_tensor *tensor)
 {
-    return (struct vks_matrix){tensor, (uint64_t)c->b * s->tk * s->cols, s->cols, {s->tk * s->cols, s->width}};
+    const uint32_t cols = s->heads * s->width;
+    return (struct vks_matrix){tensor, (uint64_t)c->b * s->k_rows * cols, cols, {s->k_rows * cols, s->width}};
 }
 
 static struct vks_matrix score_side(const struct attention_shape *s, const struct attention_chunk *c,
                                     const struct vks_tensor *tensor)
 {
     return (struct vks_matrix){tensor, 0, s->tk, {s->heads * c->q_count * s->tk, c->q_count * s->tk}};
+}
+
+// The chunk's keys among those of its samples, and the columns of its scores.
+static struct vks_matrix some_keys(const struct attention_shape *s, const struct attention_chunk *c,
+                                   const struct vks_tensor *tensor)
+{
+    struct vks_matrix keys = key_side(s, c, tensor);
+    keys.first += (uint64_t)c->k * keys.stride;
+    return keys;
+}
+
+static struct vks_matrix some_scores(const struct attention_shape *s, const struct attention_chunk *c,
+                                     const struct vks_tensor *tensor)
+{
+    struct vks_matrix scores = score_side(s, c, tensor);
+    scores.first += c->k;
+    return scores;
 }
 
 // scores = alpha a bᵀ over a head's channels
@@ -150,12 +261,12 @@ static bool emit_scores(struct vks_emitter *emitter, const struct attention_shap
     const struct vks_matmul matmul = {
         .form = VKS_MATMUL_NT,
         .m = c->q_count,
-        .n = s->tk,
+        .n = c->k_count,
         .k = s->width,
         .batch = {c->b_count, s->heads},
         .a = query_side(s, c, a),
-        .b = key_side(s, c, b),
-        .c = score_side(s, c, scores),
+        .b = some_keys(s, c, b),
+        .c = some_scores(s, c, scores),
         .alpha = alpha,
     };
     return vks_emit_matmul(emitter, &matmul);
@@ -170,10 +281,10 @@ static bool emit_to_queries(struct vks_emitter *emitter, const struct attention_
         .form = VKS_MATMUL_NN,
         .m = c->q_count,
         .n = s->width,
-        .k = s->tk,
+        .k = c->k_count,
         .batch = {c->b_count, s->heads},
-        .a = score_side(s, c, scores),
-        .b = key_side(s, c, x),
+        .a = some_scores(s, c, scores),
+        .b = some_keys(s, c, x),
         .c = query_side(s, c, y),
         .alpha = alpha,
     };
@@ -200,13 +311,30 @@ static bool emit_to_keys(struct vks_emitter *emitter, const struct attention_sha
     return vks_emit_matmul(emitter, &matmul);
 }
 
+static struct vks_push_attention softmax_push(const struct attention_shape *s, const struct attention_chunk *c,
+                                              const struct vks_tensor *mask)
+{
+    const struct vks_attention *attrs = s->attrs;
+    return (struct vks_push_attention){
+        .cols = s->tk,
+        .per_sample = s->heads * c->q_count,
+        .queries = c->q_count,
+        .query_first = c->q,
+        .flags = (mask ? 1u : 0) | (attrs->causal ? 2u : 0) | (attrs->cached ? 4u : 0),
+        .position = first_position(s),
+        .group = s->group,
+        .window = attrs->window,
+        .softcap = attrs->softcap,
+    };
+}
+
 // scores -> probabilities, and with `slopes` dP -> dS; cut at rows.
 static bool emit_rows(struct vks_emitter *emitter, const struct attention_shape *s, const struct attention_chunk *c,
                       const struct vks_tensor *scores, const struct vks_tensor *slopes, const struct vks_tensor *stats,
                       const struct vks_tensor *mask)
 {
     const uint32_t backward = slopes != NULL, lanes = vks_row_lanes(emitter);
-    const uint32_t spec[] = {lanes, backward};
+    const uint32_t spec[] = {lanes, backward, s->attrs->softcap != 0};
     const uint32_t per_sample = s->heads * c->q_count;
     const uint64_t rows = (uint64_t)c->b_count * per_sample, cols = s->tk;
     const uint64_t most = vks_rows_per_slice(emitter, rows, 4 * (cols > 2 ? cols : 2));
@@ -220,18 +348,13 @@ static bool emit_rows(struct vks_emitter *emitter, const struct attention_shape 
             backward ? vks_update(slopes, row * cols, n * cols) : vks_unused(),
             {stats, backward ? VKS_READ : VKS_WRITE, 2 * (c->row + row), 2 * n},
             mask ? vks_read(mask, (c->b + sample) * cols, samples * cols) : vks_unused(),
+            s->attrs->cached ? vks_read(emitter->step, 0, 0) : vks_unused(),
         };
-        const struct vks_push_attention push = {
-            .rows = (uint32_t)n,
-            .cols = s->tk,
-            .row_first = (uint32_t)row,
-            .per_sample = per_sample,
-            .queries = c->q_count,
-            .query_first = c->q,
-            .sample_first = (uint32_t)sample,
-            .flags = (mask ? 1u : 0) | (s->causal ? 2u : 0),
-        };
-        if (!vks_emit_special(emitter, VKS_K_attention_softmax, spec, 2, operands, 4, &push, sizeof(push),
+        struct vks_push_attention push = softmax_push(s, c, mask);
+        push.rows = (uint32_t)n;
+        push.row_first = (uint32_t)row;
+        push.sample_first = (uint32_t)sample;
+        if (!vks_emit_special(emitter, VKS_K_attention_softmax, spec, 3, operands, 5, &push, sizeof(push),
                               vks_groups_1d(n * lanes, VKS_GROUP)))
             return false;
     }
@@ -247,13 +370,16 @@ static bool emit_attention(struct vks_emitter *emitter, const struct vks_node *n
 {
     const struct attention_shape s = shape_of(node, emitter->limits.max_range / 4);
     struct vks_tensor *const *in = node->inputs;
-    const struct vks_tensor *scores = chunk_scratch(emitter, &s);
-    for (struct attention_chunk c = {0}; scores && next_chunk(&s, &c);)
-        if (!emit_scores(emitter, &s, &c, in[Q], in[K], scores, s.scale) ||
+    const struct vks_tensor *scores = chunk_scratch(emitter, &s), *q = emit_packed(emitter, &s, in[Q]);
+    const struct vks_tensor *y = packed_like(emitter, &s, node->outputs[0]);
+    if (!scores || !q || !y)
+        return false;
+    for (struct attention_chunk c = {0}; next_chunk(&s, &c);)
+        if (!emit_scores(emitter, &s, &c, q, in[K], scores, s.scale) ||
             !emit_rows(emitter, &s, &c, scores, NULL, node->outputs[1], in[MASK]) ||
-            !emit_to_queries(emitter, &s, &c, scores, in[V], node->outputs[0], 1))
+            !emit_to_queries(emitter, &s, &c, scores, in[V], y, 1))
             return false;
-    return scores != NULL;
+    return !s.packed || emit_pack(emitter, &s, node->outputs[0], y, true);
 }
 
 static bool emit_attention_backward(struct vks_emitter *emitter, const struct vks_node *node)
@@ -261,15 +387,19 @@ static bool emit_attention_backward(struct vks_emitter *emitter, const struct vk
     const struct attention_shape s = shape_of(node, emitter->limits.max_range / 4);
     struct vks_tensor *const *in = node->inputs, *const *out = node->outputs;
     const struct vks_tensor *scores = chunk_scratch(emitter, &s), *slopes = chunk_scratch(emitter, &s);
-    for (struct attention_chunk c = {0}; scores && slopes && next_chunk(&s, &c);)
-        if (!emit_scores(emitter, &s, &c, in[Q], in[K], scores, s.scale) ||
-            !emit_scores(emitter, &s, &c, in[DY], in[V], slopes, 1) ||
+    const struct vks_tensor *q = emit_packed(emitter, &s, in[Q]), *dy = emit_packed(emitter, &s, in[DY]);
+    const struct vks_tensor *dq = packed_like(emitter, &s, out[0]);
+    if (!scores || !slopes || !q || !dy || !dq)
+        return false;
+    for (struct attention_chunk c = {0}; next_chunk(&s, &c);)
+        if (!emit_scores(emitter, &s, &c, q, in[K], scores, s.scale) ||
+            !emit_scores(emitter, &s, &c, dy, in[V], slopes, 1) ||
             !emit_rows(emitter, &s, &c, scores, slopes, in[STATS], in[MASK]) ||
-            !emit_to_queries(emitter, &s, &c, slopes, in[K], out[0], s.scale) ||
-            !emit_to_keys(emitter, &s, &c, slopes, in[Q], out[1], s.scale) ||
-            !emit_to_keys(emitter, &s, &c, scores, in[DY], out[2], 1))
+            !emit_to_queries(emitter, &s, &c, slopes, in[K], dq, s.scale) ||
+            !emit_to_keys(emitter, &s, &c, slopes, q, out[1], s.scale) ||
+            !emit_to_keys(emitter, &s, &c, scores, dy, out[2], 1))
             return false;
-    return scores && slopes;
+    return !s.packed || emit_pack(emitter, &s, out[0], dq, true);
 }
 
 static bool infer_attention(struct vks_graph *graph, struct vks_node *node)
@@ -277,14 +407,23 @@ static bool infer_attention(struct vks_graph *graph, struct vks_node *node)
     const struct vks_attention *attrs = node->attrs;
     const struct vks_tensor *q = node->inputs[Q], *k = node->inputs[K], *v = node->inputs[V];
     const struct vks_tensor *mask = node->inputs[MASK];
-    if (q->rank != 3 || k->rank != 3 || !vks_same_shape(k, v) || k->shape[0] != q->shape[0] ||
-        k->shape[2] != q->shape[2])
+    if (q->rank != 3 || k->rank != 3 || !vks_same_shape(k, v) || k->shape[0] != q->shape[0])
         return vks_graph_fail(graph, "attention: q %s, k %s and v %s must be (B, Tq, C) and twice (B, Tk, C)",
                               vks_tensor_text(graph, q), vks_tensor_text(graph, k), vks_tensor_text(graph, v)) != NULL;
-    if (attrs->heads == 0 || q->shape[2] % attrs->heads)
-        return vks_graph_fail(graph, "attention: the channels of %s do not divide into %u heads",
-                              vks_tensor_text(graph, q), attrs->heads) != NULL;
-    if (mask && (mask->rank != 2 || mask->shape[0] != k->shape[0] || mask->shape[1] != k->shape[1]))
+    if (attrs->heads == 0 || q->shape[2] % attrs->heads || attrs->heads % kv_heads_of(attrs) ||
+        k->shape[2] != q->shape[2] / attrs->heads * kv_heads_of(attrs))
+        return vks_graph_fail(graph, "attention: the channels of q %s and k %s do not divide into %u and %u heads of "
+                              "one size", vks_tensor_text(graph, q), vks_tensor_text(graph, k), attrs->heads,
+                              kv_heads_of(attrs)) != NULL;
+    if (attrs->keys > k->shape[1] || (attrs->keys && !attrs->cached))
+        return vks_graph_fail(graph, "attention: %u rows are no part of a cache %s", attrs->keys,
+                              vks_tensor_text(graph, k)) != NULL;
+    if (attrs->causal ? q->shape[1] > keys_of(node) : attrs->window || attrs->cached)
+        return vks_graph_fail(graph, "attention: %s", attrs->causal ? "more causal queries than keys"
+                              : "a window or a cache needs causal queries") != NULL;
+    if (attrs->softcap < 0)
+        return vks_graph_fail(graph, "attention: the cap of the scores is negative") != NULL;
+    if (mask && (mask->rank != 2 || mask->shape[0] != k->shape[0] || mask->shape[1] != keys_of(node)))
         return vks_graph_fail(graph, "attention: the mask %s has not one value for each key of %s",
                               vks_tensor_text(graph, mask), vks_tensor_text(graph, k)) != NULL;
     for (uint32_t i = Q; i <= MASK; i++)
@@ -304,7 +443,7 @@ static double flop_attention(const struct vks_node *node)
 {
     const struct attention_shape s = shape_of(node, CHUNK_SCORES);
     const double products = node->input_count > STATS ? 5 : 2;
-    return (double)s.b * s.heads * s.tq * s.tk * (2 * products * s.width + 25);
+    return (double)s.b * s.heads * s.queries * s.tk * (2 * products * s.width + 25);
 }
 
 static const struct vks_op attention_backward_op = {
@@ -317,6 +456,8 @@ static const struct vks_op attention_backward_op = {
 static bool attention_backward(struct vks_graph *graph, const struct vks_node *node, struct vks_tensor *const dy[],
                                const bool want[], struct vks_tensor *dx[])
 {
+    if (((const struct vks_attention *)node->attrs)->cached)
+        return vks_graph_fail(graph, "attention over a cache has no gradient: train on whole texts") != NULL;
     struct vks_tensor *const inputs[] = {node->inputs[Q],    node->inputs[K],  node->inputs[V],
                                          node->inputs[MASK], node->outputs[1], dy[0]};
     const struct vks_tensor *dq =

@@ -273,13 +273,18 @@ vks_tensor *vks_group_norm(struct vks_graph *g, vks_tensor *x, vks_tensor *weigh
     return x ? vks_graph_add(g, &group_norm_op, inputs, 3, &attrs, sizeof(attrs)) : NULL;
 }
 
-// ---- layer_norm -------------------------------------------------------------------------------------------------
+// ---- layer_norm and rms_norm ------------------------------------------------------------------------------------
+
+struct layer_norm {
+    float eps, offset;     // offset: added to the weight
+    uint32_t centred;      // 0: rms_norm
+};
 
 static bool infer_layer_norm(struct vks_graph *graph, struct vks_node *node)
 {
     const struct vks_tensor *x = node->inputs[0];
     if (vks_tensor_rows(x) > UINT32_MAX)
-        return vks_graph_fail(graph, "layer_norm: %s has too many rows", vks_tensor_text(graph, x)) != NULL;
+        return vks_graph_fail(graph, "%s: %s has too many rows", node->op->name, vks_tensor_text(graph, x)) != NULL;
     const uint32_t stats[] = {(uint32_t)vks_tensor_rows(x), 2};
     return want_affine(graph, node) && vks_output_like(graph, node, x) &&
            vks_graph_output(graph, node, VKS_F32, 2, stats);
@@ -288,12 +293,13 @@ static bool infer_layer_norm(struct vks_graph *graph, struct vks_node *node)
 // Forward: inputs x, weight, bias; outputs y, stats. Backward: inputs x, weight, (no bias), stats, dy; output dx.
 static bool emit_layer_norm(struct vks_emitter *emitter, const struct vks_node *node)
 {
+    const struct layer_norm *attrs = node->attrs;
     const struct vks_tensor *x = node->inputs[0];
     const uint32_t backward = node->input_count == 5, lanes = vks_row_lanes(emitter);
     const struct vks_tensor *stats = backward ? node->inputs[3] : node->outputs[1];
     const uint64_t cols = vks_tensor_channels(x), rows = vks_tensor_rows(x);
     const uint64_t most = vks_rows_per_slice(emitter, rows, 4 * (cols > 2 ? cols : 2));
-    const uint32_t spec[] = {lanes, backward};
+    const uint32_t spec[] = {lanes, backward, attrs->centred};
     if (most == 0)
         return vks_fail_row(emitter, x);
     for (uint64_t row = 0; row < rows; row += most) {
@@ -309,10 +315,11 @@ static bool emit_layer_norm(struct vks_emitter *emitter, const struct vks_node *
             .rows = (uint32_t)n,
             .cols = (uint32_t)cols,
             .inverse = 1.0f / (float)cols,
-            .eps = *(const float *)node->attrs,
+            .eps = attrs->eps,
+            .offset = attrs->offset,
             .flags = (node->inputs[1] ? HAS_WEIGHT : 0) | (node->inputs[2] ? HAS_BIAS : 0),
         };
-        if (!vks_emit_special(emitter, VKS_K_layer_norm, spec, 2, operands, 5, &push, sizeof(push),
+        if (!vks_emit_special(emitter, VKS_K_layer_norm, spec, 3, operands, 5, &push, sizeof(push),
                               vks_groups_rows(x, row, n, lanes, VKS_GROUP)))
             return false;
     }
@@ -347,5 +354,22 @@ static const struct vks_op layer_norm_op = {
 vks_tensor *vks_layer_norm(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, vks_tensor *bias, float eps)
 {
     vks_tensor *const inputs[] = {x, weight, bias};
-    return x ? vks_graph_add(g, &layer_norm_op, inputs, 3, &eps, sizeof(eps)) : NULL;
+    const struct layer_norm attrs = {.eps = eps, .centred = 1};
+    return x ? vks_graph_add(g, &layer_norm_op, inputs, 3, &attrs, sizeof(attrs)) : NULL;
+}
+
+static const struct vks_op rms_norm_op = {
+    .name = "rms_norm",
+    .infer = infer_layer_norm,
+    .emit = emit_layer_norm,
+    .backward = layer_norm_backward,
+    .differentiable = 1,
+    .flop = flop_10,
+};
+
+vks_tensor *vks_rms_norm(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, float offset, float eps)
+{
+    vks_tensor *const inputs[] = {x, weight, NULL};
+    const struct layer_norm attrs = {.eps = eps, .offset = offset};
+    return x ? vks_graph_add(g, &rms_norm_op, inputs, 3, &attrs, sizeof(attrs)) : NULL;
 }

@@ -33,16 +33,33 @@ vks_tensor *vks_group_norm(struct vks_graph *g, vks_tensor *x, vks_tensor *weigh
                            float eps);
 // x (..., C); mean and variance over the channels of a row
 vks_tensor *vks_layer_norm(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, vks_tensor *bias, float eps);
+// y = x / sqrt(mean(x²) + eps) (offset + weight) over the channels of a row; x (..., C), weight (C), or NULL: gain 1.
+// offset: 0 (Llama), or 1 where the file holds the gain less 1 (Gemma). Rows may be heads: x (B, T, heads, D).
+vks_tensor *vks_rms_norm(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, float offset, float eps);
 
 // ---- attention.c ------------------------------------------------------------------------------------------------
 struct vks_attention {
-    uint32_t heads;
-    float scale;                    // of the scores; 0: 1 / sqrt(C / heads)
-    bool causal;                    // query t sees keys 0..t
+    uint32_t heads;                 // of q, D channels each
+    uint32_t kv_heads;              // of k and v: each serves heads / kv_heads neighbours of q; 0: as many as heads
+    float scale;                    // of the scores; 0: 1 / sqrt(D)
+    float softcap;                  // scores become softcap tanh(score / softcap); 0: no cap
+    bool causal;                    // query t stands at position t + Tk - Tq and sees the keys up to it
+    uint32_t window;                // of a causal query: it sees that many keys, itself the last; 0: all up to it
+    // k and v are caches (vks_cache_rows), in which query t stands at position t + step[VKS_STEP_POSITION] < Tk, and
+    // whose unwritten rows hold finite numbers. Causal, and only forward.
+    bool cached;
+    uint32_t keys;                  // of a cache: the first so many rows stand for Tk, which saves time; 0: all
 };
-// q (B, Tq, C), k and v (B, Tk, C), mask (B, Tk) float (1 = key, 0 = padding) or NULL -> (B, Tq, C)
+// q (B, Tq, heads * D), k and v (B, Tk, kv_heads * D), mask (B, Tk) float (1 = key, 0 = padding) or NULL
+// -> (B, Tq, heads * D). A query that sees no key gives zeros, and no gradient.
 vks_tensor *vks_attention(struct vks_graph *g, vks_tensor *q, vks_tensor *k, vks_tensor *v, vks_tensor *mask,
                           const struct vks_attention *attrs);
+// Rotary positions: x (B, T, heads * D), angles (B, T, R) = the cosines of R / 2 angles, then their sines (rows of a
+// table, by vks_embedding); in each head channels i and i + R / 2 turn together, those from R on pass.
+vks_tensor *vks_rope(struct vks_graph *g, vks_tensor *x, vks_tensor *angles, uint32_t heads);
+// Writes x (B, T, C) to rows step[VKS_STEP_POSITION] .. + T - 1 of each sample of `cache` (B, Tk, C), a STATE; what
+// would lie beyond Tk is dropped. Returns the cache as the nodes after this one read it. No gradient.
+vks_tensor *vks_cache_rows(struct vks_graph *g, vks_tensor *cache, vks_tensor *x);
 // softmax over the channels of a row
 vks_tensor *vks_softmax(struct vks_graph *g, vks_tensor *x);
 

@@ -20,7 +20,7 @@ static uint64_t index_of(const struct group *g, uint64_t i)
 static void statistics(const struct group *g, const double *x, double *mean, double *rstd)
 {
     double sum = 0, square = 0;
-    for (uint64_t i = 0; i < g->count; i++)
+    for (uint64_t i = 0; i < g->count && !g->norm->rms; i++)
         sum += x[index_of(g, i)];
     *mean = sum / (double)g->count;
     for (uint64_t i = 0; i < g->count; i++)
@@ -30,7 +30,7 @@ static void statistics(const struct group *g, const double *x, double *mean, dou
 
 static double gain(const struct group *g, uint64_t at)
 {
-    return g->norm->weight ? g->norm->weight[at % g->norm->cols] : 1;
+    return g->norm->weight ? g->norm->offset + g->norm->weight[at % g->norm->cols] : 1;
 }
 
 static void forward(double *y, const double *x, const double *dy, const struct group *g)
@@ -50,7 +50,7 @@ static void backward(double *dx, const double *x, const double *dy, const struct
     statistics(g, x, &mean, &rstd);
     for (uint64_t i = 0; i < g->count; i++) {
         const uint64_t at = index_of(g, i);
-        m1 += gain(g, at) * dy[at] / (double)g->count;
+        m1 += g->norm->rms ? 0 : gain(g, at) * dy[at] / (double)g->count;
         m2 += gain(g, at) * dy[at] * (x[at] - mean) * rstd / (double)g->count;
     }
     for (uint64_t i = 0; i < g->count; i++) {

@@ -2,6 +2,7 @@
 #ifndef VKS_TESTS_REF_NORM_H
 #define VKS_TESTS_REF_NORM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct ref_norm {
@@ -9,6 +10,8 @@ struct ref_norm {
     uint32_t cols, groups;
     double eps;
     const double *weight, *bias;  // (cols), or NULL
+    double offset;                // added to the weight
+    bool rms;                     // the root of the mean square in place of the deviation, and no mean taken away
 };
 
 // Mean and variance over a sample's rows and a group's channels. Layer norm: one row a sample, one group.

@@ -1,0 +1,35 @@
+// Appends to a cache of keys or values: row step[VKS_STEP_POSITION] + t of a sample becomes its row t of x.
+//
+//     cache (B, rows, C), x (B, tokens, C); what lies beyond the cache's rows is dropped
+//
+// A dispatch sees rows of x from number `x_first` on, all samples counted, and `bound` rows of the cache from `first`
+// on; an invocation copies a channel, with QUADS four.
+#version 450
+#extension GL_GOOGLE_include_directive : enable
+#include "include/vks.glsl"
+#include "include/index.glsl"
+#include "include/wide.glsl"
+
+layout(constant_id = 1) const uint QUADS = 0;
+
+VKS_BUF_QUADS(0, uint, cache);
+VKS_BUF_QUADS_IN(1, uint, x);
+VKS_BUF_IN(2, uint, stp);
+VKS_PUSH(3, cache_rows);
+
+void main()
+{
+    const uint width = QUADS != 0 ? 4 : 1;
+    const uvec2 item = vks_divide(vks_item(), p.cols / width);
+    if (item.x >= p.count)
+        return;
+    const uvec2 place = vks_divide(p.x_first + item.x, p.tokens);
+    const uint row = VKS_AT(2, stp, VKS_STEP_POSITION) + place.y, to = place.x * p.rows + row;
+    if (row >= p.rows || to < p.first || to - p.first >= p.bound)
+        return;
+    const uint from = item.x * p.cols + item.y * width, at = (to - p.first) * p.cols + item.y * width;
+    if (QUADS != 0)
+        VKS_QUAD(0, cache, at) = VKS_QUAD(1, x, from);
+    else
+        VKS_AT(0, cache, at) = VKS_AT(1, x, from);
+}
