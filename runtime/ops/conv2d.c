@@ -4,7 +4,7 @@
 #include "ops/matmul.h"
 #include "ops/ops.h"
 
-enum { START_BIAS = 1, VEC_A = 1, VEC_B = 2, VEC_C = 4, TAIL = 32 };  // as in shaders/include/matmul.glsl
+enum { START_BIAS = 1, VEC_A = 1, VEC_B = 2, VEC_C = 4, TAIL = 32, EIGHTS = 64 };  // as in shaders/include/matmul.glsl
 
 struct conv2d {
     struct vks_conv2d conv;
@@ -149,7 +149,8 @@ static bool emit_window(struct vks_emitter *emitter, const struct product *produ
     const struct vks_matrix c = {.tensor = product->target, .first = c_first, .stride = push.c_x};
     const uint32_t flags = (vks_matmul_aligned(&a) ? VEC_A : 0) |
                            (vks_matmul_aligned(&b) && (nt || n % 4 == 0) ? VEC_B : 0) |
-                           (vks_matmul_aligned(&c) && n % 4 == 0 ? VEC_C : 0) | (push.k % 4 ? TAIL : 0);
+                           (vks_matmul_aligned(&c) && n % 4 == 0 ? VEC_C : 0) | (push.k % 4 ? TAIL : 0) |
+                           (push.k % 8 ? 0 : EIGHTS);
     const struct vks_operand operands[] = {
         vks_read(product->source, source_first, source_count_all),
         vks_read(b.tensor, b.first, nt ? b_span(product, n) : b_span(product, n) - j),

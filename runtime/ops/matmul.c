@@ -3,14 +3,14 @@
 #include "ops/common.h"
 
 enum { START_BIAS = 1 };                                                            // push flags
-enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32 };       // specialisation, constant 3
+enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32, EIGHTS = 64 };  // constant 3
 
 // The committed table: for each variant its kernels and tiles, as in shaders/include/matmul_*.glsl.
 static const struct vks_matmul_kernel kernels[] = {
     [VKS_MATMUL_PLAIN] = {VKS_K_matmul_plain, VKS_K_conv2d_plain, 4, 64},
     [VKS_MATMUL_TILE] = {VKS_K_matmul_tile, VKS_K_conv2d_tile, 32, 64},
     [VKS_MATMUL_CPU4] = {VKS_K_matmul_cpu4, VKS_K_conv2d_cpu4, 12, 16},
-    [VKS_MATMUL_CPU8] = {VKS_K_matmul_cpu8, VKS_K_conv2d_cpu8, 24, 32},
+    [VKS_MATMUL_CPU8] = {VKS_K_matmul_cpu8, VKS_K_conv2d_cpu8, 32, 32},
     [VKS_MATMUL_CPU8_FEW] = {VKS_K_matmul_cpu8_few, VKS_K_conv2d_cpu8, 8, 32},
 };
 
@@ -116,11 +116,11 @@ static bool fit(const struct vks_emitter *emitter, const struct vks_matmul *mm, 
         const bool tn = mm->form == VKS_MATMUL_TN, nt = mm->form == VKS_MATMUL_NT;
         bool cut = false;
         if (long_c || (long_a && !tn))
-            cut = halve(&piece->nm, 24);
+            cut = halve(&piece->nm, 32);
         if (!cut && (long_c || many || (long_b && nt)))
             cut = halve(&piece->nn, 32);
         if (!cut && (long_a || long_b))
-            cut = halve(&piece->nk, 16) || (tn && halve(&piece->nm, 24)) || halve(&piece->nn, 32);
+            cut = halve(&piece->nk, 16) || (tn && halve(&piece->nm, 32)) || halve(&piece->nn, 32);
         if (!cut)
             return false;
     }
@@ -144,7 +144,8 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
     const uint32_t flags = (vks_matmul_aligned(&mm->a) && (!tn || piece->nm % 4 == 0) ? VEC_A : 0) |
                            (vks_matmul_aligned(&mm->b) && (nt || piece->nn % 4 == 0) ? VEC_B : 0) |
                            (vks_matmul_aligned(&mm->c) && piece->nn % 4 == 0 ? VEC_C : 0) |
-                           (push.alpha != 1 ? ALPHA : 0) | (more ? START_C : 0) | (piece->nk % 4 ? TAIL : 0);
+                           (push.alpha != 1 ? ALPHA : 0) | (more ? START_C : 0) | (piece->nk % 4 ? TAIL : 0) |
+                           (piece->nk % 8 ? 0 : EIGHTS);
     const uint64_t a = tn ? first_of(&mm->a, piece, piece->k, piece->m) : first_of(&mm->a, piece, piece->m, piece->k);
     const uint64_t b = nt ? first_of(&mm->b, piece, piece->n, piece->k) : first_of(&mm->b, piece, piece->k, piece->n);
     const uint64_t c = first_of(&mm->c, piece, piece->m, piece->n), c_count = span(&mm->c, piece, piece->nm, piece->nn);

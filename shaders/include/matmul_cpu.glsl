@@ -15,6 +15,8 @@
 //   24 rows                                                                       36 / 14
 //   16 rows x 64 columns                                                          25 / 16
 //   64-bit integers as the loaded type, 24 rows (VKS_WIDE)    44 / 15
+// Later, on a faster machine, by the work-weighted mean over the emoji model's layers on both cores, Mesa 25.0 (OpenBLAS
+// 220 at 1024 cubed): 24 rows 55; device addresses (VKS_ADDRESS) 68; 32 rows 68; k by 8, 24 rows 71; both 79.
 #define VKS_LOCAL LANES
 #include "matmul.glsl"
 #extension GL_KHR_shader_subgroup_basic : require
@@ -38,36 +40,14 @@ bool inside[GROUPS];
 #endif
 uint col_b[4];         // NT: first elements of the lane's rows of B; NN, TN: its columns
 
-// Rows g LANES ... of C += A[k .. k + 3] B[k .. k + 3]; w[j] = row k + j of B in the lane's columns.
-void multiply4(const int g, uint k, mat4 w)
+// Rows g LANES ... of C += A[k .. k + 3] w, and the same with k + 4 and w2 where `two`; w[j] = row k + j of B in the
+// lane's columns. An accumulator costs a load, a selection and a store each time, so eight k at once save some.
+void multiply(const int g, uint k, mat4 w, mat4 w2, const bool two)
 {
-    vec4 v;
-#ifndef CONV
-    if (FORM == TN) {
-        // Lane l holds four rows, from g LANES + 4 (l mod (LANES / 4)) on, at k + l / (LANES / 4).
-        if ((FLAGS & VEC_A) != 0) {
-            v = load_a4(row_a[g] + k * p.lda);
-        } else {
-            const uint at = base_a + (k + gl_SubgroupInvocationID / (LANES / 4)) * p.lda;
-            const uint i = first_row_tn + g * LANES + 4 * (gl_SubgroupInvocationID % (LANES / 4)), last = p.m - 1;
-            v = vec4(load_a(at + min(i, last)), load_a(at + min(i + 1, last)), load_a(at + min(i + 2, last)),
-                     load_a(at + min(i + 3, last)));
-        }
-#define LANE_OF(i, j) (j * (LANES / 4) + i / 4)
-#define DO(i) { \
-        vec4 t = acc[g * LANES + i]; \
-        t = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 0))), w[0], t); \
-        t = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 1))), w[1], t); \
-        t = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 2))), w[2], t); \
-        acc[g * LANES + i] = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 3))), w[3], t); }
-        EACH(DO)
-#undef DO
-        return;
-    }
-#endif
-    v = load_a4(row_a[g] + k);
+    vec4 v = load_a4(row_a[g] + k), v2 = two ? load_a4(row_a[g] + k + 4) : vec4(0);
 #ifdef CONV
     v = inside[g] ? v : vec4(0);
+    v2 = inside[g] ? v2 : vec4(0);
 #endif
 #define DO(i) { \
     const vec4 s = subgroupBroadcast(v, i); \
@@ -75,10 +55,44 @@ void multiply4(const int g, uint k, mat4 w)
     t = fma(s.xxxx, w[0], t); \
     t = fma(s.yyyy, w[1], t); \
     t = fma(s.zzzz, w[2], t); \
-    acc[g * LANES + i] = fma(s.wwww, w[3], t); }
+    t = fma(s.wwww, w[3], t); \
+    if (two) { \
+        const vec4 s2 = subgroupBroadcast(v2, i); \
+        t = fma(s2.xxxx, w2[0], t); \
+        t = fma(s2.yyyy, w2[1], t); \
+        t = fma(s2.zzzz, w2[2], t); \
+        t = fma(s2.wwww, w2[3], t); \
+    } \
+    acc[g * LANES + i] = t; }
     EACH(DO)
 #undef DO
 }
+
+#ifndef CONV
+// The same where A is stored (k, m): lane l holds four rows, from g LANES + 4 (l mod (LANES / 4)) on, at
+// k + l / (LANES / 4).
+void multiply_tn(const int g, uint k, mat4 w)
+{
+    vec4 v;
+    if ((FLAGS & VEC_A) != 0) {
+        v = load_a4(row_a[g] + k * p.lda);
+    } else {
+        const uint at = base_a + (k + gl_SubgroupInvocationID / (LANES / 4)) * p.lda;
+        const uint i = first_row_tn + g * LANES + 4 * (gl_SubgroupInvocationID % (LANES / 4)), last = p.m - 1;
+        v = vec4(load_a(at + min(i, last)), load_a(at + min(i + 1, last)), load_a(at + min(i + 2, last)),
+                 load_a(at + min(i + 3, last)));
+    }
+#define LANE_OF(i, j) (j * (LANES / 4) + i / 4)
+#define DO(i) { \
+    vec4 t = acc[g * LANES + i]; \
+    t = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 0))), w[0], t); \
+    t = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 1))), w[1], t); \
+    t = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 2))), w[2], t); \
+    acc[g * LANES + i] = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 3))), w[3], t); }
+    EACH(DO)
+#undef DO
+}
+#endif
 
 // The same for a single k.
 void multiply1(const int g, float v, vec4 w)
@@ -88,28 +102,49 @@ void multiply1(const int g, float v, vec4 w)
 #undef DO
 }
 
+// Rows k .. k + 3 of B in the lane's columns.
+mat4 load_w(uint tap, uint k)
+{
+    mat4 w;
+    if (FORM == NT) {
+        w = transpose(mat4(load_b4(tap + col_b[0] + k), load_b4(tap + col_b[1] + k), load_b4(tap + col_b[2] + k),
+                           load_b4(tap + col_b[3] + k)));
+    } else if ((FLAGS & VEC_B) != 0) {
+        const uint at = tap + k * p.ldb + col_b[0];
+        w = mat4(load_b4(at), load_b4(at + p.ldb), load_b4(at + 2 * p.ldb), load_b4(at + 3 * p.ldb));
+    } else {
+        [[unroll]] for (int j = 0; j < 4; j++) {
+            const uint at = tap + (k + j) * p.ldb;
+            w[j] = vec4(load_b(at + col_b[0]), load_b(at + col_b[1]), load_b(at + col_b[2]), load_b(at + col_b[3]));
+        }
+    }
+    [[unroll]] for (int j = 0; j < 4; j++)
+        w[j] = scale(w[j]);
+    return w;
+}
+
 // k runs over [0, p.k): of a whole product, or of one tap, whose B begins at element `tap`.
 void products(uint tap, uint lane)
 {
+    if (FORM != TN && (FLAGS & EIGHTS) != 0) {
+        for (uint k = 0; k < p.k; k += 8) {
+            const mat4 w = load_w(tap, k), w2 = load_w(tap, k + 4);
+            [[unroll]] for (int g = 0; g < GROUPS; g++)
+                multiply(g, k, w, w2, true);
+        }
+        return;
+    }
     const uint whole = p.k & ~3u;
     for (uint k = 0; k < whole; k += 4) {
-        mat4 w;
-        if (FORM == NT) {
-            w = transpose(mat4(load_b4(tap + col_b[0] + k), load_b4(tap + col_b[1] + k),
-                               load_b4(tap + col_b[2] + k), load_b4(tap + col_b[3] + k)));
-        } else if ((FLAGS & VEC_B) != 0) {
-            const uint at = tap + k * p.ldb + col_b[0];
-            w = mat4(load_b4(at), load_b4(at + p.ldb), load_b4(at + 2 * p.ldb), load_b4(at + 3 * p.ldb));
-        } else {
-            [[unroll]] for (int j = 0; j < 4; j++) {
-                const uint at = tap + (k + j) * p.ldb;
-                w[j] = vec4(load_b(at + col_b[0]), load_b(at + col_b[1]), load_b(at + col_b[2]), load_b(at + col_b[3]));
-            }
+        const mat4 w = load_w(tap, k);
+        [[unroll]] for (int g = 0; g < GROUPS; g++) {
+#ifndef CONV
+            if (FORM == TN)
+                multiply_tn(g, k, w);
+            else
+#endif
+                multiply(g, k, w, w, false);
         }
-        [[unroll]] for (int j = 0; j < 4; j++)
-            w[j] = scale(w[j]);
-        [[unroll]] for (int g = 0; g < GROUPS; g++)
-            multiply4(g, k, w);
     }
     if ((FLAGS & TAIL) == 0)
         return;
