@@ -498,6 +498,21 @@ static void the_floor_is_known(struct test *t)
 {
     const double few = vks_wasserstein_floor(4, 32, 2), many = vks_wasserstein_floor(32, 32, 2);
     EXPECT(t, fabs(few - 0.63) < 0.05 && fabs(many - 0.16) < 0.02, "floors %g and %g of a variance", few, many);
+
+    // Two sites, of one and of two channels, with deviations 2, 1 and 3.
+    const float target[] = {2, 5, -3, -2, 7, 3};
+    struct vks_site_slot slots[] = {{.channels = 1}, {.channels = 2, .first = 1}};
+    const struct vks_site_list sites = {.slots = slots, .count = 2, .channels = 3};
+    struct vks_loss_floor in = {.sites = &sites, .target = target, .target_rows = 2, .rows = 4, .p = 2};
+    double sum, mean, first, unit = vks_wasserstein_floor(4, 2, 2);
+    CHECK(t, vks_loss_floor(&in, &sum));
+    in.mean_scale = true;
+    CHECK(t, vks_loss_floor(&in, &mean));
+    in.p = 1;
+    CHECK(t, vks_loss_floor(&in, &first));
+    EXPECT(t, fabs(sum - (4 + 1 + 9) / 2.0 * unit) < 1e-12 && fabs(mean - (4 + (1 + 9) / 2.0) / 2 * unit) < 1e-12,
+           "floors %g and %g of the loss", sum, mean);
+    EXPECT(t, fabs(first - (2 + (1 + 3) / 2.0) / 2 * vks_wasserstein_floor(4, 2, 1)) < 1e-12, "W_1: %g", first);
 }
 
 static void trains_on_top_of_another_steering(struct test *t)
