@@ -156,6 +156,8 @@ int command_inspect(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_demo(int argc, char **argv);
 
+#define NO_MEMORY "out of memory: close other programs and try again"
+
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 #endif

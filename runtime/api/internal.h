@@ -15,8 +15,6 @@
 #include "steer/steering.h"
 #include "steer/subject.h"
 
-#define VKS_NO_MEMORY "out of memory: close other programs and try again"
-
 // The user's log behind the library's. Points into itself: it may not be moved.
 struct vks_api_log {
     struct vks_log log;

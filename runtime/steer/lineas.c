@@ -203,7 +203,7 @@ static bool put_target(struct vks_lineas *t, const float *target)
             sorted[(size_t)i * l + c] = column[i];
     }
     ok = ok ? put(t, TARGET, sorted, (uint64_t)n * l * sizeof(*sorted))
-            : vks_fail(t->subject->log, "out of memory: close other programs and try again");
+            : vks_fail(t->subject->log, VKS_NO_MEMORY);
     free(sorted);
     free(column);
     return ok;
@@ -230,7 +230,7 @@ static bool put_tables(struct vks_lineas *t)
              put(t, SCALE, scale, l * sizeof(*scale)) &&
              put(t, GROUPS, groups, (t->maps->count + 1) * sizeof(*groups));
     } else {
-        vks_fail(t->subject->log, "out of memory: close other programs and try again");
+        vks_fail(t->subject->log, VKS_NO_MEMORY);
     }
     free(pairs);
     free(groups);
@@ -244,7 +244,7 @@ static bool put_arrays(struct vks_lineas *t)
     const uint64_t d = t->maps->channels, l = t->loss->channels, size = sizeof(float);
     float *identity = calloc(2 * d, sizeof(*identity));
     if (!identity)
-        return vks_fail(t->subject->log, "out of memory: close other programs and try again");
+        return vks_fail(t->subject->log, VKS_NO_MEMORY);
     for (uint64_t i = 0; i < d; i++)
         identity[i] = 1;
     const bool ok = put(t, PARAM, identity, 2 * d * size);
@@ -261,7 +261,7 @@ struct vks_lineas *vks_lineas_create(const struct vks_subject *subject, const st
 {
     struct vks_lineas *t = calloc(1, sizeof(*t));
     if (!t)
-        return vks_fail_null(subject->log, "out of memory: close other programs and try again");
+        return vks_fail_null(subject->log, VKS_NO_MEMORY);
     t->subject = subject;
     t->params = params;
     t->maps = maps;
@@ -283,7 +283,7 @@ struct vks_lineas *vks_lineas_create(const struct vks_subject *subject, const st
     }
     bool ok = t->order && t->samples && t->host_terms;
     if (!ok)
-        vks_fail(subject->log, "out of memory: close other programs and try again");
+        vks_fail(subject->log, VKS_NO_MEMORY);
     ok = ok && put_tables(t) && put_target(t, target) && put_arrays(t) && build_parts(t) &&
          (!t->base || vks_attachment_check(t->base, subject->log));
     if (!ok)

@@ -70,7 +70,7 @@ static bool choose_sites(struct training *t)
     t->steering.w = malloc(channels * sizeof(float));
     t->steering.b = calloc(channels, sizeof(float));
     if (!t->steering.w || !t->steering.b)
-        return vks_fail(t->subject->log, "out of memory: close other programs and try again");
+        return vks_fail(t->subject->log, VKS_NO_MEMORY);
     for (uint32_t i = 0; i < channels; i++)
         t->steering.w[i] = 1;
     return true;
@@ -149,7 +149,7 @@ static bool open_state(struct training *t)
     const size_t size = strlen(p->output) + sizeof(".state");
     resume->path = malloc(size);
     if (!resume->path)
-        return vks_fail(t->subject->log, "out of memory: close other programs and try again");
+        return vks_fail(t->subject->log, VKS_NO_MEMORY);
     snprintf(resume->path, size, "%s.state", p->output);
     // A kernel table of its own may give other bits, so it counts as another device.
     static const uint8_t none[3] = {0};
@@ -179,7 +179,7 @@ static bool read_maps(struct training *t)
     const uint32_t d = t->steering.sites.channels;
     float *param = malloc(2 * (size_t)d * sizeof(*param));
     if (!param)
-        return vks_fail(t->subject->log, "out of memory: close other programs and try again");
+        return vks_fail(t->subject->log, VKS_NO_MEMORY);
     const bool ok = vks_lineas_get(t->lineas, 0, param);
     t->progress.max_w = t->progress.max_b = 0;
     for (uint32_t i = 0; i < d && ok; i++) {

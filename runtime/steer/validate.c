@@ -24,7 +24,7 @@ bool vks_validation_measure(const struct vks_validation *v, const struct vks_ste
     double *columns = malloc((size_t)v->loss->channels * sizeof(*columns));
     bool ok = pooled != NULL;
     if (ok && !(columns && vks_wasserstein_host(pooled, rows, v->target, targets, v->loss->channels, p->p, columns)))
-        ok = vks_fail(subject->log, "out of memory: close other programs and try again");
+        ok = vks_fail(subject->log, VKS_NO_MEMORY);
     *value = 0;
     for (size_t s = 0; s < v->loss->count && ok; s++) {
         const struct vks_site_slot *slot = &v->loss->slots[s];
@@ -47,7 +47,7 @@ bool vks_validation_floor(const struct vks_validation *v, double *out)
         .p = v->params->p,
         .mean_scale = v->params->mean_scale,
     };
-    return vks_loss_floor(&in, out) || vks_fail(v->subject->log, "out of memory: close other programs and try again");
+    return vks_loss_floor(&in, out) || vks_fail(v->subject->log, VKS_NO_MEMORY);
 }
 
 bool vks_validation_due(uint32_t step, uint32_t steps)
