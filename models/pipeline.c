@@ -175,6 +175,12 @@ struct vks_pipeline *vks_pipeline_open(const struct vks_log *log, struct vks_gpu
     return p;
 }
 
+void vks_pipeline_attach(struct vks_pipeline *p, struct vks_gpu *gpu)
+{
+    for (uint32_t i = 0; i < p->part_count; i++)
+        vks_weights_attach(p->parts[i].weights, gpu);
+}
+
 void vks_pipeline_close(struct vks_pipeline **at)
 {
     struct vks_pipeline *p = *at;

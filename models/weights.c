@@ -87,6 +87,12 @@ struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *
     return weights;
 }
 
+void vks_weights_attach(struct vks_weights *weights, struct vks_gpu *gpu)
+{
+    weights->gpu = gpu;
+    weights->constant_count = 0;  // none of them was uploaded
+}
+
 void vks_weights_close(struct vks_weights **at)
 {
     struct vks_weights *weights = *at;

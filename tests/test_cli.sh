@@ -190,6 +190,9 @@ check "a map of other weights" one_map unet.conv_norm_out foreign.safetensors
 head -n 4 "$prompts/validation.txt" >four.txt
 check "eval warns of it once" bash -c "[ \$('$vksteer' eval --steer foreign.safetensors --source four.txt --target four.txt \
     2>&1 >/dev/null | grep -c 'other weights') = 1 ]"
+check "apply warns of it once" bash -c "[ \$('$vksteer' apply -p x --steer foreign.safetensors -o x.png 2>&1 |
+    grep -c 'other weights') = 1 ]"
+refused "and refuses it if asked" 1 "other weights" "$vksteer" apply -p x --steer foreign.safetensors --strict -o never.png
 check "a map in the decoder" one_map vae.decoder.layers.0 decoder.safetensors
 check "eval compares its pictures alone" bash -c "'$vksteer' eval --steer decoder.safetensors --source four.txt \
     --target four.txt >eval.log 2>&1 && grep -q 'all maps lie in the decoder' eval.log && grep -q '4 pictures' eval.log"

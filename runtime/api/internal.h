@@ -97,25 +97,43 @@ const struct vks_subject *vks_api_subject(const struct vks_api_subject *subject)
 
 // ---- uses.c: steering files on a model ----------------------------------------------------------------------------
 
+// Loaded, checked against the model's class and weights and, where asked for, inverted.
+struct vks_api_steerings {
+    const struct vksteer_use *uses;        // the caller's; must outlive this
+    struct vks_steering items[VKSTEER_MAX_STEERINGS];
+    float strengths[VKSTEER_MAX_STEERINGS];
+    size_t count;
+};
+enum vks_api_care {
+    VKS_API_QUIET = 1,                     // no warnings: somebody else gives them
+    VKS_API_STRICT = 2,                    // refuse steerings of other weights
+};
+// `care`: a sum of the above. False: nothing to finish.
+bool vks_api_steerings_load(const vksteer_model *model, const struct vksteer_use *uses, size_t count, unsigned care,
+                            struct vks_api_steerings *out);
+void vks_api_steerings_finish(struct vks_api_steerings *steerings);
+// Whether all of their sites are in this graph of the whole model, with their widths.
+bool vks_api_steerings_fit(const vksteer_model *model, const struct vks_api_steerings *steerings,
+                           const struct vks_graph *graph);
+
+// On the device.
 struct vks_api_uses {
     struct vks_attachment *attachment;     // NULL without steerings
     float strengths[VKS_STEP_STRENGTHS];
     size_t count;
     bool text;                             // some site lies in a text encoder
 };
-// One file, checked against the model and, if asked for, inverted. False: nothing to finish.
-bool vks_api_use_load(const vksteer_model *model, const struct vksteer_use *use, bool strict,
-                      struct vks_steering *steering);
-struct vks_api_uses_params {
-    bool strict;                           // refuse other weights
-    bool no_decoder;                       // leave maps in the decoder of pictures out
-};
-// Loads the files, checks them against the model, uploads them.
-bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings, size_t count,
-                       const struct vks_api_uses_params *params, struct vks_api_uses *uses);
+// Uploads them; they may be finished afterwards.
+bool vks_api_uses_open(vksteer_model *model, const struct vks_api_steerings *steerings, struct vks_api_uses *uses);
 void vks_api_uses_close(struct vks_api_uses *uses);
 // Step words with these strengths (NULL: those of the files' uses).
 void vks_api_uses_step(const struct vks_api_uses *uses, const float *strengths, uint32_t step[VKS_STEP_WORDS]);
+
+// ---- painter.c ----------------------------------------------------------------------------------------------------
+
+// vksteer_painter_open with steerings that are loaded already, instead of those of the params.
+vksteer_painter *vks_api_painter_open(vksteer_model *model, const struct vksteer_paint_params *params,
+                                      const struct vks_api_steerings *steerings);
 
 // ---- fold.c: maps at fixed strengths, folded into parameters ------------------------------------------------------
 

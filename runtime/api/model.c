@@ -223,6 +223,15 @@ vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer
     return model;
 }
 
+bool vksteer_model_attach(vksteer_model *model, vksteer_session *session)
+{
+    if (model->session)
+        return vks_fail(model->log, "the model has a session already: open it again for another one");
+    model->session = session;
+    vks_pipeline_attach(model->pipeline, session->gpu);
+    return true;
+}
+
 void vksteer_model_close(vksteer_model **address)
 {
     vksteer_model *model = *address;

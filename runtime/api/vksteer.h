@@ -78,6 +78,9 @@ unsigned vksteer_session_validation_messages(const vksteer_session *session);
 // `model`: a diffusers folder, or the name of a built-in model ("emoji"; NULL is the same). `session` may be NULL: the
 // model can then be described but not run, and messages go to `log` (which a session brings along itself).
 vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer_log *log, const char *model);
+// Lets a model that was opened without a session run in this one, which must outlive it; messages still go to the log it
+// was opened with. So files are checked before a device is touched. False: it has a session.
+bool vksteer_model_attach(vksteer_model *model, vksteer_session *session);
 void vksteer_model_close(vksteer_model **model);
 
 struct vksteer_model_info {
@@ -166,7 +169,8 @@ struct vksteer_use {
     bool inverse;                       // apply the inverse maps
 };
 
-// Whether the files are steerings that fit the model: its architecture, sites and widths. Needs no session.
+// Whether the files are steerings that fit the model: its architecture, sites and widths. Needs no session. Says errors
+// alone: warnings come where the steerings are used.
 bool vksteer_model_fits(vksteer_model *model, const struct vksteer_use *steerings, size_t count, bool strict);
 
 struct vksteer_map_info {
@@ -235,7 +239,8 @@ struct vksteer_train_params {
     bool (*progress)(void *priv, const struct vksteer_progress *progress);  // false: stop and keep OUT.state
     void *priv;
 };
-// Whether vksteer_train would take these params, as far as that can be told without a device; needs no session.
+// Whether vksteer_train would take these params, as far as that can be told without a device; needs no session. Says
+// errors alone.
 bool vksteer_train_check(vksteer_model *model, const struct vksteer_train_params *params);
 enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_train_params *params,
                                   struct vksteer_progress *last);
