@@ -83,6 +83,9 @@ END
 # ---- same bits -------------------------------------------------------------------------------------------------------
 
 check "train" train -o a.safetensors --log a.jsonl
+cp out.log trained.log
+check "it says from what loss to what" grep -qE '^loss [0-9.]+ to [0-9.]+ \(two samples of one law would show [0-9.]+\)$' \
+    trained.log
 check "six lines of log" test "$(wc -l <a.jsonl)" = 6
 check "train again" train -o b.safetensors --log b.jsonl
 check "the same steering" cmp a.safetensors b.safetensors
@@ -212,6 +215,8 @@ gguf=${gguf%/*}/weights.gguf
 check "info without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" info --sites 'unet.*norm.*'
 check "closed form" train -o m.safetensors --method mean-act
 check "train on top of another" train -o top.safetensors --steer a.safetensors:0.5
+check "a closed form has no loss" bash -c "! '$vksteer' train -q --source four.txt --target four.txt --method mean-act \
+    -o m4.safetensors | grep loss"
 check "that is another steering" bash -c "! cmp -s a.safetensors top.safetensors"
 check "train and validate" train -o v.safetensors --log v.jsonl --validate "$prompts/validation.txt"
 check "validation changes no bit" cmp a.safetensors v.safetensors

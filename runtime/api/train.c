@@ -14,6 +14,7 @@ static void translate(const struct vks_train_progress *in, struct vksteer_progre
         .stage = "training",
         .step = in->step,
         .steps = in->steps,
+        .first_loss = in->first_loss,
         .loss = in->loss,
         .floor = in->floor,
         .max_w = in->max_w,

@@ -197,8 +197,11 @@ void vksteer_inspection_finish(struct vksteer_inspection *inspection);
 
 struct vksteer_progress {
     const char *stage;                  // "prompts", "training"
-    uint32_t step, steps;
-    double loss, floor, max_w, max_b, path_share, seconds;
+    uint32_t step, steps;               // 0 of 0 from closed forms, and so are the figures up to path_share
+    // Of the first step, of this one, and what two samples of one law would show; training may end below that when all
+    // sources are in every batch.
+    double first_loss, loss, floor;
+    double max_w, max_b, path_share, seconds;
     // Held-out prompts against the targets, in the loss's own measure: before training, now (at every tenth of the
     // steps), and between identical laws. NaN without such prompts.
     double validation_first, validation, validation_floor;

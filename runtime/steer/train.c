@@ -255,6 +255,7 @@ static enum vks_train_result run_steps(struct training *t)
     t->progress.steps = p->steps;
     t->progress.floor = vks_lineas_floor(t->lineas);
     t->progress.step = t->resume.step;
+    t->progress.first_loss = t->resume.first_loss;
     t->progress.loss = t->resume.last_loss;
     t->progress.validation_first = t->resume.validation[0];
     t->progress.validation = t->resume.validation[1];
@@ -267,7 +268,7 @@ static enum vks_train_result run_steps(struct training *t)
         if (!vks_lineas_step(t->lineas, step, &loss) || !read_maps(t))
             return VKS_TRAIN_FAILED;
         if (step == 0)
-            t->resume.first_loss = loss;
+            t->resume.first_loss = t->progress.first_loss = loss;
         t->resume.last_loss = t->progress.loss = loss;
         t->resume.step = t->progress.step = step + 1;
         t->progress.seconds = vks_os_seconds() - start;

@@ -19,7 +19,7 @@ enum vks_method {
 
 struct vks_train_progress {
     uint32_t step, steps;
-    double loss, floor;                // W_p^p by the reduction, and what identical laws would show
+    double first_loss, loss, floor;    // W_p^p by the reduction: of the first step, of this one, of identical laws
     double max_w, max_b;               // max |w - 1|, max |b|
     double path_share;                 // the larger of both over the sum of the learning rates so far allowed
     double seconds;                    // since the start of this process's part
