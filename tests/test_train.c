@@ -8,6 +8,7 @@
 #include "steer/statistics.h"
 #include "steer/train.h"
 #include "test_device.h"
+#include "test_scratch.h"
 
 #define TOKENS 6
 #define WIDTH 8
@@ -15,7 +16,6 @@
 #define TARGETS 12
 
 static struct vks_gpu *gpu;
-static char folder[256];
 
 // ---- the network: pixels -> linear -> group norm -> SiLU -> linear (+ skip) -> layer norm -> linear ---------------
 
@@ -120,7 +120,7 @@ static struct vks_subject subject_of(struct test *t, struct toy *toy)
 
 static struct vks_train_params params_of(const char *name, char path[512])
 {
-    snprintf(path, 512, "%s/%s.safetensors", folder, name);
+    snprintf(path, 512, "%s/%s.safetensors", scratch, name);
     return (struct vks_train_params){
         .sites = "net\\.norm.*",
         .loss_sites = "net\\.(norm.*|out)",
@@ -188,7 +188,7 @@ static void same_bits(struct test *t)
     };
     for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]); i++) {
         struct vks_train_params p = base;
-        snprintf(path, sizeof(path), "%s/variant.safetensors", folder);
+        snprintf(path, sizeof(path), "%s/variant.safetensors", scratch);
         p.output = path;
         p.micro_batch = variants[i].micro;
         p.recompute = variants[i].recompute;
@@ -297,8 +297,8 @@ static void resumes_bit_for_bit(struct test *t)
     char whole[512], parts[512], state[600], whole_log[512], parts_log[512];
     CHECK(t, toy_init(&toy));
     const struct vks_subject subject = subject_of(t, &toy);
-    snprintf(whole_log, sizeof(whole_log), "%s/whole.jsonl", folder);
-    snprintf(parts_log, sizeof(parts_log), "%s/parts.jsonl", folder);
+    snprintf(whole_log, sizeof(whole_log), "%s/whole.jsonl", scratch);
+    snprintf(parts_log, sizeof(parts_log), "%s/parts.jsonl", scratch);
     struct vks_train_params p = params_of("whole", whole);
     p.log_path = whole_log;
     CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE);
@@ -397,7 +397,7 @@ static void linear_act_equals_one_site_after_another(struct test *t)
     CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE);
     p.method = VKS_METHOD_LINEAR_ACT_AT_ONCE;
     p.sites = "net\\.norm1";
-    snprintf(first, sizeof(first), "%s/layer1.safetensors", folder);
+    snprintf(first, sizeof(first), "%s/layer1.safetensors", scratch);
     p.output = first;
     CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE);
     struct vks_steering whole, parts[2];
@@ -407,7 +407,7 @@ static void linear_act_equals_one_site_after_another(struct test *t)
     p.base_strengths = (const float[]){1};
     p.base_count = 1;
     p.sites = "net\\.norm2";
-    snprintf(second, sizeof(second), "%s/layer2.safetensors", folder);
+    snprintf(second, sizeof(second), "%s/layer2.safetensors", scratch);
     p.output = second;
     CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE && vks_steering_load(&parts[1], test_log(t), second));
     CHECK(t, whole.sites.count == 2);
@@ -581,8 +581,8 @@ static void validation_looks_on(struct test *t)
     CHECK(t, vks_train(&subject, &p, &last) == VKS_TRAIN_DONE);
     CHECK(t, isnan(last.validation) && isnan(last.validation_first));
     subject.set_sizes[VKS_SET_VALIDATION] = 6;
-    snprintf(log, sizeof(log), "%s/seen.jsonl", folder);
-    snprintf(again, sizeof(again), "%s/again.jsonl", folder);
+    snprintf(log, sizeof(log), "%s/seen.jsonl", scratch);
+    snprintf(again, sizeof(again), "%s/again.jsonl", scratch);
     p = params_of("seen", path);
     p.steps = 100;
     p.log_path = log;
@@ -616,9 +616,7 @@ int main(void)
     gpu = test_device_open();
     if (!gpu)
         return 1;
-    const char *tmp = vks_os_env("TMPDIR");
-    snprintf(folder, sizeof(folder), "%s/vksteer-test-train", tmp ? tmp : "/tmp");
-    if (!vks_os_make_dirs(&test_device_log, folder))
+    if (!test_scratch_open("train"))
         return 1;
     TEST(&t, same_bits);
     TEST(&t, loss_falls);
@@ -635,5 +633,6 @@ int main(void)
     TEST(&t, trains_on_top_of_another_steering);
     TEST(&t, validation_looks_on);
     TEST(&t, bad_parameters_are_refused);
+    test_scratch_close();
     return test_device_summary(&t, &gpu);
 }

@@ -236,13 +236,6 @@ void vks_os_writer_abandon(struct vks_os_writer **writer)
     *writer = NULL;
 }
 
-bool vks_os_write_file(const struct vks_log *log, const char *path, const void *data, size_t size)
-{
-    struct vks_os_writer *writer = vks_os_writer_open(log, path);
-    vks_os_writer_write(writer, data, size);
-    return vks_os_writer_commit(&writer);
-}
-
 // ---- appending
 
 struct vks_os_appender {
@@ -436,14 +429,6 @@ bool vks_os_list(const struct vks_log *log, const char *path, struct vks_os_name
     return true;
 }
 
-void vks_os_names_finish(struct vks_os_names *names)
-{
-    for (size_t i = 0; i < names->count; i++)
-        free(names->items[i]);
-    free(names->items);
-    *names = (struct vks_os_names){0};
-}
-
 // ---- time, signals, terminal
 
 double vks_os_seconds(void)
@@ -512,12 +497,6 @@ int vks_os_processors(void)
     SYSTEM_INFO info;
     GetSystemInfo(&info);
     return info.dwNumberOfProcessors > 0 ? (int)info.dwNumberOfProcessors : 1;
-}
-
-const char *vks_os_env(const char *name)
-{
-    const char *value = getenv(name);
-    return value && *value ? value : NULL;
 }
 
 char *vks_os_cache_dir(const struct vks_log *log, const char *name, bool create)
