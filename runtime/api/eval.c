@@ -7,7 +7,6 @@
 #include "steer/train.h"
 
 #define BATCH 16
-#define DECODER "vae."  // what the sites of the decoder begin with
 
 struct evaluated {
     struct vks_arena arena;
@@ -25,7 +24,7 @@ static bool steered_sites(vksteer_model *model, const struct vks_api_steerings *
         bool steered = false;
         for (size_t k = 0; k < steerings->count; k++)
             steered |= vks_site_list_find(&steerings->items[k].sites, site->name) != NULL;
-        if (steered && strncmp(site->name, DECODER, strlen(DECODER)) != 0)
+        if (steered && strncmp(site->name, VKS_API_DECODER, strlen(VKS_API_DECODER)) != 0)
             ok = vks_site_list_add(list, model->log, site->name, site->kind, site->channels);
     }
     vks_graph_finish(&graph);
@@ -127,13 +126,12 @@ static bool measure_activations(vksteer_model *model, const struct vksteer_eval_
                                 struct vksteer_eval *eval)
 {
     struct vks_api_uses uses = {0};
-    for (size_t k = 0; k < steerings->count; k++)
-        vks_steering_drop(&steerings->items[k], DECODER);
+    vks_api_steerings_drop_decoder(steerings);
     bool ok = vks_api_uses_open(model, steerings, &uses);
     const struct vks_api_subject_params subject_params = {
         .prompts = {params->source, params->target},
         .counts = {params->source_count, params->target_count},
-        .sites = uses.text ? ".*" : NULL,
+        .text = uses.text,
         .seed = params->seed,
     };
     struct vks_api_subject *subject = ok ? vks_api_subject_create(model, &subject_params) : NULL;

@@ -84,7 +84,8 @@ bool vks_api_text_run(struct vks_api_text *text, const char *const prompts[], si
 struct vks_api_subject_params {
     const char *const *prompts[VKS_SETS];  // by enum vks_prompt_set; must outlive the subject
     size_t counts[VKS_SETS];
-    const char *sites, *loss_sites;   // either may be NULL; they decide whether the text encoder is in the graph
+    const char *sites, *loss_sites;   // either may be NULL; they decide whether the text encoder is in the graph,
+    bool text;                        // or this does
     uint32_t width, height;           // pixels; 0: the model's
     uint64_t seed;
     uint32_t sample_steps;            // of the schedule, whose first step is run; 0: the model's
@@ -115,6 +116,11 @@ void vks_api_steerings_finish(struct vks_api_steerings *steerings);
 // Whether all of their sites are in this graph of the whole model, with their widths.
 bool vks_api_steerings_fit(const vksteer_model *model, const struct vks_api_steerings *steerings,
                            const struct vks_graph *graph);
+// Whether a site lies in a text encoder.
+bool vks_api_steerings_in_text(const struct vks_api_steerings *steerings);
+// Takes out maps in the decoder, which no activation of text encoder or UNet depends on.
+#define VKS_API_DECODER "vae."  // what the names of its sites begin with
+void vks_api_steerings_drop_decoder(struct vks_api_steerings *steerings);
 
 // On the device.
 struct vks_api_uses {

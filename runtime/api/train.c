@@ -161,21 +161,23 @@ enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_tra
         vks_warn(model->log, "maps are trained at the first of this model's %u steps", model->apply_steps);
     if (params->progress && !params->progress(params->priv, &(struct vksteer_progress){.stage = "prompts"}))
         return VKSTEER_STOPPED;
+    struct vks_api_steerings base;
+    const struct vks_steering *pointers[VKSTEER_MAX_STEERINGS];
+    if (!vks_api_steerings_load(model, params->base, params->base_count, 0, &base))
+        return VKSTEER_FAILED;
+    vks_api_steerings_drop_decoder(&base);
     const struct vks_api_subject_params subject_params = {
         .prompts = {params->source, params->target, params->validation},
         .counts = {params->source_count, params->target_count, params->validation_count},
         .sites = inner.sites,
         .loss_sites = inner.loss_sites,
+        .text = vks_api_steerings_in_text(&base),
         .width = params->width,
         .height = params->height,
         .seed = params->seed,
         .sample_steps = params->sample_steps,
         .cfg_scale = params->cfg_scale,
     };
-    struct vks_api_steerings base;
-    const struct vks_steering *pointers[VKSTEER_MAX_STEERINGS];
-    if (!vks_api_steerings_load(model, params->base, params->base_count, 0, &base))
-        return VKSTEER_FAILED;
     struct vks_api_subject *subject = vks_api_subject_create(model, &subject_params);
     if (!subject) {
         vks_api_steerings_finish(&base);

@@ -119,6 +119,23 @@ bool vks_api_steerings_fit(const vksteer_model *model, const struct vks_api_stee
     return true;
 }
 
+bool vks_api_steerings_in_text(const struct vks_api_steerings *steerings)
+{
+    for (size_t i = 0; i < steerings->count; i++) {
+        const struct vks_site_list *sites = &steerings->items[i].sites;
+        for (size_t k = 0; k < sites->count; k++)
+            if (strncmp(sites->slots[k].name, "text_encoder", strlen("text_encoder")) == 0)
+                return true;
+    }
+    return false;
+}
+
+void vks_api_steerings_drop_decoder(struct vks_api_steerings *steerings)
+{
+    for (size_t i = 0; i < steerings->count; i++)
+        vks_steering_drop(&steerings->items[i], VKS_API_DECODER);
+}
+
 bool vksteer_model_fits(vksteer_model *model, const struct vksteer_use *uses, size_t count, bool strict)
 {
     struct vks_graph graph;
@@ -136,15 +153,12 @@ bool vksteer_model_fits(vksteer_model *model, const struct vksteer_use *uses, si
 bool vks_api_uses_open(vksteer_model *model, const struct vks_api_steerings *steerings, struct vks_api_uses *uses)
 {
     const struct vks_steering *pointers[VKSTEER_MAX_STEERINGS];
-    *uses = (struct vks_api_uses){.count = steerings->count};
+    *uses = (struct vks_api_uses){.count = steerings->count, .text = vks_api_steerings_in_text(steerings)};
     if (steerings->count == 0)
         return true;
     for (size_t i = 0; i < steerings->count; i++) {
-        const struct vks_site_list *sites = &steerings->items[i].sites;
         uses->strengths[i] = steerings->strengths[i];
         pointers[i] = &steerings->items[i];
-        for (size_t k = 0; k < sites->count; k++)
-            uses->text |= strncmp(sites->slots[k].name, "text_encoder", strlen("text_encoder")) == 0;
     }
     uses->attachment = vks_attachment_create(model->session->gpu, pointers, (uint32_t)steerings->count);
     return uses->attachment != NULL;
