@@ -155,6 +155,15 @@ check "the file says what was baked" grep -aq '"vksteer":"a.safetensors:3, c.saf
 check "bake at strength 0" "$vksteer" bake -q --steer a.safetensors:0 -o plain
 check "strength 0 gives the same folder" diff -r "$here/assets/emoji" plain
 check "bake without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" bake -q --steer a.safetensors:inv -o inverse
+check "bake a baked model" "$vksteer" bake -q -m ./baked --steer a.safetensors:0.5 -o twice
+check "the file says both" grep -aq '"vksteer":"a.safetensors:3, c.safetensors:0.5; a.safetensors:0.5"' twice/unet/diffusion_pytorch_model.safetensors
+cp -r "$here/assets/emoji" forms
+touch forms/unet/diffusion_pytorch_model.bin forms/all.ckpt forms/vae/same.bin
+check "bake a model in several forms" bash -c "'$vksteer' bake -m ./forms --steer a.safetensors -o form 2>form.log"
+check "what would be the old model is left out, and said" bash -c "[ \$(grep -c 'is left out' form.log) = 2 ] && \
+    [ ! -e form/unet/diffusion_pytorch_model.bin ] && [ ! -e form/all.ckpt ] && [ -e form/vae/same.bin ]"
+cp -r "$here/assets/emoji" torn && truncate -s 2000000 torn/unet/*.safetensors
+refused "bake a model whose weights are cut short" 1 "safetensors" "$vksteer" bake -q -m ./torn --steer a.safetensors -o never.baked
 refused "bake over a folder" 1 "there already" "$vksteer" bake -q --steer a.safetensors -o baked
 check "train at position avg" train -o avg.safetensors --steps 2 --position avg --sites unet.conv_norm_out
 refused "bake a map at position avg" 1 "unet.conv_norm_out cannot be folded" "$vksteer" bake -q --steer avg.safetensors -o never.baked
@@ -220,6 +229,11 @@ says "fingerprint: $(cat "${gguf%.gguf}.txt")"
 says 'blk.0.attn_q_norm.weight .* model.layers.0.self_attn.q_norm (1 + weight)'
 gguf=${gguf%/*}/weights.gguf
 check "info without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" info --sites 'unet.*norm.*'
+snapshot=hugs/huggingface/hub/models--some--body
+mkdir -p $snapshot/refs $snapshot/snapshots && printf 0123abcd >$snapshot/refs/main && ln -s "$here/assets/emoji" $snapshot/snapshots/0123abcd
+check "a repository in the Hugging Face cache" env -u HF_HUB_CACHE -u HF_HOME XDG_CACHE_HOME="$PWD/hugs" "$vksteer" info -m some/body
+check "and in a cache of another place" env -u HF_HUB_CACHE HF_HOME="$PWD/hugs/huggingface" "$vksteer" info -m some/body
+refused "a repository that is not there" 1 "no model some/one" env HF_HOME="$PWD/hugs/huggingface" "$vksteer" info -m some/one
 check "closed form" train -o m.safetensors --method mean-act
 check "train on top of another" train -o top.safetensors --steer a.safetensors:0.5
 check "a closed form has no loss" bash -c "! '$vksteer' train -q --source four.txt --target four.txt --method mean-act \
