@@ -177,6 +177,13 @@ refused "bake an offset without a bias" 1 "to_q cannot be folded" "$vksteer" bak
 json() { check "$1" bash -c "\"\$@\" | python3 -m json.tool >/dev/null" json "${@:2}"; }
 json "devices --json" "$vksteer" devices --json
 json "info --json" "$vksteer" info --json
+json "info --plan --json" "$vksteer" info --plan --json
+plan() { "$vksteer" info --plan --json "${@:2}" | python3 -c "import json, sys; print(int(json.load(sys.stdin)['plan']['$1']))"; }
+check "a plan in slices takes less memory" test "$(plan train_bytes --batch 16 --micro-batch 4)" -lt "$(plan train_bytes --batch 16)"
+check "and more work" test "$(plan train_flop --batch 16 --micro-batch 4)" -gt "$(plan train_flop --batch 16)"
+mkdir steps && cp -r "$here"/assets/emoji/* steps && echo '{"apply": {"steps": 3, "cfg_scale": 2}}' >steps/vksteer.json
+check "a plan counts steps and guidance" test "$(plan apply_flop -m ./steps)" -gt $((3 * $(plan apply_flop)))
+refused "a plan of slices that do not fit" 1 "does not divide" "$vksteer" info --plan --batch 16 --micro-batch 5
 json "bake --json" "$vksteer" bake -q --steer a.safetensors -o baked.json --json
 json "inspect --json" "$vksteer" inspect a.safetensors --json
 json "eval --json" "$vksteer" eval -q --steer a.safetensors --source "$prompts/validation.txt" --target "$prompts/style.target.txt" --json

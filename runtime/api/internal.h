@@ -59,6 +59,8 @@ struct vks_api_norms {
 void vks_api_norms_add(struct vks_api_norms *norms, const float *weights, uint64_t count);
 void vks_api_norms_text(const struct vks_api_norms *norms, char *text, size_t capacity);
 
+// Whether a picture at this guidance scale takes two passes a step.
+bool vks_api_guided(const vksteer_model *model, double cfg_scale);
 // Picture size, in pixels, with the model's defaults filled in; refused unless both divide into latents.
 bool vks_api_size(const vksteer_model *model, uint32_t *width, uint32_t *height);
 // Noise of a picture, (h, w, C) channels-last, drawn in PyTorch's order (C, h, w).

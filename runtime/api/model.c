@@ -254,6 +254,11 @@ bool vks_api_can_run(const vksteer_model *model)
     return model->session || vks_fail(model->log, "the model was opened without a session, so it cannot run: open one");
 }
 
+bool vks_api_guided(const vksteer_model *model, double cfg_scale)
+{
+    return cfg_scale > 1 && !model->pipeline->unet.condition;  // the others embed the scale
+}
+
 bool vks_api_size(const vksteer_model *model, uint32_t *width, uint32_t *height)
 {
     const uint32_t factor = model->pipeline->factor, levels = model->pipeline->unet.levels;

@@ -69,7 +69,7 @@ static bool settle(struct vksteer_painter *p, const struct vksteer_paint_params 
     p->width = params->width;
     p->height = params->height;
     p->cfg = params->cfg_scale > 0 ? params->cfg_scale : model->apply_cfg;
-    p->guided = p->cfg > 1 && !model->pipeline->unet.condition;
+    p->guided = vks_api_guided(model, p->cfg);
     p->channels = model->pipeline->unet.in;
     if (!vks_api_size(model, &p->width, &p->height) ||
         !vks_schedule_init(model->log, &model->pipeline->scheduler, params->steps ? params->steps : model->apply_steps,

@@ -34,6 +34,13 @@ struct training {
     bool trial;                        // of the search for gamma: no log, no state
 };
 
+bool vks_train_check_micro(const struct vks_log *log, uint32_t batch, uint32_t micro_batch)
+{
+    return (micro_batch <= batch && batch % micro_batch == 0) ||
+           vks_fail(log, "--micro-batch %u does not divide the batch of %u: give a number that does", micro_batch,
+                    batch);
+}
+
 bool vks_train_check(const struct vks_subject *subject, const struct vks_train_params *p)
 {
     const uint32_t *sizes = subject->set_sizes;
@@ -49,8 +56,8 @@ bool vks_train_check(const struct vks_subject *subject, const struct vks_train_p
                         "batch", p->batch, sizes[VKS_SET_SOURCE]);
     if (p->batch < 4 && !p->force)
         return vks_fail(subject->log, "--batch %u is too noisy to learn from: use at least 4, or --force", p->batch);
-    if (p->micro_batch && (p->micro_batch > p->batch || p->batch % p->micro_batch))
-        return vks_fail(subject->log, "--micro-batch %u does not divide the batch of %u", p->micro_batch, p->batch);
+    if (p->micro_batch && !vks_train_check_micro(subject->log, p->batch, p->micro_batch))
+        return false;
     if (p->steps == 0 || !(p->lr > 0) || !isfinite(p->lr) || !(p->gamma >= 0) || !isfinite(p->gamma))
         return vks_fail(subject->log, "--steps and --lr must be above 0, --gamma 0 or above");
     if (!(p->support >= 0) || p->support > 1)

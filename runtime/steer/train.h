@@ -67,6 +67,9 @@ enum vks_train_result {
 // Whether the parameters make sense for sets of these sizes; reads subject->log and ->set_sizes only.
 bool vks_train_check(const struct vks_subject *subject, const struct vks_train_params *params);
 
+// Whether slices of `micro_batch` samples make up a batch.
+bool vks_train_check_micro(const struct vks_log *log, uint32_t batch, uint32_t micro_batch);
+
 // Trains and writes params->output. `last` (may be NULL) receives the final figures.
 enum vks_train_result vks_train(const struct vks_subject *subject, const struct vks_train_params *params,
                                 struct vks_train_progress *last);
