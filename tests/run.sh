@@ -516,6 +516,7 @@ if [ $full = yes ]; then
         suite kernels-swiftshader-phone 300 on "$swiftshader" build-gcc/tests/checkops --phone
     fi
     suite sanitize-kernels 1800 sanitized build-sanitize/tests/checkops --no-validation
+    suite sanitize-command-line 1800 sanitized command_line build-sanitize
     suite bench 900 bench build-gcc
     suite golden-files 1800 golden_files
     suite fuzz-long 1200 fuzz 600
