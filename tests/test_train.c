@@ -515,6 +515,20 @@ static void the_floor_is_known(struct test *t)
     EXPECT(t, fabs(first - (2 + (1 + 3) / 2.0) / 2 * vks_wasserstein_floor(4, 2, 1)) < 1e-12, "W_1: %g", first);
 }
 
+static void inverses_undo(struct test *t)
+{
+    float w[] = {2, -0.5f, 1, 0, 0.5e-3f, 1e-3f}, b[] = {3, 1, -4, 5, 0, 3e38f};
+    const float w0[] = {2, -0.5f, 1}, b0[] = {3, 1, -4}, z = 7;
+    struct vks_steering steering = {.sites.channels = 6, .w = w, .b = b};
+    uint32_t skipped = 0;
+    vks_steering_invert(&steering, &skipped);
+    EXPECT(t, skipped == 3, "%u channels are skipped", skipped);
+    for (int c = 0; c < 3; c++)
+        EXPECT(t, fabsf(w[c] * (w0[c] * z + b0[c]) + b[c] - z) < 1e-5f, "channel %d: w %g, b %g", c, w[c], b[c]);
+    for (int c = 3; c < 6; c++)
+        EXPECT(t, w[c] == 1 && b[c] == 0, "channel %d: w %g, b %g", c, w[c], b[c]);
+}
+
 static void trains_on_top_of_another_steering(struct test *t)
 {
     struct toy toy;
@@ -630,6 +644,7 @@ int main(void)
     TEST(&t, site_expressions);
     TEST(&t, every_epoch_sees_every_source_once);
     TEST(&t, the_floor_is_known);
+    TEST(&t, inverses_undo);
     TEST(&t, trains_on_top_of_another_steering);
     TEST(&t, validation_looks_on);
     TEST(&t, bad_parameters_are_refused);

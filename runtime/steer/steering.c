@@ -180,7 +180,7 @@ void vks_steering_invert(struct vks_steering *steering, uint32_t *skipped)
     *skipped = 0;
     for (uint32_t i = 0; i < steering->sites.channels; i++) {
         const float w = steering->w[i], b = steering->b[i];
-        const bool possible = fabsf(w) >= 1e-3f;
+        const bool possible = fabsf(w) >= 1e-3f && isfinite(b / w);
         *skipped += !possible;
         steering->w[i] = possible ? 1 / w : 1;
         steering->b[i] = possible ? -b / w : 0;
