@@ -112,7 +112,7 @@ static int paint_sheet(struct job *job)
     struct vksteer_image *images = calloc(count, sizeof(*images)), sheet = {0};
     const char **labels = calloc(count, sizeof(*labels));
     char (*texts)[96] = calloc(count, sizeof(*texts)), sweep[96] = "";
-    bool ok = (images && labels && texts) || (say_error("out of memory: close other programs and try again"), false);
+    bool ok = (images && labels && texts) || (say_error(NO_MEMORY), false);
     for (size_t i = 0; i < count && ok && !vksteer_interrupted(); i++) {
         const size_t row = i / points;
         const uint32_t point = (uint32_t)(i % points);

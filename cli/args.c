@@ -102,7 +102,7 @@ static int add_steering(struct steer_list *list, const char *text)
         return usage_error("--steer %s: the strength must lie between -100 and 100", text);
     char *path = malloc(length + 1);
     if (!path)
-        return usage_error("out of memory: close other programs and try again");
+        return usage_error(NO_MEMORY);
     memcpy(path, text, length);
     path[length] = 0;
     list->copies[list->count] = path;

@@ -29,7 +29,7 @@ static int bake(const struct common *common, struct vksteer_bake_params *params)
 {
     vksteer_model *model = NULL;
     struct vksteer_bake_result result;
-    int code = open_model(common, NULL, &model);
+    int code = open_model(common, &model);
     if (code == EXIT_DONE) {
         vksteer_catch_interrupt();
         const enum vksteer_result done = vksteer_bake(model, params, &result);

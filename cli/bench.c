@@ -38,30 +38,59 @@ static bool on_stop(void *priv)
     return vksteer_interrupted();
 }
 
-static void print_tuning(const char *path, bool written, bool tuned, bool json)
+struct job {
+    vksteer_session *session;
+    vksteer_model *model;
+    struct vksteer_bench_params params;
+    bool tune, bench;
+    char *table;     // the device's own, when it was tuned; else NULL
+    bool written;
+};
+
+// All rows, as they come.
+static bool measure(struct job *job)
 {
-    if (json) {
-        json_close();  // the results
-        if (tuned && path) {
-            json_text("table", path);
-            json_bool("written", written);
-        }
-    } else if (path && written) {
+    return (!job->tune || vksteer_tune(job->session, job->model, &job->params, &job->table, &job->written)) &&
+           (!job->bench || vksteer_bench(job->session, job->model, &job->params));
+}
+
+static bool print_json(struct job *job)
+{
+    json_open(NULL, '{');
+    json_text("device", vksteer_session_device(job->session)->name);
+    json_text("driver", vksteer_session_device(job->session)->driver);
+    json_open("results", '[');
+    const bool ok = measure(job);
+    json_close();
+    if (job->table) {
+        json_text("table", job->table);
+        json_bool("written", job->written);
+    }
+    json_close();
+    return json_finish() && ok;
+}
+
+static bool print_rows(struct job *job)
+{
+    print_line("%s, %s", vksteer_session_device(job->session)->name, vksteer_session_device(job->session)->driver);
+    const bool ok = measure(job);
+    if (job->table && job->written) {
         say("from now on used on this device; to go back to the built-in table, delete the file");
-        print_line("%s", path);
-    } else if (path) {
+        print_line("%s", job->table);
+    } else if (job->table) {
         print_line("the built-in table's choice is as good as any on this device: nothing to keep");
     }
+    return ok;
 }
 
 int command_bench(int argc, char **argv)
 {
     static const char *const known[] = {"matmul", "sort", "attention", "train", "apply", "all"};
-    bool tune = false;
+    struct job job = {0};
     struct common common = {0};
     struct arguments arguments;
     const struct option options[] = {
-        {0, "tune", OPT_FLAG, &tune, 0, 0, NULL, "time the kernels' variants on the model's shapes and keep the better "
+        {0, "tune", OPT_FLAG, &job.tune, 0, 0, NULL, "time the kernels' variants on the model's shapes and keep the better "
          "ones for this device"},
     };
     const struct command command = {"bench", "[matmul|sort|attention|train|apply|all] [--tune]",
@@ -79,34 +108,18 @@ int command_bench(int argc, char **argv)
         return usage_error("bench does not know %s: use %s", what,
                            near ? near : "matmul, sort, attention, train, apply or all");
     }
-    vksteer_session *session = NULL;
-    vksteer_model *model = NULL;
-    code = open_both(&common, NULL, NULL, &session, &model);
+    job.params = (struct vksteer_bench_params){.what = what, .row = on_row, .stop = on_stop, .priv = &common.json};
+    job.bench = !job.tune || arguments.count;
+    code = open_both(&common, NULL, NULL, &job.session, &job.model);
     if (code == EXIT_DONE) {
         vksteer_catch_interrupt();
-        if (common.json) {
-            json_open(NULL, '{');
-            json_text("device", vksteer_session_device(session)->name);
-            json_text("driver", vksteer_session_device(session)->driver);
-            json_open("results", '[');
-        } else {
-            print_line("%s, %s", vksteer_session_device(session)->name, vksteer_session_device(session)->driver);
-        }
-        const struct vksteer_bench_params params = {.what = what, .row = on_row, .stop = on_stop, .priv = &common.json};
-        char *path = NULL;
-        bool written = false;
-        if (tune && !vksteer_tune(session, model, &params, &path, &written))
+        if (!(common.json ? print_json(&job) : print_rows(&job)))
             code = EXIT_FAILED;
-        if (code == EXIT_DONE && (!tune || arguments.count) && !vksteer_bench(session, model, &params))
-            code = EXIT_FAILED;
-        print_tuning(path, written, tune, common.json);
-        free(path);
         if (vksteer_interrupted())
             code = EXIT_INTERRUPTED;
-        if (common.json && !json_finish())
-            code = EXIT_FAILED;
     }
-    vksteer_model_close(&model);
-    vksteer_session_close(&session);
+    free(job.table);
+    vksteer_model_close(&job.model);
+    vksteer_session_close(&job.session);
     return code;
 }

@@ -134,11 +134,11 @@ int info_gguf(const struct common *common);
 
 // ---- main.c -------------------------------------------------------------------------------------------------------
 
-// Session and model of a command; EXIT_DONE or what to return. `session` NULL: no device wanted.
+// Session and model of a command; EXIT_DONE or what to return. A model alone can be described, not run.
 int open_session(const struct common *common, vksteer_session **session);
-int open_model(const struct common *common, vksteer_session *session, vksteer_model **model);
-// Both. Before a device is looked for, the model is opened without one and handed to `check` (may be NULL), so that what
-// is wrong with files and arguments is said wherever it is.
+int open_model(const struct common *common, vksteer_model **model);
+// Both. Before a device is looked for, the model is opened and handed to `check` (may be NULL), so that what is wrong with
+// files and arguments is said on any machine. What was opened before a failure is for the caller to close.
 int open_both(const struct common *common, bool (*check)(vksteer_model *model, void *priv), void *priv,
               vksteer_session **session, vksteer_model **model);
 // A result line on standard output; flushed, so that nothing is lost when a later step fails.
@@ -155,6 +155,8 @@ int command_bake(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_demo(int argc, char **argv);
+
+#define NO_MEMORY "out of memory: close other programs and try again"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -76,8 +76,9 @@ static int train(struct demo *demo, const struct steering_demo *which, const cha
         code = result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
     }
     if (code == EXIT_DONE)
-        say("%s: %u steps in %.1f s, loss %.4g above its floor, max|w-1| %.3g, max|b| %.3g", which->name, last.step,
-            last.seconds, last.loss - last.floor, last.max_w, last.max_b);
+        say("%s: %u steps in %.1f s, loss %.4g to %.4g (two samples of one law would show %.3g), max|w-1| %.3g, "
+            "max|b| %.3g", which->name, last.step, last.seconds, last.first_loss, last.loss, last.floor, last.max_w,
+            last.max_b);
     vksteer_prompts_finish(&source);
     vksteer_prompts_finish(&target);
     return code;

@@ -110,7 +110,7 @@ int command_devices(int argc, char **argv)
         return code;
     struct vksteer_device_info *devices = calloc(MOST, sizeof(*devices));
     if (!devices) {
-        say_error("out of memory: close other programs and try again");
+        say_error(NO_MEMORY);
         return EXIT_FAILED;
     }
     const int count = vksteer_devices(cli_log(), devices, MOST);

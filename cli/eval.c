@@ -9,9 +9,11 @@ static void print_eval(const struct vksteer_eval *eval)
     for (size_t i = 0; i < eval->site_count; i++)
         print_line("  %-68s W2^2 to the target %10.4g -> %10.4g", eval->sites[i].site, eval->sites[i].before,
                    eval->sites[i].after);
-    if (eval->site_count)
+    if (eval->site_count && eval->after <= eval->before)
         print_line("mean over %zu sites: %.5g -> %.5g (%.1f %% of it removed)", eval->site_count, eval->before,
                    eval->after, eval->before > 0 ? 100 * (1 - eval->after / eval->before) : 0);
+    else if (eval->site_count)
+        print_line("mean over %zu sites: %.5g -> %.5g (further away)", eval->site_count, eval->before, eval->after);
     if (eval->pictures)
         print_line("steered against unsteered, %zu pictures: %.2f dB, mean squared error %.4g", eval->pictures,
                    eval->psnr, eval->mse);

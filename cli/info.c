@@ -121,7 +121,7 @@ int command_info(int argc, char **argv)
         return info_gguf(&common);
     vksteer_session *session = NULL;
     vksteer_model *model = NULL;
-    code = plan ? open_both(&common, NULL, NULL, &session, &model) : open_model(&common, NULL, &model);
+    code = plan ? open_both(&common, NULL, NULL, &session, &model) : open_model(&common, &model);
     if (code == EXIT_DONE) {
         if (common.json) {
             json_open(NULL, '{');

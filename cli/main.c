@@ -33,25 +33,23 @@ int open_session(const struct common *common, vksteer_session **session)
     return *session ? EXIT_DONE : EXIT_NO_DEVICE;
 }
 
-int open_model(const struct common *common, vksteer_session *session, vksteer_model **model)
+int open_model(const struct common *common, vksteer_model **model)
 {
-    *model = vksteer_model_open(session, cli_log(), common->model);
+    *model = vksteer_model_open(NULL, cli_log(), common->model);
     return *model ? EXIT_DONE : EXIT_FAILED;
 }
 
 int open_both(const struct common *common, bool (*check)(vksteer_model *model, void *priv), void *priv,
               vksteer_session **session, vksteer_model **model)
 {
-    // Warnings are left to the second opening.
-    struct vksteer_log errors = *cli_log();
-    errors.level = VKSTEER_LOG_ERROR;
-    vksteer_model *described = vksteer_model_open(NULL, &errors, common->model);
-    const bool good = described && (!check || check(described, priv));
-    vksteer_model_close(&described);
-    if (!good)
-        return EXIT_FAILED;
-    const int code = open_session(common, session);
-    return code == EXIT_DONE ? open_model(common, *session, model) : code;
+    int code = open_model(common, model);
+    if (code == EXIT_DONE && check && !check(*model, priv))
+        code = EXIT_FAILED;
+    if (code == EXIT_DONE)
+        code = open_session(common, session);
+    if (code == EXIT_DONE && !vksteer_model_attach(*model, *session))
+        code = EXIT_FAILED;
+    return code;
 }
 
 void print_line(const char *format, ...)

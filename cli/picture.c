@@ -73,7 +73,7 @@ bool save_picture(const char *path, const struct vksteer_image *image, const str
     const size_t size = strlen(facts->prompt) + (facts->negative ? strlen(facts->negative) : 0) + 8192;
     char *parameters = calloc(1, size), steering[4096], seed[32];
     if (!parameters) {
-        say_error("out of memory: close other programs and try again");
+        say_error(NO_MEMORY);
         return false;
     }
     describe_steering(facts, steering, sizeof(steering));

@@ -21,27 +21,34 @@ static void print_result(const struct vksteer_train_params *params, const struct
     if (json) {
         json_open(NULL, '{');
         json_text("path", params->output);
-        json_integer("steps", last->step);
-        json_number("loss", last->loss);
-        json_number("floor", last->floor);
-        json_number("max_w", last->max_w);
-        json_number("max_b", last->max_b);
-        json_number("path_share", last->path_share);
+        if (last->steps) {  // not of closed forms
+            json_integer("steps", last->step);
+            json_number("first_loss", last->first_loss);
+            json_number("loss", last->loss);
+            json_number("floor", last->floor);
+            json_number("max_w", last->max_w);
+            json_number("max_b", last->max_b);
+            json_number("path_share", last->path_share);
+            json_number("seconds", last->seconds);
+        }
         if (params->validation_count) {
             json_number("validation_first", last->validation_first);
             json_number("validation", last->validation);
             json_number("validation_floor", last->validation_floor);
         }
-        json_number("seconds", last->seconds);
         json_integer("seed", params->seed);
         json_close();
         return;
     }
-    print_line("max|w-1| %.4g, max|b| %.4g, %.0f %% of the allowed path used, loss %.4g above its floor of %.4g",
-               last->max_w, last->max_b, 100 * last->path_share, last->loss - last->floor, last->floor);
+    if (last->steps) {
+        print_line("loss %.4g to %.4g (two samples of one law would show %.4g)", last->first_loss, last->loss,
+                   last->floor);
+        print_line("max|w-1| %.4g, max|b| %.4g, %.0f %% of the allowed path used", last->max_w, last->max_b,
+                   100 * last->path_share);
+    }
     if (params->validation_count)
-        print_line("validation: %.4g before, %.4g after, floor %.4g", last->validation_first, last->validation,
-                   last->validation_floor);
+        print_line("validation %.4g to %.4g (two samples of one law would show %.4g)", last->validation_first,
+                   last->validation, last->validation_floor);
     print_line("%s", params->output);
 }
 

@@ -12,7 +12,7 @@ const char *vks_path(struct vks_build *build, const char *format, ...)
     va_end(args);
     const char *copy = vks_arena_strdup(&build->graph->arena, text);
     if (!copy)
-        vks_graph_fail(build->graph, "out of memory: close other programs");
+        vks_graph_fail(build->graph, VKS_NO_MEMORY);
     return copy ? copy : "";
 }
 

@@ -70,7 +70,7 @@ static bool read_vocab(const struct vks_log *log, const char *path, const struct
     bpe->token_slots = slots_for(count);
     bpe->tokens = calloc(bpe->token_slots, sizeof(*bpe->tokens));
     if (!bpe->tokens)
-        return vks_fail(log, "%s: out of memory", path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     for (const struct cJSON *item = vocab->child; item; item = item->next) {
         const double id = cJSON_IsNumber(item) ? item->valuedouble : -1;
         if (!(id >= 0 && id < (double)MAX_TOKENS) || id != (double)(int32_t)id) {
@@ -83,7 +83,7 @@ static bool read_vocab(const struct vks_log *log, const char *path, const struct
             token->size = strlen(item->string);
             token->text = vks_arena_strdup(&bpe->arena, item->string);
             if (!token->text)
-                return vks_fail(log, "%s: out of memory", path);
+                return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
             bpe->token_count++;
         }
         token->id = (int32_t)id;
@@ -115,7 +115,7 @@ static bool start_merges(const struct vks_log *log, const char *path, size_t cou
     bpe->merge_slots = slots_for(count);
     bpe->merges = malloc(bpe->merge_slots * sizeof(*bpe->merges));
     if (!bpe->merges)
-        return vks_fail(log, "%s: out of memory", path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     for (size_t i = 0; i < bpe->merge_slots; i++)
         bpe->merges[i].left = -1;
     return true;

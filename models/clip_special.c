@@ -170,7 +170,7 @@ static bool add(struct reader *r, const struct vks_clip_special *token)
         !(added.text = vks_arena_strdup(&specials->arena, token->text)) ||
         !(added.pattern = vks_arena_strdup(&specials->arena, token->normalised ? normal.data : token->text))) {
         vks_text_finish(&normal);
-        return vks_fail(r->log, "%s: out of memory", r->files->folder);
+        return vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->files->folder);
     }
     vks_text_finish(&normal);
     added.pattern_size = strlen(added.pattern);
@@ -343,7 +343,7 @@ bool vks_clip_specials_read(const struct vks_log *log, const struct vks_clip_spe
     int32_t ids[4];
     bool done = list ? list_added(&r, list, &count) && add_listed(&r, list, count) && add_named(&r, ids) &&
                            add_extra(&r)
-                     : vks_fail(log, "%s: out of memory", files->folder);
+                     : vks_fail(log, "%s: " VKS_NO_MEMORY, files->folder);
     free(list);
     bool complete = true;
     for (int i = 0; i < 512; i++)

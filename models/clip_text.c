@@ -65,7 +65,7 @@ static vks_tensor *embeddings(struct vks_build *b, const struct vks_clip_text_co
     const uint32_t batch = ids->shape[0], length = ids->shape[1];
     int32_t *rows = vks_arena_alloc(&b->graph->arena, sizeof(*rows) * batch * length);
     if (!rows)
-        return vks_graph_fail(b->graph, "out of memory: close other programs");
+        return vks_graph_fail(b->graph, VKS_NO_MEMORY);
     for (uint32_t i = 0; i < batch * length; i++)
         rows[i] = (int32_t)(i % length);
     // PyTorch looks the positions up once for the batch; here every sample has its own, so that maps see samples.

@@ -117,7 +117,7 @@ struct vks_clip_tokenizer *vks_clip_tokenizer_open(const struct vks_log *log, co
 {
     struct vks_clip_tokenizer *tokenizer = calloc(1, sizeof(*tokenizer));
     if (!tokenizer)
-        return vks_fail_null(log, "%s: out of memory", folder);
+        return vks_fail_null(log, "%s: " VKS_NO_MEMORY, folder);
     bool done = open_bpe(log, folder, &tokenizer->bpe) && open_specials(log, folder, tokenizer);
     if (done) {
         int error;
@@ -229,7 +229,7 @@ bool vks_clip_tokenizer_encode(const struct vks_log *log, const struct vks_clip_
     pcre2_match_data_free(e.match);
     vks_clip_work_finish(&e.work);
     free(e.ids.items);
-    return done || vks_fail(log, "out of memory while reading a prompt; shorten it");
+    return done || vks_fail(log, VKS_NO_MEMORY);
 }
 
 size_t vks_clip_tokenizer_max_length(const struct vks_clip_tokenizer *tokenizer)

@@ -11,7 +11,7 @@ struct vks_json *vks_config_open(const struct vks_log *log, const char *folder, 
 {
     char *path = vks_path_join(folder, file);
     if (!path)
-        return vks_fail_null(log, "out of memory: close other programs");
+        return vks_fail_null(log, VKS_NO_MEMORY);
     struct vks_json *json = vks_json_open(log, path);
     free(path);
     if (json && !cJSON_IsObject(json->root)) {
@@ -40,7 +40,7 @@ bool vks_config_check(const struct vks_log *log, const struct vks_json *json, co
         const struct cJSON *item = vks_json_get(json->root, only->key);
         char *text = item ? cJSON_PrintUnformatted(item) : NULL;
         if (item && !text)
-            return vks_fail(log, "out of memory: close other programs");
+            return vks_fail(log, VKS_NO_MEMORY);
         if (item && !listed(only->values, text)) {
             char quoted[80];
             vks_fail(log, "%s: %s = %s is not supported (only %s): use another model of this class", json->path,

@@ -30,7 +30,7 @@ static bool take_text(const struct source *s, const char *key, const char **text
         return bad(s, key, "is no text");
     vks_text_quote((const char *)value->data, value->size, quoted, sizeof(quoted));
     *text = vks_arena_strdup(s->arena, quoted);
-    return *text || vks_fail(s->log, "%s: out of memory", s->file->path);
+    return *text || vks_fail(s->log, "%s: " VKS_NO_MEMORY, s->file->path);
 }
 
 // A count, or an array with one for each layer, of which the largest is taken.

@@ -16,7 +16,7 @@ static const char *const tokenizer_names[] = {"tokenizer", "tokenizer_2"};
 static const char *part_folder(struct vks_pipeline *p, const char *name)
 {
     const char *folder = vks_arena_printf(&p->arena, "%s/%s", p->folder, name);
-    return folder ? folder : vks_fail_null(p->log, "out of memory: close other programs");
+    return folder ? folder : vks_fail_null(p->log, VKS_NO_MEMORY);
 }
 
 // The class of a part by model_index.json: ["library", "class"]. NULL when the part is absent or null.
@@ -164,7 +164,7 @@ struct vks_pipeline *vks_pipeline_open(const struct vks_log *log, struct vks_gpu
 {
     struct vks_pipeline *p = calloc(1, sizeof(*p));
     if (!p)
-        return vks_fail_null(log, "out of memory: close other programs");
+        return vks_fail_null(log, VKS_NO_MEMORY);
     p->log = log;
     p->folder = vks_arena_strdup(&p->arena, folder);
     struct vks_json *index = p->folder ? vks_config_open(log, folder, "model_index.json") : NULL;
@@ -173,6 +173,12 @@ struct vks_pipeline *vks_pipeline_open(const struct vks_log *log, struct vks_gpu
     if (!done)
         vks_pipeline_close(&p);
     return p;
+}
+
+void vks_pipeline_attach(struct vks_pipeline *p, struct vks_gpu *gpu)
+{
+    for (uint32_t i = 0; i < p->part_count; i++)
+        vks_weights_attach(p->parts[i].weights, gpu);
 }
 
 void vks_pipeline_close(struct vks_pipeline **at)
@@ -218,7 +224,7 @@ bool vks_pipeline_text_feed(const struct vks_pipeline *p, struct vks_exec *exec,
     const uint32_t length = p->text_length;
     int32_t *ids = malloc(((size_t)count * length + count + 1) * sizeof(*ids));
     if (!ids)
-        return vks_fail(p->log, "out of memory: close other programs");
+        return vks_fail(p->log, VKS_NO_MEMORY);
     int32_t *end = ids + (size_t)count * length;
     bool done = true;
     for (uint32_t i = 0; done && i < p->text_count; i++) {
@@ -274,7 +280,7 @@ bool vks_pipeline_unet_feed(const struct vks_pipeline *p, struct vks_exec *exec,
     const uint32_t batch = unet->batch;
     float *time = calloc((size_t)batch * ((size_t)row + guide + sizes) + 1, sizeof(*time));
     if (!time)
-        return vks_fail(p->log, "out of memory: close other programs");
+        return vks_fail(p->log, VKS_NO_MEMORY);
     float *condition = time + (size_t)batch * row, *ids = condition + (size_t)batch * guide;
     // SDXL: original size, top left corner of the crop, target size
     const double size[6] = {unet->height, unet->width, 0, 0, unet->height, unet->width};

@@ -64,6 +64,8 @@ struct vks_pipeline {
 // With `gpu` NULL graphs can be built and their sites and shapes looked at, but not run. `log` and `gpu` must outlive
 // it. NULL after one message that names the file and what to do.
 struct vks_pipeline *vks_pipeline_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder);
+// Gives a device to a pipeline that was opened without one; graphs that were made before still cannot be run.
+void vks_pipeline_attach(struct vks_pipeline *pipeline, struct vks_gpu *gpu);
 // Frees device memory too. Accepts NULL; nulls it.
 void vks_pipeline_close(struct vks_pipeline **pipeline);
 

@@ -231,7 +231,7 @@ bool vks_schedule_init(const struct vks_log *log, const struct vks_scheduler_con
     if (!bar || !schedule->steps) {
         free(bar);
         vks_schedule_finish(schedule);
-        return vks_fail(log, "out of memory: close other programs");
+        return vks_fail(log, VKS_NO_MEMORY);
     }
     alphas(config, bar);
     if (config->kind != VKS_SCHEDULER_LCM)

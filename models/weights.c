@@ -69,7 +69,7 @@ struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *
 {
     struct vks_weights *weights = calloc(1, sizeof(*weights));
     if (!weights)
-        return vks_fail_null(log, "out of memory: close other programs");
+        return vks_fail_null(log, VKS_NO_MEMORY);
     weights->log = log;
     weights->gpu = gpu;
     weights->file = open_file(log, folder, name);
@@ -80,11 +80,17 @@ struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *
     weights->entries = calloc(weights->file->tensor_count + 1, sizeof(*weights->entries));
     if (!weights->entries) {
         vks_weights_close(&weights);
-        return vks_fail_null(log, "out of memory: close other programs");
+        return vks_fail_null(log, VKS_NO_MEMORY);
     }
     for (size_t i = 0; i < weights->file->tensor_count; i++)
         weights->left += weights->file->tensors[i].size;
     return weights;
+}
+
+void vks_weights_attach(struct vks_weights *weights, struct vks_gpu *gpu)
+{
+    weights->gpu = gpu;
+    weights->constant_count = 0;  // none of them was uploaded
 }
 
 void vks_weights_close(struct vks_weights **at)
@@ -146,7 +152,7 @@ static bool place_entry(struct vks_weights *weights, struct entry *entry)
         return true;
     }
     if (!vks_grow(&weights->blocks, &weights->block_capacity, weights->block_count, sizeof(*weights->blocks)))
-        return vks_fail(weights->log, "out of memory: close other programs");
+        return vks_fail(weights->log, VKS_NO_MEMORY);
     // A sixteenth more than is left: vectors grow when fp16 becomes fp32, and starts are aligned.
     uint64_t size = weights->left + weights->left / 16 + 4096;
     size = size < BLOCK_SIZE ? size : BLOCK_SIZE;
@@ -194,7 +200,7 @@ static bool upload(struct vks_weights *weights, const struct vks_st_tensor *tens
     if (widen || turn) {
         copy = malloc(entry->size);
         if (!copy)
-            return vks_fail(weights->log, "out of memory: close other programs");
+            return vks_fail(weights->log, VKS_NO_MEMORY);
         data = copy;
     }
     if (turn)
@@ -291,7 +297,7 @@ struct vks_tensor *vks_weights_constant(struct vks_weights *weights, struct vks_
         constant.at.size *= shape[i];
     if (!constant.key ||
         !vks_grow(&weights->constants, &weights->constant_capacity, weights->constant_count, sizeof(constant)))
-        return vks_graph_fail(graph, "out of memory: close other programs");
+        return vks_graph_fail(graph, VKS_NO_MEMORY);
     if (weights->gpu && !(place_entry(weights, &constant.at) &&
                           vks_storage_write(constant.at.storage, constant.at.offset, data, constant.at.size))) {
         graph->failed = true;  // said why

@@ -27,6 +27,8 @@ struct vks_weights;
 // it.
 struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder,
                                      const char *name);
+// Gives a device to weights that were opened without one; graphs that were made before still cannot be run.
+void vks_weights_attach(struct vks_weights *weights, struct vks_gpu *gpu);
 // Frees device memory too: no exec that reads these weights may run afterwards. Accepts NULL; nulls it.
 void vks_weights_close(struct vks_weights **weights);
 

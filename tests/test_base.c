@@ -12,22 +12,10 @@
 #include "base/hash.h"
 #include "base/os.h"
 #include "base/text.h"
-#include "tests/test.h"
+#include "tests/test_scratch.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-static char scratch[512];
-
-// Where a file of that name lies in scratch space; valid until the fourth call from now.
-static const char *in_scratch(const char *name)
-{
-    static char paths[4][700];
-    static int next;
-    next = (next + 1) % 4;
-    snprintf(paths[next], sizeof(paths[next]), "%s/%s", scratch, name);
-    return paths[next];
-}
 
 // Splitmix64.
 static uint64_t random64(uint64_t *state)
@@ -212,18 +200,6 @@ static size_t count_files(const char *folder)
     return count;
 }
 
-// Empties the scratch folder.
-static bool clean(struct test *t)
-{
-    struct vks_os_names names;
-    if (!vks_os_make_dirs(test_log(t), scratch) || !vks_os_list(test_log(t), scratch, &names))
-        return false;
-    for (size_t i = 0; i < names.count; i++)
-        vks_os_remove(test_log(t), in_scratch(names.items[i]));
-    vks_os_names_finish(&names);
-    return true;
-}
-
 static bool holds(const char *path, const char *want)
 {
     size_t size = 0;
@@ -235,7 +211,7 @@ static bool holds(const char *path, const char *want)
 
 static void os_files(struct test *t)
 {
-    CHECK(t, clean(t));
+    test_scratch_empty(scratch);
     char path[700];
     snprintf(path, sizeof(path), "%s", in_scratch("file"));
     struct vks_os_map map;
@@ -272,7 +248,7 @@ static void os_files(struct test *t)
 
 static void os_append(struct test *t)
 {
-    CHECK(t, clean(t));
+    test_scratch_empty(scratch);
     const char *path = in_scratch("log");
     struct vks_os_appender *log = vks_os_appender_open(test_log(t), path, UINT64_MAX);
     CHECK(t, log && vks_os_appender_write(log, "one\n", 4) && vks_os_appender_write(log, "two\n", 4));
@@ -288,7 +264,7 @@ static void os_append(struct test *t)
     CHECK(t, holds(path, "one\n2\n3\n"));
     CHECK_REFUSED(t, vks_os_appender_open(test_log(t), path, 100), "changed since");
     CHECK_REFUSED(t, vks_os_appender_open(test_log(t), scratch, 0), "cannot append");
-    CHECK(t, clean(t));
+    test_scratch_empty(scratch);
 }
 
 static void os_system(struct test *t)
@@ -313,7 +289,7 @@ static void os_system(struct test *t)
 static void os_kill(struct test *t)
 {
     const size_t size = 300000;
-    CHECK(t, clean(t));
+    test_scratch_empty(scratch);
     const char *path = in_scratch("state");
     char *data = malloc(size);
     CHECK(t, data);
@@ -340,12 +316,12 @@ static void os_kill(struct test *t)
         free(got);
     }
     free(data);
-    CHECK(t, clean(t));
+    test_scratch_empty(scratch);
 }
 
 static void os_full_disk(struct test *t)
 {
-    CHECK(t, clean(t));
+    test_scratch_empty(scratch);
     if (vks_os_exists("/dev/full"))
         CHECK_REFUSED(t, vks_os_write_file(test_log(t), "/dev/full", "x", 1), "free some space");
     CHECK(t, !vks_os_exists("/dev/full") || !vks_os_is_file("/dev/full"));
@@ -370,7 +346,7 @@ static void os_full_disk(struct test *t)
 
 static void os_links_and_modes(struct test *t)
 {
-    CHECK(t, clean(t));
+    test_scratch_empty(scratch);
     CHECK(t, vks_os_write_file(test_log(t), in_scratch("real"), "a", 1));
     CHECK(t, chmod(in_scratch("real"), 0640) == 0 && symlink("real", in_scratch("link")) == 0);
     CHECK(t, vks_os_write_file(test_log(t), in_scratch("link"), "b", 1));
@@ -379,7 +355,7 @@ static void os_links_and_modes(struct test *t)
     CHECK(t, stat(in_scratch("real"), &info) == 0 && (info.st_mode & 0777) == 0640);
     CHECK(t, vks_os_write_file(test_log(t), "/dev/null", "b", 1) && stat("/dev/null", &info) == 0 &&
                  S_ISCHR(info.st_mode));
-    CHECK(t, clean(t));
+    test_scratch_empty(scratch);
 }
 
 static void os_interrupt(struct test *t)
@@ -403,8 +379,8 @@ static void os_interrupt(struct test *t)
 int main(void)
 {
     struct test t = {0};
-    const char *temporary = vks_os_env("TMPDIR");
-    snprintf(scratch, sizeof(scratch), "%s/vks-test-base", temporary ? temporary : "/tmp");
+    if (!test_scratch_open("base"))
+        return 1;
     TEST(&t, half_from_float);
     TEST(&t, half_round_trip);
     TEST(&t, hash_values);
@@ -420,5 +396,6 @@ int main(void)
     TEST(&t, os_links_and_modes);
     TEST(&t, os_interrupt);
 #endif
+    test_scratch_close();
     return test_summary(&t);
 }

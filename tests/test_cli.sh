@@ -83,6 +83,9 @@ END
 # ---- same bits -------------------------------------------------------------------------------------------------------
 
 check "train" train -o a.safetensors --log a.jsonl
+cp out.log trained.log
+check "it says from what loss to what" grep -qE '^loss [0-9.]+ to [0-9.]+ \(two samples of one law would show [0-9.]+\)$' \
+    trained.log
 check "six lines of log" test "$(wc -l <a.jsonl)" = 6
 check "train again" train -o b.safetensors --log b.jsonl
 check "the same steering" cmp a.safetensors b.safetensors
@@ -152,6 +155,15 @@ check "the file says what was baked" grep -aq '"vksteer":"a.safetensors:3, c.saf
 check "bake at strength 0" "$vksteer" bake -q --steer a.safetensors:0 -o plain
 check "strength 0 gives the same folder" diff -r "$here/assets/emoji" plain
 check "bake without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" bake -q --steer a.safetensors:inv -o inverse
+check "bake a baked model" "$vksteer" bake -q -m ./baked --steer a.safetensors:0.5 -o twice
+check "the file says both" grep -aq '"vksteer":"a.safetensors:3, c.safetensors:0.5; a.safetensors:0.5"' twice/unet/diffusion_pytorch_model.safetensors
+cp -r "$here/assets/emoji" forms
+touch forms/unet/diffusion_pytorch_model.bin forms/all.ckpt forms/vae/same.bin
+check "bake a model in several forms" bash -c "'$vksteer' bake -m ./forms --steer a.safetensors -o form 2>form.log"
+check "what would be the old model is left out, and said" bash -c "[ \$(grep -c 'is left out' form.log) = 2 ] && \
+    [ ! -e form/unet/diffusion_pytorch_model.bin ] && [ ! -e form/all.ckpt ] && [ -e form/vae/same.bin ]"
+cp -r "$here/assets/emoji" torn && truncate -s 2000000 torn/unet/*.safetensors
+refused "bake a model whose weights are cut short" 1 "safetensors" "$vksteer" bake -q -m ./torn --steer a.safetensors -o never.baked
 refused "bake over a folder" 1 "there already" "$vksteer" bake -q --steer a.safetensors -o baked
 check "train at position avg" train -o avg.safetensors --steps 2 --position avg --sites unet.conv_norm_out
 refused "bake a map at position avg" 1 "unet.conv_norm_out cannot be folded" "$vksteer" bake -q --steer avg.safetensors -o never.baked
@@ -165,6 +177,13 @@ refused "bake an offset without a bias" 1 "to_q cannot be folded" "$vksteer" bak
 json() { check "$1" bash -c "\"\$@\" | python3 -m json.tool >/dev/null" json "${@:2}"; }
 json "devices --json" "$vksteer" devices --json
 json "info --json" "$vksteer" info --json
+json "info --plan --json" "$vksteer" info --plan --json
+plan() { "$vksteer" info --plan --json "${@:2}" | python3 -c "import json, sys; print(int(json.load(sys.stdin)['plan']['$1']))"; }
+check "a plan in slices takes less memory" test "$(plan train_bytes --batch 16 --micro-batch 4)" -lt "$(plan train_bytes --batch 16)"
+check "and more work" test "$(plan train_flop --batch 16 --micro-batch 4)" -gt "$(plan train_flop --batch 16)"
+mkdir steps && cp -r "$here"/assets/emoji/* steps && echo '{"apply": {"steps": 3, "cfg_scale": 2}}' >steps/vksteer.json
+check "a plan counts steps and guidance" test "$(plan apply_flop -m ./steps)" -gt $((3 * $(plan apply_flop)))
+refused "a plan of slices that do not fit" 1 "does not divide" "$vksteer" info --plan --batch 16 --micro-batch 5
 json "bake --json" "$vksteer" bake -q --steer a.safetensors -o baked.json --json
 json "inspect --json" "$vksteer" inspect a.safetensors --json
 json "eval --json" "$vksteer" eval -q --steer a.safetensors --source "$prompts/validation.txt" --target "$prompts/style.target.txt" --json
@@ -190,7 +209,17 @@ check "a map of other weights" one_map unet.conv_norm_out foreign.safetensors
 head -n 4 "$prompts/validation.txt" >four.txt
 check "eval warns of it once" bash -c "[ \$('$vksteer' eval --steer foreign.safetensors --source four.txt --target four.txt \
     2>&1 >/dev/null | grep -c 'other weights') = 1 ]"
+check "apply warns of it once" bash -c "[ \$('$vksteer' apply -p x --steer foreign.safetensors -o x.png 2>&1 |
+    grep -c 'other weights') = 1 ]"
+refused "and refuses it if asked" 1 "other weights" "$vksteer" apply -p x --steer foreign.safetensors --strict -o never.png
 check "a map in the decoder" one_map vae.decoder.layers.0 decoder.safetensors
+check "a map in the text encoder" one_map text_encoder.encoder.layers.1.layer_norm1 text.safetensors
+train_short() { train --steps 2 --sites unet.conv_norm_out "$@"; }
+check "train for comparison" train_short -o on0.safetensors
+check "train on top of a map in the decoder" train_short -o on1.safetensors --steer decoder.safetensors
+check "which no activation sees" cmp on0.safetensors on1.safetensors
+check "train on top of a map in the text encoder" train_short -o on2.safetensors --steer text.safetensors
+check "which sources see" bash -c "! cmp -s on0.safetensors on2.safetensors"
 check "eval compares its pictures alone" bash -c "'$vksteer' eval --steer decoder.safetensors --source four.txt \
     --target four.txt >eval.log 2>&1 && grep -q 'all maps lie in the decoder' eval.log && grep -q '4 pictures' eval.log"
 json "info --json of a GGUF file" "$vksteer" info -m "$gguf" --json -v
@@ -207,8 +236,15 @@ says "fingerprint: $(cat "${gguf%.gguf}.txt")"
 says 'blk.0.attn_q_norm.weight .* model.layers.0.self_attn.q_norm (1 + weight)'
 gguf=${gguf%/*}/weights.gguf
 check "info without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" info --sites 'unet.*norm.*'
+snapshot=hugs/huggingface/hub/models--some--body
+mkdir -p $snapshot/refs $snapshot/snapshots && printf 0123abcd >$snapshot/refs/main && ln -s "$here/assets/emoji" $snapshot/snapshots/0123abcd
+check "a repository in the Hugging Face cache" env -u HF_HUB_CACHE -u HF_HOME XDG_CACHE_HOME="$PWD/hugs" "$vksteer" info -m some/body
+check "and in a cache of another place" env -u HF_HUB_CACHE HF_HOME="$PWD/hugs/huggingface" "$vksteer" info -m some/body
+refused "a repository that is not there" 1 "no model some/one" env HF_HOME="$PWD/hugs/huggingface" "$vksteer" info -m some/one
 check "closed form" train -o m.safetensors --method mean-act
 check "train on top of another" train -o top.safetensors --steer a.safetensors:0.5
+check "a closed form has no loss" bash -c "! '$vksteer' train -q --source four.txt --target four.txt --method mean-act \
+    -o m4.safetensors | grep loss"
 check "that is another steering" bash -c "! cmp -s a.safetensors top.safetensors"
 check "train and validate" train -o v.safetensors --log v.jsonl --validate "$prompts/validation.txt"
 check "validation changes no bit" cmp a.safetensors v.safetensors
@@ -222,16 +258,18 @@ check "inspect says so" bash -c "'$vksteer' inspect m.safetensors | grep -q mean
 
 export XDG_CACHE_HOME=$work/cache
 check "bench --tune" bash -c "timeout 500 '$vksteer' bench -q --tune --json >tune.json"
+check "its file is there if it says so" python3 -c '
+import json, os
+tune = json.load(open("tune.json"))
+assert tune["results"] and os.path.exists(tune["table"]) == tune["written"]'
 override() # VARIANT: writes the file that --tune would
 {
     python3 - "$1" <<'END'
-import json, os, sys
-tune = json.load(open("tune.json"))
-assert tune["results"] and os.path.exists(tune["table"]) == tune["written"]
-json.dump({"format": "vksteer-kernels-1", "few_rows": sys.argv[1]}, open(tune["table"], "w"))
+import json, sys
+json.dump({"format": "vksteer-kernels-1", "few_rows": sys.argv[1]}, open(json.load(open("tune.json"))["table"], "w"))
 END
 }
-check "it timed variants; another choice" override plain
+check "another choice" override plain
 check "the file is read" bash -c "'$vksteer' apply -v -p 'a red apple' -o tuned.png 2>&1 | grep -q 'kernels as .*kernels-'"
 check "the same picture from other kernels" test "$(pixels p.png)" = "$(pixels tuned.png)"
 printf '%s' '{"format": "vksteer-kernels-1", "many_rows": "magic"}' >"$(ls cache/vksteer/kernels-*.json)"

@@ -4,13 +4,12 @@
 #include "base/text.h"
 #include "io/json.h"
 #include "models/clip_tokenizer.h"
-#include "tests/test.h"
+#include "tests/test_scratch.h"
 
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 
 static const char *root = ".";
-static char scratch[512];
 
 static char *path_of(const char *format, const char *name)
 {
@@ -268,8 +267,8 @@ int main(int argc, char **argv)
     struct test t = {0};
     if (argc > 1)
         root = argv[1];
-    const char *temporary = vks_os_env("TMPDIR");
-    snprintf(scratch, sizeof(scratch), "%s/vks-test-tokenizer", temporary ? temporary : "/tmp");
+    if (!test_scratch_open("tokenizer"))
+        return 1;
     TEST(&t, golden_sd1);
     TEST(&t, golden_sd2);
     TEST(&t, golden_flags);
@@ -278,5 +277,6 @@ int main(int argc, char **argv)
     TEST(&t, broken_text);
     TEST(&t, long_text);
     TEST(&t, broken_files);
+    test_scratch_close();
     return test_summary(&t);
 }

@@ -20,10 +20,10 @@ static inline struct vks_gpu *test_device_open(void)
     return vks_gpu_create(&(struct vks_gpu_params){.log = &test_device_log, .validate = true});
 }
 
-// Closes the device and prints the summary; returns the exit status of the program.
+// Closes the device (NULL: none) and prints the summary; returns the exit status of the program.
 static inline int test_device_summary(struct test *t, struct vks_gpu **gpu)
 {
-    const unsigned messages = vks_gpu_validation_messages(*gpu);
+    const unsigned messages = *gpu ? vks_gpu_validation_messages(*gpu) : 0;
     if (messages) {
         printf("FAIL validation: %u messages\n", messages);
         t->failed++;

@@ -5,7 +5,7 @@
 #include "io/safetensors.h"
 #include "models/gguf_names.h"
 #include "models/language.h"
-#include "tests/test.h"
+#include "tests/test_scratch.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -578,14 +578,9 @@ static void every_bit_flipped(struct test *t)
 int main(void)
 {
     struct test t = {0};
-    const char *temporary = vks_os_env("TMPDIR");
-    char folder[500];
-    snprintf(folder, sizeof(folder), "%s/vks-test-gguf", temporary ? temporary : "/tmp");
-    snprintf(path, sizeof(path), "%s/x.gguf", folder);
-    if (!vks_os_make_dirs(test_log(&t), folder)) {
-        printf("FAIL scratch: %s\n", t.message);
+    if (!test_scratch_open("gguf"))
         return 1;
-    }
+    snprintf(path, sizeof(path), "%s/x.gguf", scratch);
     TEST(&t, unpacked_values);
     TEST(&t, golden_metadata);
     TEST(&t, golden_arrays);
@@ -598,5 +593,6 @@ int main(void)
     TEST(&t, alignments);
     TEST(&t, cut_at_every_byte);
     TEST(&t, every_bit_flipped);
+    test_scratch_close();
     return test_summary(&t);
 }

@@ -9,7 +9,7 @@
 // on the device: each must move some compared output by at least 20 times the tolerance, or the fixture proves
 // nothing about it (--quick leaves this out). The pipeline as one graph must give diffusers' picture, and the same
 // bits whatever the memory plan and the cuts.
-#include "tests/test.h"
+#include "tests/test_device.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -790,10 +790,5 @@ int main(int argc, char **argv)
         TEST(&t, half);
         TEST(&t, xl);
     }
-    if (gpu && params.validate && vks_gpu_validation_messages(gpu)) {
-        printf("FAIL validation: %u messages\n", vks_gpu_validation_messages(gpu));
-        t.failed++;
-    }
-    vks_gpu_destroy(&gpu);
-    return test_summary(&t);
+    return test_device_summary(&t, &gpu);
 }

@@ -6,7 +6,7 @@
 #include "io/lines.h"
 #include "io/png.h"
 #include "io/safetensors.h"
-#include "tests/test.h"
+#include "tests/test_scratch.h"
 
 #include <stdlib.h>
 
@@ -20,18 +20,6 @@
 #define STB_IMAGE_STATIC
 #define STBI_ONLY_PNG
 #include <stb/stb_image.h>
-
-static char scratch[512];
-
-// Where a file of that name lies in scratch space; valid until the fourth call from now.
-static const char *in_scratch(const char *name)
-{
-    static char paths[4][700];
-    static int next;
-    next = (next + 1) % 4;
-    snprintf(paths[next], sizeof(paths[next]), "%s/%s", scratch, name);
-    return paths[next];
-}
 
 // ---- JSON
 
@@ -451,12 +439,8 @@ static void lines_bad(struct test *t)
 int main(void)
 {
     struct test t = {0};
-    const char *temporary = vks_os_env("TMPDIR");
-    snprintf(scratch, sizeof(scratch), "%s/vks-test-io", temporary ? temporary : "/tmp");
-    if (!vks_os_make_dirs(test_log(&t), scratch)) {
-        printf("FAIL scratch: %s\n", t.message);
+    if (!test_scratch_open("io"))
         return 1;
-    }
     TEST(&t, json_syntax);
     TEST(&t, json_getters);
     TEST(&t, safetensors_hostile);
@@ -466,5 +450,6 @@ int main(void)
     TEST(&t, png_round_trip);
     TEST(&t, lines_good);
     TEST(&t, lines_bad);
+    test_scratch_close();
     return test_summary(&t);
 }

@@ -8,6 +8,7 @@
 #include "steer/statistics.h"
 #include "steer/train.h"
 #include "test_device.h"
+#include "test_scratch.h"
 
 #define TOKENS 6
 #define WIDTH 8
@@ -15,7 +16,6 @@
 #define TARGETS 12
 
 static struct vks_gpu *gpu;
-static char folder[256];
 
 // ---- the network: pixels -> linear -> group norm -> SiLU -> linear (+ skip) -> layer norm -> linear ---------------
 
@@ -120,7 +120,7 @@ static struct vks_subject subject_of(struct test *t, struct toy *toy)
 
 static struct vks_train_params params_of(const char *name, char path[512])
 {
-    snprintf(path, 512, "%s/%s.safetensors", folder, name);
+    snprintf(path, 512, "%s/%s.safetensors", scratch, name);
     return (struct vks_train_params){
         .sites = "net\\.norm.*",
         .loss_sites = "net\\.(norm.*|out)",
@@ -188,7 +188,7 @@ static void same_bits(struct test *t)
     };
     for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]); i++) {
         struct vks_train_params p = base;
-        snprintf(path, sizeof(path), "%s/variant.safetensors", folder);
+        snprintf(path, sizeof(path), "%s/variant.safetensors", scratch);
         p.output = path;
         p.micro_batch = variants[i].micro;
         p.recompute = variants[i].recompute;
@@ -297,8 +297,8 @@ static void resumes_bit_for_bit(struct test *t)
     char whole[512], parts[512], state[600], whole_log[512], parts_log[512];
     CHECK(t, toy_init(&toy));
     const struct vks_subject subject = subject_of(t, &toy);
-    snprintf(whole_log, sizeof(whole_log), "%s/whole.jsonl", folder);
-    snprintf(parts_log, sizeof(parts_log), "%s/parts.jsonl", folder);
+    snprintf(whole_log, sizeof(whole_log), "%s/whole.jsonl", scratch);
+    snprintf(parts_log, sizeof(parts_log), "%s/parts.jsonl", scratch);
     struct vks_train_params p = params_of("whole", whole);
     p.log_path = whole_log;
     CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE);
@@ -397,7 +397,7 @@ static void linear_act_equals_one_site_after_another(struct test *t)
     CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE);
     p.method = VKS_METHOD_LINEAR_ACT_AT_ONCE;
     p.sites = "net\\.norm1";
-    snprintf(first, sizeof(first), "%s/layer1.safetensors", folder);
+    snprintf(first, sizeof(first), "%s/layer1.safetensors", scratch);
     p.output = first;
     CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE);
     struct vks_steering whole, parts[2];
@@ -407,7 +407,7 @@ static void linear_act_equals_one_site_after_another(struct test *t)
     p.base_strengths = (const float[]){1};
     p.base_count = 1;
     p.sites = "net\\.norm2";
-    snprintf(second, sizeof(second), "%s/layer2.safetensors", folder);
+    snprintf(second, sizeof(second), "%s/layer2.safetensors", scratch);
     p.output = second;
     CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE && vks_steering_load(&parts[1], test_log(t), second));
     CHECK(t, whole.sites.count == 2);
@@ -498,6 +498,35 @@ static void the_floor_is_known(struct test *t)
 {
     const double few = vks_wasserstein_floor(4, 32, 2), many = vks_wasserstein_floor(32, 32, 2);
     EXPECT(t, fabs(few - 0.63) < 0.05 && fabs(many - 0.16) < 0.02, "floors %g and %g of a variance", few, many);
+
+    // Two sites, of one and of two channels, with deviations 2, 1 and 3.
+    const float target[] = {2, 5, -3, -2, 7, 3};
+    struct vks_site_slot slots[] = {{.channels = 1}, {.channels = 2, .first = 1}};
+    const struct vks_site_list sites = {.slots = slots, .count = 2, .channels = 3};
+    struct vks_loss_floor in = {.sites = &sites, .target = target, .target_rows = 2, .rows = 4, .p = 2};
+    double sum, mean, first, unit = vks_wasserstein_floor(4, 2, 2);
+    CHECK(t, vks_loss_floor(&in, &sum));
+    in.mean_scale = true;
+    CHECK(t, vks_loss_floor(&in, &mean));
+    in.p = 1;
+    CHECK(t, vks_loss_floor(&in, &first));
+    EXPECT(t, fabs(sum - (4 + 1 + 9) / 2.0 * unit) < 1e-12 && fabs(mean - (4 + (1 + 9) / 2.0) / 2 * unit) < 1e-12,
+           "floors %g and %g of the loss", sum, mean);
+    EXPECT(t, fabs(first - (2 + (1 + 3) / 2.0) / 2 * vks_wasserstein_floor(4, 2, 1)) < 1e-12, "W_1: %g", first);
+}
+
+static void inverses_undo(struct test *t)
+{
+    float w[] = {2, -0.5f, 1, 0, 0.5e-3f, 1e-3f}, b[] = {3, 1, -4, 5, 0, 3e38f};
+    const float w0[] = {2, -0.5f, 1}, b0[] = {3, 1, -4}, z = 7;
+    struct vks_steering steering = {.sites.channels = 6, .w = w, .b = b};
+    uint32_t skipped = 0;
+    vks_steering_invert(&steering, &skipped);
+    EXPECT(t, skipped == 3, "%u channels are skipped", skipped);
+    for (int c = 0; c < 3; c++)
+        EXPECT(t, fabsf(w[c] * (w0[c] * z + b0[c]) + b[c] - z) < 1e-5f, "channel %d: w %g, b %g", c, w[c], b[c]);
+    for (int c = 3; c < 6; c++)
+        EXPECT(t, w[c] == 1 && b[c] == 0, "channel %d: w %g, b %g", c, w[c], b[c]);
 }
 
 static void trains_on_top_of_another_steering(struct test *t)
@@ -566,8 +595,8 @@ static void validation_looks_on(struct test *t)
     CHECK(t, vks_train(&subject, &p, &last) == VKS_TRAIN_DONE);
     CHECK(t, isnan(last.validation) && isnan(last.validation_first));
     subject.set_sizes[VKS_SET_VALIDATION] = 6;
-    snprintf(log, sizeof(log), "%s/seen.jsonl", folder);
-    snprintf(again, sizeof(again), "%s/again.jsonl", folder);
+    snprintf(log, sizeof(log), "%s/seen.jsonl", scratch);
+    snprintf(again, sizeof(again), "%s/again.jsonl", scratch);
     p = params_of("seen", path);
     p.steps = 100;
     p.log_path = log;
@@ -601,9 +630,7 @@ int main(void)
     gpu = test_device_open();
     if (!gpu)
         return 1;
-    const char *tmp = vks_os_env("TMPDIR");
-    snprintf(folder, sizeof(folder), "%s/vksteer-test-train", tmp ? tmp : "/tmp");
-    if (!vks_os_make_dirs(&test_device_log, folder))
+    if (!test_scratch_open("train"))
         return 1;
     TEST(&t, same_bits);
     TEST(&t, loss_falls);
@@ -617,8 +644,10 @@ int main(void)
     TEST(&t, site_expressions);
     TEST(&t, every_epoch_sees_every_source_once);
     TEST(&t, the_floor_is_known);
+    TEST(&t, inverses_undo);
     TEST(&t, trains_on_top_of_another_steering);
     TEST(&t, validation_looks_on);
     TEST(&t, bad_parameters_are_refused);
+    test_scratch_close();
     return test_device_summary(&t, &gpu);
 }

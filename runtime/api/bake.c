@@ -216,17 +216,11 @@ static bool fold(struct bake *b)
     if (p->steering_count == 0 || p->steering_count > VKSTEER_MAX_STEERINGS)
         return vks_fail(b->model->log, "%zu steerings to fold in: give 1 to %d", p->steering_count,
                         VKSTEER_MAX_STEERINGS);
-    struct vks_steering loaded[VKSTEER_MAX_STEERINGS];
-    float strengths[VKSTEER_MAX_STEERINGS];
-    size_t count = 0;
-    bool ok = true;
-    for (; ok && count < p->steering_count; count += ok) {
-        ok = vks_api_use_load(b->model, &p->steerings[count], p->strict, &loaded[count]);
-        strengths[count] = p->steerings[count].strength;
-    }
-    ok = ok && vks_api_fold(b->model, loaded, strengths, count, &b->folds);
-    while (count)
-        vks_steering_finish(&loaded[--count]);
+    struct vks_api_steerings loaded;
+    if (!vks_api_steerings_load(b->model, p->steerings, p->steering_count, p->strict ? VKS_API_STRICT : 0, &loaded))
+        return false;
+    const bool ok = vks_api_fold(b->model, loaded.items, loaded.strengths, loaded.count, &b->folds);
+    vks_api_steerings_finish(&loaded);
     b->result->sites = b->folds.count;
     return ok && write_note(b);
 }

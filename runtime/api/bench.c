@@ -382,7 +382,7 @@ static bool bench_apply(const struct bench *bench)
     if (ok && count) {
         vksteer_painter_size(painter, &width, &height, &steps, &cfg);
         report(bench, (struct vksteer_bench_row){.name = "apply", .type = "f32", .m = width, .n = height,
-               .what = "a picture"}, median(times, count), steps == 1 ? plan.apply_flop : 0);
+               .what = "a picture"}, median(times, count), plan.apply_flop);
     }
     vksteer_painter_close(&painter);
     return ok;

@@ -4,6 +4,7 @@
 
 #include "api/internal.h"
 #include "exec/backward.h"
+#include "steer/train.h"
 
 static const char *kind_name(enum vks_site_kind kind)
 {
@@ -43,29 +44,63 @@ bool vksteer_model_sites(vksteer_model *model, const char *expression, const str
     return ok;
 }
 
+// Adds a graph that runs so many times for a picture.
+static bool add_apply(const vksteer_model *model, struct vks_graph *graph, uint32_t runs, struct vksteer_plan *plan)
+{
+    struct vks_exec_plan measured;
+    if (graph->failed || !vks_exec_measure(graph, &(struct vks_exec_params){.gpu = model->session->gpu}, &measured))
+        return false;
+    plan->apply_bytes += measured.bytes;
+    plan->apply_flop += runs * measured.flop;
+    plan->apply_dispatches += runs * measured.dispatches;
+    return true;
+}
+
+// The three graphs of a painter, with the model's steps and guidance.
 static bool measure_apply(vksteer_model *model, struct vksteer_plan *plan)
 {
-    struct vks_graph graph;
-    struct vks_exec_plan measured = {0};
-    vks_graph_init(&graph, model->log);
-    bool ok = vks_pipeline_describe(model->pipeline, &graph);
-    // The last node made is the decoder's, or the UNet's where there is no decoder.
-    if (ok && graph.node_count) {
-        graph.nodes[graph.node_count - 1]->outputs[0]->keep = true;
-        ok = vks_exec_measure(&graph, &(struct vks_exec_params){.gpu = model->session->gpu}, &measured);
+    struct vks_pipeline *pipeline = model->pipeline;
+    struct vks_graph graphs[3];
+    struct vks_pipeline_text text, fed = {{0}};
+    struct vks_pipeline_unet unet;
+    const struct vks_scheduler_step step = {.input_scale = 1};
+    const uint32_t factor = pipeline->factor, passes = vks_api_guided(model, model->apply_cfg) ? 2 : 1;
+    const uint32_t latents[] = {1, pipeline->height / factor, pipeline->width / factor, pipeline->unet.in};
+    for (int i = 0; i < 3; i++)
+        vks_graph_init(&graphs[i], model->log);
+    bool ok = vks_pipeline_text_build(pipeline, &graphs[0], 1, &text);
+    if (ok) {
+        text.context->keep = true;
+        fed.context = vks_graph_input(&graphs[1], "context", VKS_F32, 3, text.context->shape, false);
     }
-    plan->apply_bytes = measured.bytes;
-    plan->apply_flop = measured.flop;
-    plan->apply_dispatches = measured.dispatches;
-    vks_graph_finish(&graph);
+    if (ok && text.pooled) {
+        text.pooled->keep = true;
+        fed.pooled = vks_graph_input(&graphs[1], "pooled", VKS_F32, 2, text.pooled->shape, false);
+    }
+    ok = ok && add_apply(model, &graphs[0], passes, plan) &&
+         vks_pipeline_unet_build(pipeline, &graphs[1], &step,
+                                 vks_graph_input(&graphs[1], "sample", VKS_F32, 4, latents, false), &fed, &unet);
+    if (ok) {
+        unet.output->keep = true;
+        ok = add_apply(model, &graphs[1], passes * model->apply_steps, plan);
+    }
+    if (ok && pipeline->has_decoder) {
+        struct vks_tensor *picture = vks_pipeline_decode_build(
+            pipeline, &graphs[2], vks_graph_input(&graphs[2], "latents", VKS_F32, 4, latents, false));
+        if (picture)
+            picture->keep = true;
+        ok = add_apply(model, &graphs[2], 1, plan);
+    }
+    for (int i = 0; i < 3; i++)
+        vks_graph_finish(&graphs[i]);
     return ok;
 }
 
 // Every chosen site gets a map that trains and pooled rows that carry a loss.
 struct trial {
     const struct vks_site_list *sites;
+    bool differentiate;
     struct vks_tensor *w, *b, *grad_w, *grad_b, *pooled, *grad_pooled;
-    struct vks_storage *storage;
 };
 
 static struct vks_tensor *on_site(void *priv, struct vks_graph *graph, const struct vks_site *site,
@@ -78,40 +113,62 @@ static struct vks_tensor *on_site(void *priv, struct vks_graph *graph, const str
     const uint32_t first = slot->first, count = slot->channels;
     value = vks_affine_map(graph, value, vks_graph_columns(graph, t->w, first, count),
                            vks_graph_columns(graph, t->b, first, count), site->mask,
-                           vks_graph_columns(graph, t->grad_w, first, count),
-                           vks_graph_columns(graph, t->grad_b, first, count), &(struct vks_affine){0});
+                           t->differentiate ? vks_graph_columns(graph, t->grad_w, first, count) : NULL,
+                           t->differentiate ? vks_graph_columns(graph, t->grad_b, first, count) : NULL,
+                           &(struct vks_affine){0});
     return vks_pool_rows(graph, value, site->mask, vks_graph_columns(graph, t->pooled, first, count),
-                         vks_graph_columns(graph, t->grad_pooled, first, count), VKS_POOL_MEAN);
+                         t->differentiate ? vks_graph_columns(graph, t->grad_pooled, first, count) : NULL,
+                         VKS_POOL_MEAN);
 }
 
-static bool measure_train(vksteer_model *model, const struct vks_subject *subject, const struct vks_site_list *sites,
-                          uint32_t batch, uint32_t micro, struct vksteer_plan *plan)
+struct train_size {
+    const struct vks_subject *subject;
+    const struct vks_site_list *sites;
+    struct vks_storage *storage;       // of all states: nothing runs
+    uint32_t batch, micro;
+};
+
+// Adds the pass over a batch, a slice at a time: forward, and backward if asked for.
+static bool add_train(const struct train_size *size, bool differentiate, struct vksteer_plan *plan)
 {
+    const struct vks_subject *subject = size->subject;
     struct vks_graph graph;
     struct vks_exec_plan measured = {0};
     void *inputs;
-    const uint32_t flat[] = {sites->channels}, rows[] = {batch, sites->channels};
-    struct trial t = {.sites = sites};
-    t.storage = vks_storage_create(model->session->gpu, (uint64_t)batch * sites->channels * sizeof(float));
-    if (!t.storage)
-        return false;
-    vks_graph_init(&graph, model->log);
-    t.w = vks_graph_state(&graph, "w", VKS_F32, 1, flat, t.storage, 0);
-    t.b = vks_graph_state(&graph, "b", VKS_F32, 1, flat, t.storage, 0);
-    t.grad_w = vks_graph_state(&graph, "dw", VKS_F32, 2, rows, t.storage, 0);
-    t.grad_b = vks_graph_state(&graph, "db", VKS_F32, 2, rows, t.storage, 0);
-    t.pooled = vks_graph_state(&graph, "pooled", VKS_F32, 2, rows, t.storage, 0);
-    t.grad_pooled = vks_graph_state(&graph, "dpooled", VKS_F32, 2, rows, t.storage, 0);
+    const uint32_t flat[] = {size->sites->channels}, rows[] = {size->batch, size->sites->channels};
+    vks_graph_init(&graph, subject->log);
+    struct trial t = {
+        .sites = size->sites,
+        .differentiate = differentiate,
+        .w = vks_graph_state(&graph, "w", VKS_F32, 1, flat, size->storage, 0),
+        .b = vks_graph_state(&graph, "b", VKS_F32, 1, flat, size->storage, 0),
+        .grad_w = vks_graph_state(&graph, "dw", VKS_F32, 2, rows, size->storage, 0),
+        .grad_b = vks_graph_state(&graph, "db", VKS_F32, 2, rows, size->storage, 0),
+        .pooled = vks_graph_state(&graph, "pooled", VKS_F32, 2, rows, size->storage, 0),
+        .grad_pooled = vks_graph_state(&graph, "dpooled", VKS_F32, 2, rows, size->storage, 0),
+    };
     graph.hook = on_site;
     graph.hook_priv = &t;
-    const bool ok = subject->build(subject->priv, &graph, micro, &inputs) && !graph.failed &&
-                    vks_graph_backward(&graph, &(struct vks_backward){0}) &&
-                    vks_exec_measure(&graph, &(struct vks_exec_params){.gpu = model->session->gpu}, &measured);
-    plan->train_bytes = measured.bytes + 8ull * batch * sites->channels * sizeof(float);
-    plan->train_flop = measured.flop * ((double)batch / micro);
-    plan->train_dispatches = measured.dispatches * ((batch + micro - 1) / micro);
+    const bool ok = subject->build(subject->priv, &graph, size->micro, &inputs) && !graph.failed &&
+                    (!differentiate || vks_graph_backward(&graph, &(struct vks_backward){0})) &&
+                    vks_exec_measure(&graph, &(struct vks_exec_params){.gpu = subject->gpu}, &measured);
+    const uint32_t slices = size->batch / size->micro;
+    plan->train_bytes += measured.bytes;
+    plan->train_flop += slices * measured.flop;
+    plan->train_dispatches += slices * measured.dispatches;
     vks_graph_finish(&graph);
-    vks_storage_destroy(&t.storage);
+    return ok;
+}
+
+// With slices, a forward pass over all of them stands before the one that is differentiated (steer/lineas.c).
+static bool measure_train(const struct vks_subject *subject, const struct vks_site_list *sites, uint32_t batch,
+                          uint32_t micro, struct vksteer_plan *plan)
+{
+    const uint64_t rows = (uint64_t)batch * sites->channels * sizeof(float);
+    struct train_size size = {subject, sites, vks_storage_create(subject->gpu, rows), batch, micro};
+    plan->train_bytes = 8 * rows;
+    const bool ok = size.storage && (micro == batch || add_train(&size, false, plan)) && add_train(&size, true, plan);
+    vks_storage_destroy(&size.storage);
     return ok;
 }
 
@@ -122,7 +179,9 @@ bool vksteer_model_plan(vksteer_model *model, const char *sites, uint32_t batch,
     if (!vks_api_can_run(model))
         return false;
     batch = batch ? batch : model->info.train_batch;
-    micro_batch = micro_batch && micro_batch < batch ? micro_batch : batch;
+    micro_batch = micro_batch ? micro_batch : batch;
+    if (!vks_train_check_micro(model->log, batch, micro_batch))
+        return false;
     const char *prompt = "a cat", *expression = sites ? sites : model->info.train_sites;
     const struct vks_api_subject_params params = {
         .prompts = {&prompt, &prompt}, .counts = {1, 1}, .sites = expression};
@@ -135,7 +194,7 @@ bool vksteer_model_plan(vksteer_model *model, const char *sites, uint32_t batch,
     if (ok) {
         const struct vks_subject *s = vks_api_subject(subject);
         ok = s->build(s->priv, &graph, 1, &inputs) && vks_site_list_select(&list, &graph, expression) &&
-             measure_train(model, s, &list, batch, micro_batch, plan);
+             measure_train(s, &list, batch, micro_batch, plan);
     }
     vks_site_list_finish(&list);
     vks_graph_finish(&graph);

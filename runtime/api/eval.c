@@ -14,30 +14,20 @@ struct evaluated {
 
 // The sites at which the steerings act, in the order of the model, without those of the decoder: what activations
 // there should be like no target says, and only pictures show it.
-static bool steered_sites(vksteer_model *model, const struct vksteer_eval_params *params, struct vks_site_list *list)
+static bool steered_sites(vksteer_model *model, const struct vks_api_steerings *steerings, struct vks_site_list *list)
 {
     struct vks_graph graph;
-    struct vks_site_list named = {0};
-    bool ok = true;
-    for (size_t k = 0; k < params->steering_count && ok; k++) {
-        struct vks_steering steering;
-        ok = vks_steering_load(&steering, model->log, params->steerings[k].path);
-        for (size_t i = 0; ok && i < steering.sites.count; i++) {
-            const struct vks_site_slot *slot = &steering.sites.slots[i];
-            if (!vks_site_list_find(&named, slot->name))
-                ok = vks_site_list_add(&named, model->log, slot->name, slot->kind, slot->channels);
-        }
-        vks_steering_finish(&steering);
-    }
     vks_graph_init(&graph, model->log);
-    ok = ok && vks_pipeline_describe(model->pipeline, &graph);
+    bool ok = vks_pipeline_describe(model->pipeline, &graph) && vks_api_steerings_fit(model, steerings, &graph);
     for (size_t i = 0; i < graph.site_count && ok; i++) {
         const struct vks_site *site = &graph.sites[i];
-        if (vks_site_list_find(&named, site->name) && strncmp(site->name, "vae.", 4) != 0)
+        bool steered = false;
+        for (size_t k = 0; k < steerings->count; k++)
+            steered |= vks_site_list_find(&steerings->items[k].sites, site->name) != NULL;
+        if (steered && strncmp(site->name, VKS_API_DECODER, strlen(VKS_API_DECODER)) != 0)
             ok = vks_site_list_add(list, model->log, site->name, site->kind, site->channels);
     }
     vks_graph_finish(&graph);
-    vks_site_list_finish(&named);
     return ok;
 }
 
@@ -100,15 +90,13 @@ static double squared_error(const struct vksteer_image *a, const struct vksteer_
     return sum / (double)count;
 }
 
-static bool measure_pictures(vksteer_model *model, const struct vksteer_eval_params *params, struct vksteer_eval *eval)
+static bool measure_pictures(vksteer_model *model, const struct vksteer_eval_params *params,
+                             const struct vks_api_steerings *steerings, struct vksteer_eval *eval)
 {
     const char *const *prompts = params->prompts ? params->prompts : params->source;
     const size_t count = params->prompts ? params->prompt_count : params->source_count;
     const float off[VKSTEER_MAX_STEERINGS] = {0};
-    vksteer_painter *painter = vksteer_painter_open(model, &(struct vksteer_paint_params){
-        .steerings = params->steerings,
-        .steering_count = params->steering_count,
-    });
+    vksteer_painter *painter = vks_api_painter_open(model, &(struct vksteer_paint_params){0}, steerings);
     bool ok = painter != NULL;
     for (size_t i = 0; i < count && ok; i++) {
         struct vksteer_image plain = {0}, steered = {0};
@@ -132,6 +120,27 @@ static bool measure_pictures(vksteer_model *model, const struct vksteer_eval_par
     return ok;
 }
 
+// Activations of the text encoder and the UNet; takes the maps in the decoder out of the steerings.
+static bool measure_activations(vksteer_model *model, const struct vksteer_eval_params *params,
+                                struct vks_api_steerings *steerings, const struct vks_site_list *sites,
+                                struct vksteer_eval *eval)
+{
+    struct vks_api_uses uses = {0};
+    vks_api_steerings_drop_decoder(steerings);
+    bool ok = vks_api_uses_open(model, steerings, &uses);
+    const struct vks_api_subject_params subject_params = {
+        .prompts = {params->source, params->target},
+        .counts = {params->source_count, params->target_count},
+        .text = uses.text,
+        .seed = params->seed,
+    };
+    struct vks_api_subject *subject = ok ? vks_api_subject_create(model, &subject_params) : NULL;
+    ok = subject && measure_sites(model, vks_api_subject(subject), &uses, sites, eval);
+    vks_api_subject_destroy(&subject);
+    vks_api_uses_close(&uses);
+    return ok;
+}
+
 bool vksteer_evaluate(vksteer_model *model, const struct vksteer_eval_params *params, struct vksteer_eval *eval)
 {
     *eval = (struct vksteer_eval){0};
@@ -139,38 +148,18 @@ bool vksteer_evaluate(vksteer_model *model, const struct vksteer_eval_params *pa
         return false;
     if (!params->steering_count || !params->source_count || !params->target_count)
         return vks_fail(model->log, "an evaluation needs a steering, source and target prompts: give all three");
-    struct evaluated *own = calloc(1, sizeof(*own));
-    if (!own)
-        return vks_fail(model->log, VKS_NO_MEMORY);
-    eval->priv = own;
+    struct vks_api_steerings steerings = {.count = 0};
     struct vks_site_list sites = {0};
-    struct vks_api_uses uses = {0};
-    struct vks_api_subject *subject = NULL;
-    bool ok = vksteer_model_fits(model, params->steerings, params->steering_count, false) &&
-              steered_sites(model, params, &sites);
+    struct evaluated *own = eval->priv = calloc(1, sizeof(*own));
+    bool ok = own || vks_fail(model->log, VKS_NO_MEMORY);
+    ok = ok && vks_api_steerings_load(model, params->steerings, params->steering_count, 0, &steerings) &&
+         steered_sites(model, &steerings, &sites);
     if (ok && !sites.count)
         vks_warn(model->log, "all maps lie in the decoder (vae), behind the activations that are compared: pictures "
                  "alone are");
-    // The second opening has been warned about in the first.
-    const struct vks_log *log = model->log;
-    const struct vks_log errors = {.print = log->print, .priv = log->priv, .level = VKS_LOG_ERROR};
-    model->log = &errors;
-    if (ok && sites.count) {
-        ok = vks_api_uses_open(model, params->steerings, params->steering_count,
-                               &(struct vks_api_uses_params){.no_decoder = true}, &uses);
-        const struct vks_api_subject_params subject_params = {
-            .prompts = {params->source, params->target},
-            .counts = {params->source_count, params->target_count},
-            .sites = uses.text ? ".*" : NULL,
-            .seed = params->seed,
-        };
-        subject = ok ? vks_api_subject_create(model, &subject_params) : NULL;
-        ok = subject && measure_sites(model, vks_api_subject(subject), &uses, &sites, eval);
-    }
-    ok = ok && (!model->pipeline->has_decoder || measure_pictures(model, params, eval));
-    model->log = log;
-    vks_api_subject_destroy(&subject);
-    vks_api_uses_close(&uses);
+    ok = ok && (!model->pipeline->has_decoder || measure_pictures(model, params, &steerings, eval)) &&
+         (!sites.count || measure_activations(model, params, &steerings, &sites, eval));
+    vks_api_steerings_finish(&steerings);
     vks_site_list_finish(&sites);
     if (!ok)
         vksteer_eval_finish(eval);

@@ -57,14 +57,16 @@ char *vksteer_asset(const vksteer_session *session, const char *name)
     return vks_api_find(session, name);
 }
 
-// The folder of the Hugging Face cache; heap.
+// The folder of the Hugging Face cache, by the rules of huggingface_hub; heap.
 static char *hub_folder(void)
 {
-    const char *cache = vks_os_env("HF_HUB_CACHE"), *home = vks_os_env("HF_HOME");
-    if (cache)
-        return vks_path_join(cache, "");
+    const char *hub = vks_os_env("HF_HUB_CACHE"), *home = vks_os_env("HF_HOME"), *cache = vks_os_env("XDG_CACHE_HOME");
+    if (hub)
+        return vks_path_join(hub, "");
     if (home)
         return vks_path_join(home, "hub");
+    if (cache)
+        return vks_path_join(cache, "huggingface/hub");
     const char *user = vks_os_env("HOME");
     user = user ? user : vks_os_env("USERPROFILE");
     return user ? vks_path_join(user, ".cache/huggingface/hub") : NULL;

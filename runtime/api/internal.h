@@ -15,8 +15,6 @@
 #include "steer/steering.h"
 #include "steer/subject.h"
 
-#define VKS_NO_MEMORY "out of memory: close other programs and try again"
-
 // The user's log behind the library's. Points into itself: it may not be moved.
 struct vks_api_log {
     struct vks_log log;
@@ -61,6 +59,8 @@ struct vks_api_norms {
 void vks_api_norms_add(struct vks_api_norms *norms, const float *weights, uint64_t count);
 void vks_api_norms_text(const struct vks_api_norms *norms, char *text, size_t capacity);
 
+// Whether a picture at this guidance scale takes two passes a step.
+bool vks_api_guided(const vksteer_model *model, double cfg_scale);
 // Picture size, in pixels, with the model's defaults filled in; refused unless both divide into latents.
 bool vks_api_size(const vksteer_model *model, uint32_t *width, uint32_t *height);
 // Noise of a picture, (h, w, C) channels-last, drawn in PyTorch's order (C, h, w).
@@ -86,7 +86,8 @@ bool vks_api_text_run(struct vks_api_text *text, const char *const prompts[], si
 struct vks_api_subject_params {
     const char *const *prompts[VKS_SETS];  // by enum vks_prompt_set; must outlive the subject
     size_t counts[VKS_SETS];
-    const char *sites, *loss_sites;   // either may be NULL; they decide whether the text encoder is in the graph
+    const char *sites, *loss_sites;   // either may be NULL; they decide whether the text encoder is in the graph,
+    bool text;                        // or this does
     uint32_t width, height;           // pixels; 0: the model's
     uint64_t seed;
     uint32_t sample_steps;            // of the schedule, whose first step is run; 0: the model's
@@ -99,25 +100,48 @@ const struct vks_subject *vks_api_subject(const struct vks_api_subject *subject)
 
 // ---- uses.c: steering files on a model ----------------------------------------------------------------------------
 
+// Loaded, checked against the model's class and weights and, where asked for, inverted.
+struct vks_api_steerings {
+    const struct vksteer_use *uses;        // the caller's; must outlive this
+    struct vks_steering items[VKSTEER_MAX_STEERINGS];
+    float strengths[VKSTEER_MAX_STEERINGS];
+    size_t count;
+};
+enum vks_api_care {
+    VKS_API_QUIET = 1,                     // no warnings: somebody else gives them
+    VKS_API_STRICT = 2,                    // refuse steerings of other weights
+};
+// `care`: a sum of the above. False: nothing to finish.
+bool vks_api_steerings_load(const vksteer_model *model, const struct vksteer_use *uses, size_t count, unsigned care,
+                            struct vks_api_steerings *out);
+void vks_api_steerings_finish(struct vks_api_steerings *steerings);
+// Whether all of their sites are in this graph of the whole model, with their widths.
+bool vks_api_steerings_fit(const vksteer_model *model, const struct vks_api_steerings *steerings,
+                           const struct vks_graph *graph);
+// Whether a site lies in a text encoder.
+bool vks_api_steerings_in_text(const struct vks_api_steerings *steerings);
+// Takes out maps in the decoder, which no activation of text encoder or UNet depends on.
+#define VKS_API_DECODER "vae."  // what the names of its sites begin with
+void vks_api_steerings_drop_decoder(struct vks_api_steerings *steerings);
+
+// On the device.
 struct vks_api_uses {
     struct vks_attachment *attachment;     // NULL without steerings
     float strengths[VKS_STEP_STRENGTHS];
     size_t count;
     bool text;                             // some site lies in a text encoder
 };
-// One file, checked against the model and, if asked for, inverted. False: nothing to finish.
-bool vks_api_use_load(const vksteer_model *model, const struct vksteer_use *use, bool strict,
-                      struct vks_steering *steering);
-struct vks_api_uses_params {
-    bool strict;                           // refuse other weights
-    bool no_decoder;                       // leave maps in the decoder of pictures out
-};
-// Loads the files, checks them against the model, uploads them.
-bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings, size_t count,
-                       const struct vks_api_uses_params *params, struct vks_api_uses *uses);
+// Uploads them; they may be finished afterwards.
+bool vks_api_uses_open(vksteer_model *model, const struct vks_api_steerings *steerings, struct vks_api_uses *uses);
 void vks_api_uses_close(struct vks_api_uses *uses);
 // Step words with these strengths (NULL: those of the files' uses).
 void vks_api_uses_step(const struct vks_api_uses *uses, const float *strengths, uint32_t step[VKS_STEP_WORDS]);
+
+// ---- painter.c ----------------------------------------------------------------------------------------------------
+
+// vksteer_painter_open with steerings that are loaded already, instead of those of the params.
+vksteer_painter *vks_api_painter_open(vksteer_model *model, const struct vksteer_paint_params *params,
+                                      const struct vks_api_steerings *steerings);
 
 // ---- fold.c: maps at fixed strengths, folded into parameters ------------------------------------------------------
 

@@ -223,6 +223,15 @@ vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer
     return model;
 }
 
+bool vksteer_model_attach(vksteer_model *model, vksteer_session *session)
+{
+    if (model->session)
+        return vks_fail(model->log, "the model has a session already: open it again for another one");
+    model->session = session;
+    vks_pipeline_attach(model->pipeline, session->gpu);
+    return true;
+}
+
 void vksteer_model_close(vksteer_model **address)
 {
     vksteer_model *model = *address;
@@ -243,6 +252,11 @@ const struct vksteer_model_info *vksteer_model_info(const vksteer_model *model)
 bool vks_api_can_run(const vksteer_model *model)
 {
     return model->session || vks_fail(model->log, "the model was opened without a session, so it cannot run: open one");
+}
+
+bool vks_api_guided(const vksteer_model *model, double cfg_scale)
+{
+    return cfg_scale > 1 && !model->pipeline->unet.condition;  // the others embed the scale
 }
 
 bool vks_api_size(const vksteer_model *model, uint32_t *width, uint32_t *height)

@@ -69,7 +69,7 @@ static bool settle(struct vksteer_painter *p, const struct vksteer_paint_params 
     p->width = params->width;
     p->height = params->height;
     p->cfg = params->cfg_scale > 0 ? params->cfg_scale : model->apply_cfg;
-    p->guided = p->cfg > 1 && !model->pipeline->unet.condition;
+    p->guided = vks_api_guided(model, p->cfg);
     p->channels = model->pipeline->unet.in;
     if (!vks_api_size(model, &p->width, &p->height) ||
         !vks_schedule_init(model->log, &model->pipeline->scheduler, params->steps ? params->steps : model->apply_steps,
@@ -80,21 +80,16 @@ static bool settle(struct vksteer_painter *p, const struct vksteer_paint_params 
     return true;
 }
 
-vksteer_painter *vksteer_painter_open(vksteer_model *model, const struct vksteer_paint_params *params)
+vksteer_painter *vks_api_painter_open(vksteer_model *model, const struct vksteer_paint_params *params,
+                                      const struct vks_api_steerings *steerings)
 {
-    static const struct vksteer_paint_params defaults;
-    params = params ? params : &defaults;
-    if (!vks_api_can_run(model))
-        return NULL;
     vksteer_painter *p = calloc(1, sizeof(*p));
     if (!p)
         return vks_fail_null(model->log, VKS_NO_MEMORY);
     p->model = model;
     vks_graph_init(&p->unet_graph, model->log);
     vks_graph_init(&p->decoder_graph, model->log);
-    bool ok = settle(p, params) &&
-              vks_api_uses_open(model, params->steerings, params->steering_count,
-                                &(struct vks_api_uses_params){.strict = params->strict}, &p->uses) &&
+    bool ok = settle(p, params) && vks_api_uses_open(model, steerings, &p->uses) &&
               (p->text = vks_api_text_create(model, 1, p->uses.attachment));
     if (ok)
         p->context = vks_api_text_context(p->text, &p->pooled);
@@ -103,6 +98,20 @@ vksteer_painter *vksteer_painter_open(vksteer_model *model, const struct vksteer
     if (!ok)
         vksteer_painter_close(&p);
     return p;
+}
+
+vksteer_painter *vksteer_painter_open(vksteer_model *model, const struct vksteer_paint_params *params)
+{
+    static const struct vksteer_paint_params defaults;
+    struct vks_api_steerings steerings;
+    params = params ? params : &defaults;
+    if (!vks_api_can_run(model) ||
+        !vks_api_steerings_load(model, params->steerings, params->steering_count,
+                                params->strict ? VKS_API_STRICT : 0, &steerings))
+        return NULL;
+    vksteer_painter *painter = vks_api_painter_open(model, params, &steerings);
+    vks_api_steerings_finish(&steerings);
+    return painter;
 }
 
 static void forget(struct embedding *embedding)

@@ -14,7 +14,7 @@ struct vks_api_subject {
     struct vks_schedule schedule;
     double cfg;
     uint32_t rows, columns;        // latents
-    bool text_inside;              // an intervened site lies in a text encoder: it is part of every graph
+    bool text_inside;              // a steered site lies in a text encoder: it is part of every graph
     uint64_t context, pooled;      // floats of one prompt
     uint32_t context_shape[2], pooled_width;
     float *contexts[VKS_SETS], *pooleds[VKS_SETS];  // of all prompts, by set, unless text_inside
@@ -177,6 +177,7 @@ struct vks_api_subject *vks_api_subject_create(vksteer_model *model, const struc
         return vks_fail_null(model->log, VKS_NO_MEMORY);
     s->model = model;
     s->params = *params;
+    s->text_inside = params->text;
     s->cfg = params->cfg_scale > 0 ? params->cfg_scale : model->apply_cfg;
     bool ok = vks_api_size(model, &s->params.width, &s->params.height) &&
               vks_schedule_init(model->log, &model->pipeline->scheduler,

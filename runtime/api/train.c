@@ -14,6 +14,7 @@ static void translate(const struct vks_train_progress *in, struct vksteer_progre
         .stage = "training",
         .step = in->step,
         .steps = in->steps,
+        .first_loss = in->first_loss,
         .loss = in->loss,
         .floor = in->floor,
         .max_w = in->max_w,
@@ -109,34 +110,6 @@ static bool fill(vksteer_model *model, const struct vksteer_train_params *in, st
     return true;
 }
 
-// The steerings that are on while another one is trained.
-struct base {
-    struct vks_steering steerings[VKSTEER_MAX_STEERINGS];
-    const struct vks_steering *pointers[VKSTEER_MAX_STEERINGS];
-    float strengths[VKSTEER_MAX_STEERINGS];
-    size_t count;
-};
-
-static bool open_base(vksteer_model *model, const struct vksteer_train_params *params, struct base *base)
-{
-    if (params->base_count >= VKSTEER_MAX_STEERINGS)
-        return vks_fail(model->log, "%zu steerings at once: %d is the most while training", params->base_count,
-                        VKSTEER_MAX_STEERINGS - 1);
-    for (; base->count < params->base_count; base->count++) {
-        if (!vks_api_use_load(model, &params->base[base->count], false, &base->steerings[base->count]))
-            return false;
-        base->pointers[base->count] = &base->steerings[base->count];
-        base->strengths[base->count] = params->base[base->count].strength;
-    }
-    return true;
-}
-
-static void close_base(struct base *base)
-{
-    for (size_t i = 0; i < base->count; i++)
-        vks_steering_finish(&base->steerings[i]);
-}
-
 // `in` as the steering layer wants it; refused when it makes no sense for the model.
 static bool check(vksteer_model *model, const struct vksteer_train_params *in, struct vks_train_params *out)
 {
@@ -151,6 +124,9 @@ static bool check(vksteer_model *model, const struct vksteer_train_params *in, s
     if (in->source_count > UINT32_MAX / 2 || in->target_count > UINT32_MAX / 2 ||
         in->validation_count > UINT32_MAX / 2)
         return vks_fail(log, "too many prompts: give fewer");
+    if (in->base_count >= VKSTEER_MAX_STEERINGS)
+        return vks_fail(log, "%zu steerings at once: %d is the most while training", in->base_count,
+                        VKSTEER_MAX_STEERINGS - 1);
     const struct vks_subject sizes = {
         .log = log, .set_sizes = {(uint32_t)in->source_count, (uint32_t)in->target_count}};
     return vks_train_check(&sizes, out);
@@ -185,32 +161,38 @@ enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_tra
         vks_warn(model->log, "maps are trained at the first of this model's %u steps", model->apply_steps);
     if (params->progress && !params->progress(params->priv, &(struct vksteer_progress){.stage = "prompts"}))
         return VKSTEER_STOPPED;
+    struct vks_api_steerings base;
+    const struct vks_steering *pointers[VKSTEER_MAX_STEERINGS];
+    if (!vks_api_steerings_load(model, params->base, params->base_count, 0, &base))
+        return VKSTEER_FAILED;
+    vks_api_steerings_drop_decoder(&base);
     const struct vks_api_subject_params subject_params = {
         .prompts = {params->source, params->target, params->validation},
         .counts = {params->source_count, params->target_count, params->validation_count},
         .sites = inner.sites,
         .loss_sites = inner.loss_sites,
+        .text = vks_api_steerings_in_text(&base),
         .width = params->width,
         .height = params->height,
         .seed = params->seed,
         .sample_steps = params->sample_steps,
         .cfg_scale = params->cfg_scale,
     };
-    struct base base = {.count = 0};
-    struct vks_api_subject *subject =
-        open_base(model, params, &base) ? vks_api_subject_create(model, &subject_params) : NULL;
+    struct vks_api_subject *subject = vks_api_subject_create(model, &subject_params);
     if (!subject) {
-        close_base(&base);
+        vks_api_steerings_finish(&base);
         return VKSTEER_FAILED;
     }
-    inner.base = base.pointers;
+    for (size_t i = 0; i < base.count; i++)
+        pointers[i] = &base.items[i];
+    inner.base = pointers;
     inner.base_strengths = base.strengths;
     inner.base_count = (uint32_t)base.count;
     inner.progress = report;
     inner.progress_priv = &bridge;
     const enum vks_train_result result = vks_train(vks_api_subject(subject), &inner, &figures);
     vks_api_subject_destroy(&subject);
-    close_base(&base);
+    vks_api_steerings_finish(&base);
     if (last)
         translate(&figures, last);
     return result == VKS_TRAIN_DONE ? VKSTEER_DONE : result == VKS_TRAIN_STOPPED ? VKSTEER_STOPPED : VKSTEER_FAILED;

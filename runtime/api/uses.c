@@ -1,7 +1,6 @@
 // Steering files on a model: loaded, checked, uploaded.
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "api/internal.h"
@@ -18,7 +17,8 @@ static bool fingerprints_agree(const char *a, const char *b)
            fabs(rms_a - rms_b) <= 1e-3 * (1 + fabs(rms_a));
 }
 
-static bool fits(const vksteer_model *model, const char *path, const struct vks_steering *steering, bool strict)
+static bool fits(const vksteer_model *model, const char *path, const struct vks_steering *steering, bool strict,
+                 const struct vks_log *warnings)
 {
     const char *architecture = vks_steering_metadata(steering, "model");
     const char *fingerprint = vks_steering_metadata(steering, "fingerprint");
@@ -30,43 +30,66 @@ static bool fits(const vksteer_model *model, const char *path, const struct vks_
     if (strict)
         return vks_fail(model->log, "%s was trained on other weights than those of %s: train it for this model, or "
                         "leave --strict out", path, model->info.path);
-    vks_warn(model->log, "%s was trained on other weights than those of %s: expect a weaker or odd effect", path,
+    vks_warn(warnings, "%s was trained on other weights than those of %s: expect a weaker or odd effect", path,
              model->info.path);
     return true;
 }
 
+static void invert(const struct vksteer_use *use, struct vks_steering *steering, const struct vks_log *warnings)
+{
+    const char *position = vks_steering_metadata(steering, "position");
+    if (position && strcmp(position, "all") != 0)
+        vks_debug(warnings, "%s: inverse maps at position %s", use->path, position);
+    uint32_t skipped = 0;
+    vks_steering_invert(steering, &skipped);
+    if (skipped)
+        vks_warn(warnings, "%s: %u channels have a gain near 0 and no inverse: they are left alone", use->path,
+                 skipped);
+}
+
 // A gain that strength turns negative flips its channel. A few do no harm; say so when they are many.
-static void warn_of_flips(const vksteer_model *model, const struct vksteer_use *use,
-                          const struct vks_steering *steering)
+static void warn_of_flips(const struct vksteer_use *use, const struct vks_steering *steering,
+                          const struct vks_log *warnings)
 {
     uint32_t flips = 0;
     for (uint32_t i = 0; i < steering->sites.channels; i++)
         flips += use->strength * (1 - steering->w[i]) >= 1;
     if (flips > steering->sites.channels / 50)
-        vks_warn(model->log, "%s: strength %g turns the sign of %u of %u channels: expect broken pictures", use->path,
+        vks_warn(warnings, "%s: strength %g turns the sign of %u of %u channels: expect broken pictures", use->path,
                  use->strength, flips, steering->sites.channels);
 }
 
-bool vks_api_use_load(const vksteer_model *model, const struct vksteer_use *use, bool strict,
-                      struct vks_steering *steering)
+bool vks_api_steerings_load(const vksteer_model *model, const struct vksteer_use *uses, size_t count, unsigned care,
+                            struct vks_api_steerings *out)
 {
-    if (!isfinite(use->strength) || fabsf(use->strength) > 1000)
-        return vks_fail(model->log, "%s: a strength of %g makes no sense: 0 is off, 1 is as trained", use->path,
-                        use->strength);
-    if (!vks_steering_load(steering, model->log, use->path) || !fits(model, use->path, steering, strict))
-        return false;
-    if (use->inverse) {
-        const char *position = vks_steering_metadata(steering, "position");
-        if (position && strcmp(position, "all") != 0)
-            vks_debug(model->log, "%s: inverse maps at position %s", use->path, position);
-        uint32_t skipped = 0;
-        vks_steering_invert(steering, &skipped);
-        if (skipped)
-            vks_warn(model->log, "%s: %u channels have a gain near 0 and no inverse: they are left alone", use->path,
-                     skipped);
+    const struct vks_log *warnings = care & VKS_API_QUIET ? NULL : model->log;
+    *out = (struct vks_api_steerings){.uses = uses};
+    if (count > VKSTEER_MAX_STEERINGS)
+        return vks_fail(model->log, "%zu steerings at once: %d is the most", count, VKSTEER_MAX_STEERINGS);
+    bool ok = true;
+    for (size_t i = 0; i < count && ok; i++) {
+        struct vks_steering *steering = &out->items[i];
+        if (!isfinite(uses[i].strength) || fabsf(uses[i].strength) > 1000)
+            ok = vks_fail(model->log, "%s: a strength of %g makes no sense: 0 is off, 1 is as trained", uses[i].path,
+                          uses[i].strength);
+        if (!ok || !(ok = vks_steering_load(steering, model->log, uses[i].path)))
+            break;
+        out->strengths[out->count++] = uses[i].strength;
+        ok = fits(model, uses[i].path, steering, care & VKS_API_STRICT, warnings);
+        if (ok && uses[i].inverse)
+            invert(&uses[i], steering, warnings);
+        if (ok)
+            warn_of_flips(&uses[i], steering, warnings);
     }
-    warn_of_flips(model, use, steering);
-    return true;
+    if (!ok)
+        vks_api_steerings_finish(out);
+    return ok;
+}
+
+void vks_api_steerings_finish(struct vks_api_steerings *steerings)
+{
+    while (steerings->count)
+        vks_steering_finish(&steerings->items[--steerings->count]);
 }
 
 static bool has_sites(const vksteer_model *model, const struct vks_graph *graph, const char *path,
@@ -87,49 +110,58 @@ static bool has_sites(const vksteer_model *model, const struct vks_graph *graph,
     return true;
 }
 
-bool vksteer_model_fits(vksteer_model *model, const struct vksteer_use *steerings, size_t count, bool strict)
+bool vks_api_steerings_fit(const vksteer_model *model, const struct vks_api_steerings *steerings,
+                           const struct vks_graph *graph)
+{
+    for (size_t i = 0; i < steerings->count; i++)
+        if (!has_sites(model, graph, steerings->uses[i].path, &steerings->items[i]))
+            return false;
+    return true;
+}
+
+bool vks_api_steerings_in_text(const struct vks_api_steerings *steerings)
+{
+    for (size_t i = 0; i < steerings->count; i++) {
+        const struct vks_site_list *sites = &steerings->items[i].sites;
+        for (size_t k = 0; k < sites->count; k++)
+            if (strncmp(sites->slots[k].name, "text_encoder", strlen("text_encoder")) == 0)
+                return true;
+    }
+    return false;
+}
+
+void vks_api_steerings_drop_decoder(struct vks_api_steerings *steerings)
+{
+    for (size_t i = 0; i < steerings->count; i++)
+        vks_steering_drop(&steerings->items[i], VKS_API_DECODER);
+}
+
+bool vksteer_model_fits(vksteer_model *model, const struct vksteer_use *uses, size_t count, bool strict)
 {
     struct vks_graph graph;
+    struct vks_api_steerings loaded;
+    if (!vks_api_steerings_load(model, uses, count, VKS_API_QUIET | (strict ? VKS_API_STRICT : 0), &loaded))
+        return false;
     vks_graph_init(&graph, model->log);
-    bool ok = count == 0 || vks_pipeline_describe(model->pipeline, &graph);
-    for (size_t i = 0; i < count && ok; i++) {
-        struct vks_steering steering;
-        ok = vks_api_use_load(model, &steerings[i], strict, &steering);
-        if (ok) {
-            ok = has_sites(model, &graph, steerings[i].path, &steering);
-            vks_steering_finish(&steering);
-        }
-    }
+    const bool ok = count == 0 || (vks_pipeline_describe(model->pipeline, &graph) &&
+                                   vks_api_steerings_fit(model, &loaded, &graph));
     vks_graph_finish(&graph);
+    vks_api_steerings_finish(&loaded);
     return ok;
 }
 
-bool vks_api_uses_open(vksteer_model *model, const struct vksteer_use *steerings, size_t count,
-                       const struct vks_api_uses_params *params, struct vks_api_uses *uses)
+bool vks_api_uses_open(vksteer_model *model, const struct vks_api_steerings *steerings, struct vks_api_uses *uses)
 {
-    *uses = (struct vks_api_uses){.count = count};
-    if (count == 0)
-        return true;
-    if (count > VKSTEER_MAX_STEERINGS)
-        return vks_fail(model->log, "%zu steerings at once: %d is the most", count, VKSTEER_MAX_STEERINGS);
-    struct vks_steering *loaded = calloc(count, sizeof(*loaded));
     const struct vks_steering *pointers[VKSTEER_MAX_STEERINGS];
-    bool ok = loaded != NULL || vks_fail(model->log, VKS_NO_MEMORY);
-    for (size_t i = 0; i < count && ok; i++) {
-        ok = vks_api_use_load(model, &steerings[i], params->strict, &loaded[i]);
-        uses->strengths[i] = steerings[i].strength;
-        pointers[i] = &loaded[i];
-        if (ok && params->no_decoder)
-            vks_steering_drop(&loaded[i], "vae.");
-        for (size_t k = 0; k < loaded[i].sites.count; k++)
-            uses->text |= strncmp(loaded[i].sites.slots[k].name, "text_encoder", strlen("text_encoder")) == 0;
+    *uses = (struct vks_api_uses){.count = steerings->count, .text = vks_api_steerings_in_text(steerings)};
+    if (steerings->count == 0)
+        return true;
+    for (size_t i = 0; i < steerings->count; i++) {
+        uses->strengths[i] = steerings->strengths[i];
+        pointers[i] = &steerings->items[i];
     }
-    if (ok)
-        ok = (uses->attachment = vks_attachment_create(model->session->gpu, pointers, (uint32_t)count)) != NULL;
-    for (size_t i = 0; loaded && i < count; i++)
-        vks_steering_finish(&loaded[i]);
-    free(loaded);
-    return ok;
+    uses->attachment = vks_attachment_create(model->session->gpu, pointers, (uint32_t)steerings->count);
+    return uses->attachment != NULL;
 }
 
 void vks_api_uses_close(struct vks_api_uses *uses)

@@ -78,6 +78,9 @@ unsigned vksteer_session_validation_messages(const vksteer_session *session);
 // `model`: a diffusers folder, or the name of a built-in model ("emoji"; NULL is the same). `session` may be NULL: the
 // model can then be described but not run, and messages go to `log` (which a session brings along itself).
 vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer_log *log, const char *model);
+// Lets a model that was opened without a session run in this one, which must outlive it; messages still go to the log it
+// was opened with. So files are checked before a device is touched. False: it has a session.
+bool vksteer_model_attach(vksteer_model *model, vksteer_session *session);
 void vksteer_model_close(vksteer_model **model);
 
 struct vksteer_model_info {
@@ -105,7 +108,8 @@ struct vksteer_site {
 bool vksteer_model_sites(vksteer_model *model, const char *expression, const struct vksteer_site **sites,
                          size_t *count);
 
-// Memory and work, without running anything. Needs a session: the plan depends on the device's limits.
+// Memory and work, without running anything: of a picture at the model's own size, steps and guidance, and of a training
+// step. Needs a session: the plan depends on the device's limits.
 struct vksteer_plan {
     uint64_t weight_bytes, apply_bytes, train_bytes;   // of one picture; of a training step at the given batches
     double apply_flop, train_flop;
@@ -166,7 +170,8 @@ struct vksteer_use {
     bool inverse;                       // apply the inverse maps
 };
 
-// Whether the files are steerings that fit the model: its architecture, sites and widths. Needs no session.
+// Whether the files are steerings that fit the model: its architecture, sites and widths. Needs no session. Says errors
+// alone: warnings come where the steerings are used.
 bool vksteer_model_fits(vksteer_model *model, const struct vksteer_use *steerings, size_t count, bool strict);
 
 struct vksteer_map_info {
@@ -193,8 +198,13 @@ void vksteer_inspection_finish(struct vksteer_inspection *inspection);
 
 struct vksteer_progress {
     const char *stage;                  // "prompts", "training"
+    // Closed forms count sites, one after the other, or say 1 of 1; what vksteer_train leaves in `last` for them is 0 of
+    // 0, and they have none of the figures up to path_share.
     uint32_t step, steps;
-    double loss, floor, max_w, max_b, path_share, seconds;
+    // Of the first step, of this one, and what two samples of one law would show; training may end below that when all
+    // sources are in every batch.
+    double first_loss, loss, floor;
+    double max_w, max_b, path_share, seconds;
     // Held-out prompts against the targets, in the loss's own measure: before training, now (at every tenth of the
     // steps), and between identical laws. NaN without such prompts.
     double validation_first, validation, validation_floor;
@@ -235,7 +245,8 @@ struct vksteer_train_params {
     bool (*progress)(void *priv, const struct vksteer_progress *progress);  // false: stop and keep OUT.state
     void *priv;
 };
-// Whether vksteer_train would take these params, as far as that can be told without a device; needs no session.
+// Whether vksteer_train would take these params, as far as that can be told without a device; needs no session. Says
+// errors alone.
 bool vksteer_train_check(vksteer_model *model, const struct vksteer_train_params *params);
 enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_train_params *params,
                                   struct vksteer_progress *last);

@@ -33,6 +33,9 @@ void vks_log(const struct vks_log *log, enum vks_log_level level, const char *fo
 // Prints at VKS_LOG_ERROR and returns false, so that `return vks_fail(log, ...)` is the whole error path.
 bool vks_fail(const struct vks_log *log, const char *format, ...) VKS_PRINTF(2, 3);
 
+// What to say when an allocation fails; a string literal, so that `"%s: " VKS_NO_MEMORY` names what for.
+#define VKS_NO_MEMORY "out of memory: close other programs and try again"
+
 // The same for functions that return a pointer.
 #define vks_fail_null(...) ((void)vks_fail(__VA_ARGS__), (void *)0)
 

@@ -217,7 +217,7 @@ static bool open_temporary(struct vks_os_writer *writer)
 #endif
     for (unsigned i = 0; i < 100; i++) {
         if (!name_temporary(writer, i))
-            return vks_fail(writer->log, "%s: out of memory", writer->path);
+            return vks_fail(writer->log, "%s: " VKS_NO_MEMORY, writer->path);
         writer->fd = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (writer->fd >= 0)
             return true;
@@ -242,7 +242,7 @@ struct vks_os_writer *vks_os_writer_open(const struct vks_log *log, const char *
 {
     struct vks_os_writer *writer = calloc(1, sizeof(*writer));
     if (!writer)
-        return vks_fail_null(log, "%s: out of memory", path);
+        return vks_fail_null(log, "%s: " VKS_NO_MEMORY, path);
     writer->log = log;
     writer->fd = -1;
     writer->path = resolve(path);
@@ -250,7 +250,7 @@ struct vks_os_writer *vks_os_writer_open(const struct vks_log *log, const char *
     struct stat info;
     bool done = false;
     if (!writer->folder) {
-        vks_fail(log, "%s: out of memory", path);
+        vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     } else if (stat(writer->path, &info) == 0 && S_ISDIR(info.st_mode)) {
         vks_fail(log, "%s: is a folder; give the name of a file", path);
     } else if (stat(writer->path, &info) == 0 && !S_ISREG(info.st_mode)) {
@@ -387,13 +387,6 @@ void vks_os_writer_abandon(struct vks_os_writer **writer)
     *writer = NULL;
 }
 
-bool vks_os_write_file(const struct vks_log *log, const char *path, const void *data, size_t size)
-{
-    struct vks_os_writer *writer = vks_os_writer_open(log, path);
-    vks_os_writer_write(writer, data, size);
-    return vks_os_writer_commit(&writer);
-}
-
 // ---- appending
 
 struct vks_os_appender {
@@ -408,7 +401,7 @@ struct vks_os_appender *vks_os_appender_open(const struct vks_log *log, const ch
     struct vks_os_appender *appender = calloc(1, sizeof(*appender));
     if (!appender || !(appender->path = strdup(path))) {
         free(appender);
-        return vks_fail_null(log, "%s: out of memory", path);
+        return vks_fail_null(log, "%s: " VKS_NO_MEMORY, path);
     }
     appender->log = log;
     appender->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
@@ -496,7 +489,7 @@ bool vks_os_make_dirs(const struct vks_log *log, const char *path)
 {
     char *copy = strdup(path);
     if (!copy)
-        return vks_fail(log, "%s: out of memory", path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     bool done = true;
     for (char *at = copy + 1; done && *copy; at++) {
         const char kept = *at;
@@ -559,19 +552,11 @@ bool vks_os_list(const struct vks_log *log, const char *path, struct vks_os_name
     closedir(dir);
     if (!done) {
         vks_os_names_finish(names);
-        return vks_fail(log, "%s: out of memory", path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     }
     if (names->count)
         qsort(names->items, names->count, sizeof(*names->items), compare_names);
     return true;
-}
-
-void vks_os_names_finish(struct vks_os_names *names)
-{
-    for (size_t i = 0; i < names->count; i++)
-        free(names->items[i]);
-    free(names->items);
-    *names = (struct vks_os_names){0};
 }
 
 // ---- time, signals, terminal
@@ -742,12 +727,6 @@ int vks_os_processors(void)
 
 // ---- the user's places
 
-const char *vks_os_env(const char *name)
-{
-    const char *value = getenv(name);
-    return value && *value ? value : NULL;
-}
-
 char *vks_os_cache_dir(const struct vks_log *log, const char *name, bool create)
 {
     const char *cache = vks_os_env("XDG_CACHE_HOME"), *home = vks_os_env("HOME");
@@ -765,7 +744,7 @@ char *vks_os_cache_dir(const struct vks_log *log, const char *name, bool create)
     char *path = base ? vks_path_join(base, name) : NULL;
     free(base);
     if (!path)
-        return vks_fail_null(log, "out of memory");
+        return vks_fail_null(log, VKS_NO_MEMORY);
     if (create && !vks_os_make_dirs(log, path)) {
         free(path);
         return NULL;

@@ -122,7 +122,7 @@ char *vks_os_read_file(const struct vks_log *log, const char *path, size_t limit
         if (!got)
             break;
         if (!vks_text_add(&text, piece, got))
-            done = vks_fail(log, "%s: out of memory", path);
+            done = vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     }
     if (done && text.length > limit)
         done = vks_fail(log, "%s: is larger than the limit of %llu bytes; give a smaller file", path,
@@ -159,7 +159,7 @@ struct vks_os_writer *vks_os_writer_open(const struct vks_log *log, const char *
 {
     struct vks_os_writer *writer = calloc(1, sizeof(*writer));
     if (!writer)
-        return vks_fail_null(log, "%s: out of memory", path);
+        return vks_fail_null(log, "%s: " VKS_NO_MEMORY, path);
     writer->log = log;
     writer->file = INVALID_HANDLE_VALUE;
     writer->path = _strdup(path);
@@ -168,7 +168,7 @@ struct vks_os_writer *vks_os_writer_open(const struct vks_log *log, const char *
     writer->temporary = name.data;
     bool done = writer->path && !name.failed;
     if (!done) {
-        vks_fail(log, "%s: out of memory", path);
+        vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     } else if (vks_os_is_dir(path)) {
         done = vks_fail(log, "%s: is a folder; give the name of a file", path);
     } else {
@@ -236,13 +236,6 @@ void vks_os_writer_abandon(struct vks_os_writer **writer)
     *writer = NULL;
 }
 
-bool vks_os_write_file(const struct vks_log *log, const char *path, const void *data, size_t size)
-{
-    struct vks_os_writer *writer = vks_os_writer_open(log, path);
-    vks_os_writer_write(writer, data, size);
-    return vks_os_writer_commit(&writer);
-}
-
 // ---- appending
 
 struct vks_os_appender {
@@ -257,7 +250,7 @@ struct vks_os_appender *vks_os_appender_open(const struct vks_log *log, const ch
     struct vks_os_appender *appender = calloc(1, sizeof(*appender));
     if (!appender || !(appender->path = _strdup(path))) {
         free(appender);
-        return vks_fail_null(log, "%s: out of memory", path);
+        return vks_fail_null(log, "%s: " VKS_NO_MEMORY, path);
     }
     appender->log = log;
     appender->file = open_handle(path, GENERIC_READ | GENERIC_WRITE, OPEN_ALWAYS);
@@ -355,7 +348,7 @@ bool vks_os_make_dirs(const struct vks_log *log, const char *path)
 {
     char *copy = _strdup(path);
     if (!copy)
-        return vks_fail(log, "%s: out of memory", path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     bool done = true;
     for (char *at = copy + 1; done && *copy; at++) {
         const char kept = *at;
@@ -429,19 +422,11 @@ bool vks_os_list(const struct vks_log *log, const char *path, struct vks_os_name
     FindClose(search);
     if (!done) {
         vks_os_names_finish(names);
-        return vks_fail(log, "%s: out of memory", path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     }
     if (names->count)
         qsort(names->items, names->count, sizeof(*names->items), compare_names);
     return true;
-}
-
-void vks_os_names_finish(struct vks_os_names *names)
-{
-    for (size_t i = 0; i < names->count; i++)
-        free(names->items[i]);
-    free(names->items);
-    *names = (struct vks_os_names){0};
 }
 
 // ---- time, signals, terminal
@@ -514,12 +499,6 @@ int vks_os_processors(void)
     return info.dwNumberOfProcessors > 0 ? (int)info.dwNumberOfProcessors : 1;
 }
 
-const char *vks_os_env(const char *name)
-{
-    const char *value = getenv(name);
-    return value && *value ? value : NULL;
-}
-
 char *vks_os_cache_dir(const struct vks_log *log, const char *name, bool create)
 {
     const char *base = vks_os_env("LOCALAPPDATA");
@@ -527,7 +506,7 @@ char *vks_os_cache_dir(const struct vks_log *log, const char *name, bool create)
         return vks_fail_null(log, "no folder for the cache; set LOCALAPPDATA");
     char *path = vks_path_join(base, name);
     if (!path)
-        return vks_fail_null(log, "out of memory");
+        return vks_fail_null(log, VKS_NO_MEMORY);
     if (create && !vks_os_make_dirs(log, path)) {
         free(path);
         return NULL;

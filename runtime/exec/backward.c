@@ -115,7 +115,7 @@ bool vks_graph_backward(struct vks_graph *graph, const struct vks_backward *para
     };
     bool ok = walk.needs && walk.gradients && walk.again;
     if (!ok)
-        vks_graph_fail(graph, "out of memory while building a graph: close other programs and try again");
+        vks_graph_fail(graph, VKS_NO_MEMORY);
     if (ok) {
         find_needs(&walk, node_count);
         for (uint32_t i = 0; i < params->output_count; i++)

@@ -59,7 +59,7 @@ static bool sum_bytes(struct vks_exec *exec)
         malloc((emitter->dispatch_count * VKS_MAX_OPERANDS + 1) * sizeof(*storages));
     size_t count = 0;
     if (!storages)
-        return vks_fail(exec->graph->log, "out of memory while planning: close other programs and try again");
+        return vks_fail(exec->graph->log, VKS_NO_MEMORY);
     for (size_t d = 0; d < emitter->dispatch_count; d++)
         for (uint32_t i = 0; i < emitter->dispatches[d].operand_count; i++) {
             const struct vks_tensor *tensor = emitter->dispatches[d].operands[i].tensor;
@@ -83,7 +83,7 @@ static struct vks_exec *build(struct vks_graph *graph, const struct vks_exec_par
         return NULL;
     struct vks_exec *exec = calloc(1, sizeof(*exec));
     if (!exec)
-        return vks_fail_null(graph->log, "out of memory: close other programs and try again");
+        return vks_fail_null(graph->log, VKS_NO_MEMORY);
     exec->graph = graph;
     exec->params = *params;
     if (run && !(exec->step = vks_storage_create(params->gpu, VKS_STEP_WORDS * 4)))

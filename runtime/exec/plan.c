@@ -32,7 +32,7 @@ bool vks_plan_prune(struct vks_emitter *emitter)
     bool *kept = calloc(emitter->dispatch_count + 1, sizeof(*kept));
     const bool ok = places && live && kept;
     if (!ok)
-        vks_graph_fail(graph, "out of memory while planning: close other programs and try again");
+        vks_graph_fail(graph, VKS_NO_MEMORY);
     if (ok) {
         join_aliases(graph, places);
         for (size_t i = 0; i < graph->tensor_count; i++)
@@ -187,7 +187,7 @@ static bool place_all(const struct vks_emitter *emitter, const struct candidate 
     struct vks_graph *graph = emitter->graph;
     const struct vks_place **neighbours = malloc((count + 1) * sizeof(*neighbours));
     if (!neighbours)
-        return vks_graph_fail(graph, "out of memory while planning: close other programs and try again") != NULL;
+        return vks_graph_fail(graph, VKS_NO_MEMORY) != NULL;
     const uint64_t largest = emitter->limits.max_alloc;
     bool ok = true;
     for (size_t c = 0; c < count && ok; c++) {
@@ -200,7 +200,7 @@ static bool place_all(const struct vks_emitter *emitter, const struct candidate 
         for (uint32_t block = 0; ok; block++) {
             if (block == plan->block_count) {
                 if (!vks_grow(&plan->blocks, &plan->block_capacity, plan->block_count, sizeof(*plan->blocks))) {
-                    ok = vks_graph_fail(graph, "out of memory while planning: close other programs") != NULL;
+                    ok = vks_graph_fail(graph, VKS_NO_MEMORY) != NULL;
                     break;
                 }
                 plan->blocks[plan->block_count++] = 0;
@@ -228,7 +228,7 @@ bool vks_plan_memory(const struct vks_emitter *emitter, const struct vks_exec_pa
     struct candidate *candidates = malloc((graph->tensor_count + 1) * sizeof(*candidates));
     if (!plan->places || !candidates) {
         free(candidates);
-        return vks_graph_fail(graph, "out of memory while planning: close other programs and try again") != NULL;
+        return vks_graph_fail(graph, VKS_NO_MEMORY) != NULL;
     }
     join_aliases(graph, plan->places);
     find_lives(emitter, plan->places);

@@ -32,7 +32,7 @@ static bool conflicts(const struct hazards *hazards, const struct span *span)
 static bool add_span(const struct vks_recorder *recorder, struct hazards *hazards, struct span span)
 {
     if (!vks_grow(&hazards->spans, &hazards->capacity, hazards->count, sizeof(*hazards->spans)))
-        return vks_fail(recorder->emitter->graph->log, "out of memory while recording: close other programs");
+        return vks_fail(recorder->emitter->graph->log, VKS_NO_MEMORY);
     hazards->spans[hazards->count++] = span;
     return true;
 }
@@ -112,7 +112,7 @@ static bool add_dynamic(struct vks_recorder *recorder, const struct vks_dispatch
 {
     if (!vks_grow(&recorder->dynamic, &recorder->dynamic_capacity, recorder->dynamic_count,
                   sizeof(*recorder->dynamic)))
-        return vks_fail(recorder->emitter->graph->log, "out of memory while recording: close other programs");
+        return vks_fail(recorder->emitter->graph->log, VKS_NO_MEMORY);
     command->indirect = recorder->indirect;
     command->indirect_offset = recorder->dynamic_count * 16;
     recorder->dynamic[recorder->dynamic_count++] = dispatch->groups;

@@ -441,7 +441,7 @@ struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params)
 {
     struct vks_gpu *gpu = calloc(1, sizeof(*gpu));
     if (!gpu)
-        return vks_fail_null(params->log, "out of memory: close other programs and try again");
+        return vks_fail_null(params->log, VKS_NO_MEMORY);
     gpu->log = params->log;
     if (!load(gpu, params->validate) || !choose(gpu, params->device))
         goto fail;

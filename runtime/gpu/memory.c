@@ -129,7 +129,7 @@ static struct vks_memory_block *create_block(struct vks_gpu *gpu, uint64_t size)
                              (unsigned long long)(gpu->budget >> 20));
     struct vks_memory_block *block = calloc(1, sizeof(*block));
     if (!block)
-        return vks_fail_null(gpu->log, "out of memory: close other programs and try again");
+        return vks_fail_null(gpu->log, VKS_NO_MEMORY);
     block->gpu = gpu;
     block->size = size;
     void *data = NULL;
@@ -170,7 +170,7 @@ struct vks_storage *vks_storage_create(struct vks_gpu *gpu, uint64_t size)
         size = align;
     struct vks_storage *storage = calloc(1, sizeof(*storage));
     if (!storage)
-        return vks_fail_null(gpu->log, "out of memory: close other programs and try again");
+        return vks_fail_null(gpu->log, VKS_NO_MEMORY);
     struct vks_storage **link = NULL;
     struct vks_memory_block *block = gpu->blocks;
     const bool small = size <= BLOCK_SIZE / 4;

@@ -172,7 +172,7 @@ VkPipeline vks_pipeline(struct vks_gpu *gpu, enum vks_kernel kernel, const uint3
     }
     if (!vks_grow(&gpu->pipelines, &gpu->pipeline_capacity, gpu->pipeline_count, sizeof(*gpu->pipelines))) {
         gpu->vk.vkDestroyPipeline(gpu->device, wanted.handle, NULL);
-        vks_fail(gpu->log, "out of memory: close other programs and try again");
+        vks_fail(gpu->log, VKS_NO_MEMORY);
         return VK_NULL_HANDLE;
     }
     gpu->pipelines[gpu->pipeline_count++] = wanted;

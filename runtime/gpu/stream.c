@@ -22,7 +22,7 @@ struct vks_stream *vks_stream_create(struct vks_gpu *gpu)
 {
     struct vks_stream *stream = calloc(1, sizeof(*stream));
     if (!stream)
-        return vks_fail_null(gpu->log, "out of memory: close other programs and try again");
+        return vks_fail_null(gpu->log, VKS_NO_MEMORY);
     stream->gpu = gpu;
     return stream;
 }
@@ -49,7 +49,7 @@ static bool begin_part(struct vks_stream *stream)
     if (stream->open)
         return true;
     if (!vks_grow(&stream->parts, &stream->part_capacity, stream->part_count, sizeof(*stream->parts)))
-        return vks_fail(gpu->log, "out of memory: close other programs and try again");
+        return vks_fail(gpu->log, VKS_NO_MEMORY);
     VkResult result = gpu->vk.vkAllocateCommandBuffers(gpu->device, &(VkCommandBufferAllocateInfo){
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
         .commandPool = gpu->pool,
@@ -95,7 +95,7 @@ static bool new_pool(struct vks_stream *stream)
 {
     struct vks_gpu *gpu = stream->gpu;
     if (!vks_grow(&stream->pools, &stream->pool_capacity, stream->pool_count, sizeof(*stream->pools)))
-        return vks_fail(gpu->log, "out of memory: close other programs and try again");
+        return vks_fail(gpu->log, VKS_NO_MEMORY);
     const VkResult result = gpu->vk.vkCreateDescriptorPool(gpu->device, &(VkDescriptorPoolCreateInfo){
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
         .maxSets = SETS_PER_POOL,

@@ -29,7 +29,7 @@ bool vks_emit_special(struct vks_emitter *emitter, enum vks_kernel kernel, const
                               info->name, groups.x, groups.y, groups.z) != NULL;
     if (!vks_grow(&emitter->dispatches, &emitter->dispatch_capacity, emitter->dispatch_count,
                   sizeof(*emitter->dispatches)))
-        return vks_graph_fail(graph, "out of memory while planning: close other programs and try again") != NULL;
+        return vks_graph_fail(graph, VKS_NO_MEMORY) != NULL;
     struct vks_dispatch *dispatch = &emitter->dispatches[emitter->dispatch_count];
     *dispatch = (struct vks_dispatch){
         .kernel = kernel,

@@ -37,7 +37,7 @@ void *vks_graph_fail(struct vks_graph *graph, const char *format, ...)
 
 static void *out_of_memory(struct vks_graph *graph)
 {
-    return vks_graph_fail(graph, "out of memory while building a graph: close other programs and try again");
+    return vks_graph_fail(graph, VKS_NO_MEMORY);
 }
 
 static struct vks_tensor *new_tensor(struct vks_graph *graph, const char *name, enum vks_tensor_kind kind,

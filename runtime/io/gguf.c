@@ -78,7 +78,7 @@ static bool take_name(struct reader *r, struct vks_arena *arena, uint64_t most, 
         return bad(r, "has a name that is not UTF-8");
     char *copy = vks_arena_alloc(arena, (size_t)length + 1);
     if (!copy)
-        return vks_fail(r->log, "%s: out of memory", r->path);
+        return vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->path);
     *name = memcpy(copy, bytes, (size_t)length);
     return true;
 }
@@ -143,7 +143,7 @@ static bool sort_keys(const struct reader *r, struct vks_gguf *file)
     const size_t count = file->metadata_count;
     file->keys = vks_arena_alloc(&file->arena, (count + 1) * sizeof(*file->keys));
     if (!file->keys)
-        return vks_fail(r->log, "%s: out of memory", r->path);
+        return vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->path);
     for (size_t i = 0; i < count; i++)
         file->keys[i] = &file->metadata[i];
     if (count)
@@ -166,7 +166,7 @@ static bool read_metadata(struct reader *r, struct vks_gguf *file, uint64_t coun
     for (uint64_t i = 0; i < count; i++) {
         uint64_t kind;
         if (!vks_grow(&file->metadata, &capacity, file->metadata_count, sizeof(*file->metadata)))
-            return vks_fail(r->log, "%s: out of memory", r->path);
+            return vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->path);
         struct vks_gguf_pair *pair = &file->metadata[file->metadata_count];
         r->name = NULL;
         if (!take_name(r, &file->arena, MAX_KEY, &pair->key))
@@ -259,7 +259,7 @@ static bool sort_names(const struct reader *r, struct vks_gguf *file)
     struct reader at = *r;
     file->names = vks_arena_alloc(&file->arena, (count + 1) * sizeof(*file->names));
     if (!file->names)
-        return vks_fail(r->log, "%s: out of memory", r->path);
+        return vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->path);
     for (size_t i = 0; i < count; i++)
         file->names[i] = &file->tensors[i];
     if (count)
@@ -297,7 +297,7 @@ static bool read_table(struct reader *r, struct vks_gguf *file, uint64_t count, 
     size_t capacity = 0;
     for (uint64_t i = 0; i < count; i++) {
         if (!vks_grow(&file->tensors, &capacity, file->tensor_count, sizeof(*file->tensors)))
-            return vks_fail(r->log, "%s: out of memory", r->path);
+            return vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->path);
         struct vks_gguf_tensor *tensor = &file->tensors[file->tensor_count];
         *tensor = (struct vks_gguf_tensor){0};
         r->name = NULL;
@@ -358,10 +358,10 @@ struct vks_gguf *vks_gguf_open(const struct vks_log *log, const char *path)
 {
     struct vks_gguf *file = calloc(1, sizeof(*file));
     if (!file)
-        return vks_fail_null(log, "%s: out of memory", path);
+        return vks_fail_null(log, "%s: " VKS_NO_MEMORY, path);
     file->path = vks_arena_strdup(&file->arena, path);
     file->map = vks_arena_alloc(&file->arena, sizeof(*file->map));
-    bool ok = (file->path && file->map) || vks_fail(log, "%s: out of memory", path);
+    bool ok = (file->path && file->map) || vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     if (ok && (ok = vks_os_map_open(log, path, file->map))) {
         struct reader r = {.log = log, .path = path, .data = file->map->data, .size = file->map->size};
         ok = load(&r, file);

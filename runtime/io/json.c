@@ -46,7 +46,7 @@ struct vks_json *vks_json_parse(const struct vks_log *log, const char *path, con
         json->root = cJSON_ParseWithLength(text, size);
     if (!json || !json->root) {
         vks_json_close(&json);
-        return vks_fail_null(log, "%s: out of memory while parsing", path);
+        return vks_fail_null(log, "%s: " VKS_NO_MEMORY, path);
     }
     return json;
 }

@@ -27,7 +27,7 @@ static bool add(struct reader *r, const char *text, size_t size)
 {
     char *copy = size < SIZE_MAX ? vks_arena_alloc(&r->lines->arena, size + 1) : NULL;
     if (!copy || !vks_grow(&r->lines->items, &r->capacity, r->lines->count, sizeof(*r->lines->items)))
-        return vks_fail(r->log, "%s: out of memory", r->path);
+        return vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->path);
     memcpy(copy, text, size);
     r->lines->items[r->lines->count++] = copy;
     return true;
@@ -100,7 +100,7 @@ static bool read_jsonl(struct reader *r)
                             (unsigned long long)r->line, wrong);
         struct cJSON *value = cJSON_ParseWithLength(text, size);
         const bool done = value ? take_value(r, value, "line", r->line)
-                                : vks_fail(r->log, "%s: out of memory", r->path);
+                                : vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->path);
         cJSON_Delete(value);
         if (!done)
             return false;
@@ -154,7 +154,7 @@ static bool csv_field(struct reader *r, struct vks_text *out)
         }
         vks_text_add(out, from, (size_t)(r->at - from));
     }
-    return !out->failed || vks_fail(r->log, "%s: out of memory", r->path);
+    return !out->failed || vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->path);
 }
 
 // Behind a field: true at a comma (and steps over it), else steps over the line's end.

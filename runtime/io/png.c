@@ -82,7 +82,7 @@ static bool add_text(const struct vks_log *log, const char *path, struct vks_tex
         vks_text_add(out, "\0\0\0", 4);  // not compressed, no language, no translated key
     vks_text_add(out, text->value, size);
     if (out->failed)
-        return vks_fail(log, "%s: out of memory", path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     add_u32(out, crc32_of(out->data + from, out->length - from));
     return true;
 }
@@ -104,7 +104,7 @@ bool vks_png_write(const struct vks_log *log, const char *path, const uint8_t *r
     if (!png || size < HEADER_SIZE) {
         free(png);
         vks_text_finish(&chunks);
-        return vks_fail(log, "%s: out of memory for a picture of %d x %d", path, width, height);
+        return vks_fail(log, "%s, %d x %d: " VKS_NO_MEMORY, path, width, height);
     }
     struct vks_os_writer *writer = vks_os_writer_open(log, path);
     vks_os_writer_write(writer, png, HEADER_SIZE);

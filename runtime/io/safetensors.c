@@ -160,7 +160,7 @@ static bool parse_metadata(const struct header *h, struct vks_safetensors *file,
     const size_t count = (size_t)cJSON_GetArraySize(metadata);
     struct vks_st_pair *pairs = vks_arena_alloc(&file->arena, (count + 1) * sizeof(*pairs));
     if (!pairs)
-        return vks_fail(h->log, "%s: out of memory", h->path);
+        return vks_fail(h->log, "%s: " VKS_NO_MEMORY, h->path);
     size_t done = 0;
     for (const struct cJSON *item = metadata->child; item; item = item->next) {
         if (!cJSON_IsString(item))
@@ -169,7 +169,7 @@ static bool parse_metadata(const struct header *h, struct vks_safetensors *file,
         pairs[done].key = vks_arena_strdup(&file->arena, item->string);
         pairs[done].value = vks_arena_strdup(&file->arena, item->valuestring);
         if (!pairs[done].key || !pairs[done].value)
-            return vks_fail(h->log, "%s: out of memory", h->path);
+            return vks_fail(h->log, "%s: " VKS_NO_MEMORY, h->path);
         done++;
     }
     if (done)
@@ -195,7 +195,7 @@ static bool parse_header(const struct header *h, struct vks_safetensors *file, c
     *tensors = vks_arena_alloc(&file->arena, (capacity + 1) * sizeof(**tensors));
     *count = 0;
     if (!*tensors)
-        return vks_fail(h->log, "%s: out of memory", h->path);
+        return vks_fail(h->log, "%s: " VKS_NO_MEMORY, h->path);
     bool metadata = false;
     for (const struct cJSON *item = root->child; item; item = item->next) {
         if (!strcmp(item->string, "__metadata__")) {
@@ -210,7 +210,7 @@ static bool parse_header(const struct header *h, struct vks_safetensors *file, c
         struct vks_st_tensor *tensor = &(*tensors)[(*count)++];
         tensor->name = vks_arena_strdup(&file->arena, item->string);
         if (!tensor->name)
-            return vks_fail(h->log, "%s: out of memory", h->path);
+            return vks_fail(h->log, "%s: " VKS_NO_MEMORY, h->path);
         if (!parse_tensor(h, item, tensor))
             return false;
     }
@@ -270,7 +270,7 @@ static bool read_weight_map(const struct vks_log *log, struct vks_safetensors *f
     *weights = vks_arena_alloc(&file->arena, (*count + 1) * sizeof(**weights));
     *shards = vks_arena_alloc(&file->arena, (*count + 1) * sizeof(**shards));
     if (!*weights || !*shards)
-        return vks_fail(log, "%s: out of memory", index->path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, index->path);
     size_t at = 0;
     for (const struct cJSON *item = map->child; item; item = item->next) {
         const char *shard = cJSON_IsString(item) ? item->valuestring : "";
@@ -332,11 +332,11 @@ static bool load_set(const struct vks_log *log, struct vks_safetensors *file, co
     char *folder = vks_path_folder(path);
     bool done = file->tensors && file->maps && folder;
     if (!done)
-        vks_fail(log, "%s: out of memory", path);
+        vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     for (size_t i = 0; done && i < shard_count; i++) {
         char *name = vks_path_join(folder, shards[i]);
         done = name ? load_shard(log, file, name, shards[i], weights, file->tensor_count)
-                    : vks_fail(log, "%s: out of memory", path);
+                    : vks_fail(log, "%s: " VKS_NO_MEMORY, path);
         free(name);
     }
     free(folder);
@@ -349,11 +349,11 @@ struct vks_safetensors *vks_safetensors_open(const struct vks_log *log, const ch
 {
     struct vks_safetensors *file = calloc(1, sizeof(*file));
     if (!file)
-        return vks_fail_null(log, "%s: out of memory", path);
+        return vks_fail_null(log, "%s: " VKS_NO_MEMORY, path);
     bool done = false;
     file->path = vks_arena_strdup(&file->arena, path);
     if (!file->path) {
-        vks_fail(log, "%s: out of memory", path);
+        vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     } else if (vks_ends_with(path, ".json")) {
         struct vks_json *index = vks_json_open(log, path);
         done = index && load_set(log, file, path, index);
@@ -361,7 +361,7 @@ struct vks_safetensors *vks_safetensors_open(const struct vks_log *log, const ch
     } else {
         file->maps = calloc(1, sizeof(*file->maps));
         done = file->maps ? load_file(log, file, path, &file->tensors, &file->tensor_count)
-                          : vks_fail(log, "%s: out of memory", path);
+                          : vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     }
     if (!done)
         vks_safetensors_close(&file);
@@ -378,7 +378,7 @@ struct vks_safetensors *vks_safetensors_open_in(const struct vks_log *log, const
     vks_text_finish(&text);
     struct vks_safetensors *file = NULL;
     if (!single || !index)
-        vks_fail(log, "%s: out of memory", folder);
+        vks_fail(log, "%s: " VKS_NO_MEMORY, folder);
     else
         file = vks_safetensors_open(log, !vks_os_exists(single) && vks_os_exists(index) ? index : single);
     free(single);

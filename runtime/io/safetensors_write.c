@@ -43,7 +43,7 @@ static bool add_metadata(const struct vks_log *log, const char *path, struct vks
 {
     const struct vks_st_pair **sorted = malloc((count + 1) * sizeof(*sorted));
     if (!sorted)
-        return vks_fail(log, "%s: out of memory", path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     for (size_t i = 0; i < count; i++)
         sorted[i] = &metadata[i];
     if (count)
@@ -98,7 +98,7 @@ static bool add_items(const struct vks_log *log, const char *path, struct vks_te
                         (unsigned long long)(at + size));
         at += size;
         if (text->failed)
-            return vks_fail(log, "%s: out of memory", path);
+            return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     }
     return true;
 }
@@ -107,7 +107,7 @@ static bool names_differ(const struct vks_log *log, const char *path, const stru
 {
     const char **names = malloc((count + 1) * sizeof(*names));
     if (!names)
-        return vks_fail(log, "%s: out of memory", path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     for (size_t i = 0; i < count; i++)
         names[i] = items[i].name;
     if (count)
@@ -126,14 +126,15 @@ bool vks_safetensors_write(const struct vks_log *log, const char *path, const st
 {
     struct vks_text text = {0};
     vks_text_add_str(&text, "{");
-    bool done = (!text.failed || vks_fail(log, "%s: out of memory", path)) && names_differ(log, path, items, count) &&
+    bool done = (!text.failed || vks_fail(log, "%s: " VKS_NO_MEMORY, path)) &&
+                names_differ(log, path, items, count) &&
                 (!metadata_count || add_metadata(log, path, &text, metadata, metadata_count)) &&
                 add_items(log, path, &text, items, count);
     vks_text_add_str(&text, "}");
     while (!text.failed && text.length % 8)
         vks_text_add_str(&text, " ");
     if (done && text.failed)
-        done = vks_fail(log, "%s: out of memory", path);
+        done = vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     struct vks_os_writer *writer = done ? vks_os_writer_open(log, path) : NULL;
     if (writer) {
         unsigned char length[8];

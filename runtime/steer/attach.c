@@ -32,7 +32,7 @@ static bool attach(struct vks_gpu *gpu, struct attached *item, const struct vks_
     item->met = calloc(steering->sites.count + 1, sizeof(*item->met));
     item->storage = vks_storage_create(gpu, 2 * (uint64_t)steering->sites.channels * sizeof(float));
     if (!item->met)
-        return vks_fail(log, "out of memory: close other programs and try again");
+        return vks_fail(log, VKS_NO_MEMORY);
     return item->storage != NULL;
 }
 
@@ -54,7 +54,7 @@ struct vks_attachment *vks_attachment_create(struct vks_gpu *gpu, const struct v
         return vks_fail_null(log, "%u steerings at once: %u is the most", count, VKS_STEP_STRENGTHS);
     struct vks_attachment *attachment = calloc(1, sizeof(*attachment));
     if (!attachment)
-        return vks_fail_null(log, "out of memory: close other programs and try again");
+        return vks_fail_null(log, VKS_NO_MEMORY);
     attachment->gpu = gpu;
     attachment->count = count;
     for (uint32_t i = 0; i < count; i++)

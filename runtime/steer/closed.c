@@ -77,7 +77,7 @@ static bool estimate(const struct vks_subject *subject, enum vks_method method, 
     free(coupling.pairs);
     free(coupling.weights);
     free(x);
-    return ok || vks_fail(subject->log, "out of memory: close other programs and try again");
+    return ok || vks_fail(subject->log, VKS_NO_MEMORY);
 }
 
 static bool report(const struct vks_train_params *params, uint32_t step, uint32_t steps)

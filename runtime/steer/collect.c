@@ -36,7 +36,7 @@ struct vks_collector *vks_collector_create(const struct vks_subject *subject, co
 {
     struct vks_collector *collector = calloc(1, sizeof(*collector));
     if (!collector)
-        return vks_fail_null(subject->log, "out of memory: close other programs and try again");
+        return vks_fail_null(subject->log, VKS_NO_MEMORY);
     collector->subject = subject;
     collector->sites = sites;
     collector->pool = pool;
@@ -101,7 +101,7 @@ bool vks_collector_run(struct vks_collector *collector, enum vks_prompt_set set,
     const uint32_t count = subject->set_sizes[set], batch = collector->batch;
     struct vks_sample *samples = malloc(batch * sizeof(*samples));
     uint32_t step[VKS_STEP_WORDS] = {0};
-    bool ok = samples != NULL || vks_fail(subject->log, "out of memory: close other programs and try again");
+    bool ok = samples != NULL || vks_fail(subject->log, VKS_NO_MEMORY);
     if (strengths)
         memcpy(&step[VKS_STEP_STRENGTH], strengths, VKS_STEP_STRENGTHS * sizeof(*strengths));
     for (uint32_t first = 0; first < count && ok; first += batch) {
@@ -128,7 +128,7 @@ float *vks_collect(const struct vks_subject *subject, const struct vks_site_list
         return NULL;
     float *rows = malloc((size_t)count * sites->channels * sizeof(*rows));
     if (!rows)
-        vks_fail(subject->log, "out of memory: close other programs and try again");
+        vks_fail(subject->log, VKS_NO_MEMORY);
     if (rows && !vks_collector_run(collector, set, draw, strengths, rows)) {
         free(rows);
         rows = NULL;

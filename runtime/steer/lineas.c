@@ -189,31 +189,23 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static bool put_target(struct vks_lineas *t, const float *target, double variance_weighted[1])
+static bool put_target(struct vks_lineas *t, const float *target)
 {
     const uint32_t n = t->target_rows, l = t->loss->channels;
+    const struct vks_loss_floor floor = {t->loss, target, n, t->batch, t->params->p, t->params->mean_scale};
     float *sorted = malloc((size_t)n * l * sizeof(*sorted)), *column = malloc(n * sizeof(*column));
-    double *values = malloc(n * sizeof(*values));
-    bool ok = sorted && column && values;
-    *variance_weighted = 0;
-    for (size_t s = 0; s < t->loss->count && ok; s++) {
-        const struct vks_site_slot *slot = &t->loss->slots[s];
-        const double scale = 1.0 / (double)t->loss->count / (t->params->mean_scale ? slot->channels : 1);
-        for (uint32_t c = slot->first; c < slot->first + slot->channels; c++) {
-            for (uint32_t i = 0; i < n; i++)
-                values[i] = column[i] = target[(size_t)i * l + c];
-            qsort(column, n, sizeof(*column), ascending);
-            for (uint32_t i = 0; i < n; i++)
-                sorted[(size_t)i * l + c] = column[i];
-            const double variance = vks_variance(values, n, vks_mean(values, n));
-            *variance_weighted += scale * (t->params->p == 1 ? sqrt(variance) : variance);
-        }
+    bool ok = sorted && column && vks_loss_floor(&floor, &t->floor);
+    for (uint32_t c = 0; c < l && ok; c++) {
+        for (uint32_t i = 0; i < n; i++)
+            column[i] = target[(size_t)i * l + c];
+        qsort(column, n, sizeof(*column), ascending);
+        for (uint32_t i = 0; i < n; i++)
+            sorted[(size_t)i * l + c] = column[i];
     }
     ok = ok ? put(t, TARGET, sorted, (uint64_t)n * l * sizeof(*sorted))
-            : vks_fail(t->subject->log, "out of memory: close other programs and try again");
+            : vks_fail(t->subject->log, VKS_NO_MEMORY);
     free(sorted);
     free(column);
-    free(values);
     return ok;
 }
 
@@ -228,8 +220,7 @@ static bool put_tables(struct vks_lineas *t)
         for (size_t s = 0; s < t->loss->count; s++) {
             const struct vks_site_slot *slot = &t->loss->slots[s];
             for (uint32_t c = 0; c < slot->channels; c++)
-                scale[slot->first + c] =
-                    (float)(1.0 / (double)t->loss->count / (t->params->mean_scale ? slot->channels : 1));
+                scale[slot->first + c] = (float)vks_loss_weight(t->loss, slot, t->params->mean_scale);
         }
         for (size_t s = 0; s < t->maps->count; s++)
             groups[s] = (int32_t)t->maps->slots[s].first;
@@ -239,7 +230,7 @@ static bool put_tables(struct vks_lineas *t)
              put(t, SCALE, scale, l * sizeof(*scale)) &&
              put(t, GROUPS, groups, (t->maps->count + 1) * sizeof(*groups));
     } else {
-        vks_fail(t->subject->log, "out of memory: close other programs and try again");
+        vks_fail(t->subject->log, VKS_NO_MEMORY);
     }
     free(pairs);
     free(groups);
@@ -253,7 +244,7 @@ static bool put_arrays(struct vks_lineas *t)
     const uint64_t d = t->maps->channels, l = t->loss->channels, size = sizeof(float);
     float *identity = calloc(2 * d, sizeof(*identity));
     if (!identity)
-        return vks_fail(t->subject->log, "out of memory: close other programs and try again");
+        return vks_fail(t->subject->log, VKS_NO_MEMORY);
     for (uint64_t i = 0; i < d; i++)
         identity[i] = 1;
     const bool ok = put(t, PARAM, identity, 2 * d * size);
@@ -270,7 +261,7 @@ struct vks_lineas *vks_lineas_create(const struct vks_subject *subject, const st
 {
     struct vks_lineas *t = calloc(1, sizeof(*t));
     if (!t)
-        return vks_fail_null(subject->log, "out of memory: close other programs and try again");
+        return vks_fail_null(subject->log, VKS_NO_MEMORY);
     t->subject = subject;
     t->params = params;
     t->maps = maps;
@@ -290,16 +281,13 @@ struct vks_lineas *vks_lineas_create(const struct vks_subject *subject, const st
         }
         vks_attachment_hook(t->base, &t->base_hook);
     }
-    double spread = 0;
     bool ok = t->order && t->samples && t->host_terms;
     if (!ok)
-        vks_fail(subject->log, "out of memory: close other programs and try again");
-    ok = ok && put_tables(t) && put_target(t, target, &spread) && put_arrays(t) && build_parts(t) &&
+        vks_fail(subject->log, VKS_NO_MEMORY);
+    ok = ok && put_tables(t) && put_target(t, target) && put_arrays(t) && build_parts(t) &&
          (!t->base || vks_attachment_check(t->base, subject->log));
     if (!ok)
         vks_lineas_destroy(&t);
-    else
-        t->floor = spread * vks_wasserstein_floor(t->batch, t->target_rows, params->p);
     return t;
 }
 

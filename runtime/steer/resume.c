@@ -19,7 +19,7 @@ bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas,
     const uint64_t size = vks_lineas_size(lineas);
     float *arrays = malloc(VKS_LINEAS_ARRAYS * size * sizeof(*arrays));
     if (!arrays)
-        return vks_fail(log, "out of memory: close other programs and try again");
+        return vks_fail(log, VKS_NO_MEMORY);
     struct vks_st_item items[VKS_LINEAS_ARRAYS];
     bool ok = true;
     for (uint32_t a = 0; a < VKS_LINEAS_ARRAYS && ok; a++) {
@@ -89,7 +89,7 @@ bool vks_resume_load(struct vks_resume *resume, struct vks_lineas *lineas, bool 
         return false;
     const uint64_t size = vks_lineas_size(lineas);
     float *array = malloc(size * sizeof(*array));
-    bool ok = array ? fits(resume, file, force, log) : vks_fail(log, "out of memory: close other programs");
+    bool ok = array ? fits(resume, file, force, log) : vks_fail(log, VKS_NO_MEMORY);
     for (uint32_t a = 0; a < VKS_LINEAS_ARRAYS && ok; a++) {
         const struct vks_st_tensor *tensor =
             vks_safetensors_need(log, file, array_names[a], VKS_ST_F32, 1, (const uint64_t[]){size});

@@ -32,7 +32,7 @@ struct vks_site_pattern *vks_site_pattern_create(const struct vks_log *log, cons
 {
     struct vks_site_pattern *pattern = calloc(1, sizeof(*pattern));
     if (!pattern)
-        return vks_fail_null(log, "out of memory: close other programs and try again");
+        return vks_fail_null(log, VKS_NO_MEMORY);
     int code = 0;
     PCRE2_SIZE at = 0;
     pattern->code = pcre2_compile((PCRE2_SPTR)expression, PCRE2_ZERO_TERMINATED, PCRE2_ANCHORED | PCRE2_ENDANCHORED,
@@ -77,7 +77,7 @@ bool vks_site_list_add(struct vks_site_list *list, const struct vks_log *log, co
                         channels, list->channels, MAX_CHANNELS);
     char *copy = vks_arena_strdup(&list->arena, name);
     if (!copy || !vks_grow(&list->slots, &list->capacity, list->count, sizeof(*list->slots)))
-        return vks_fail(log, "out of memory: close other programs and try again");
+        return vks_fail(log, VKS_NO_MEMORY);
     list->slots[list->count++] = (struct vks_site_slot){copy, kind, channels, list->channels};
     list->channels += channels;
     return true;

@@ -76,7 +76,8 @@ double vks_wasserstein_floor(uint32_t b, uint32_t n, uint32_t p)
     float *weights = malloc(((size_t)b + n) * sizeof(*weights));
     float *noise = malloc(((size_t)b + n) * sizeof(*noise));
     double *x = malloc(((size_t)b + n) * sizeof(*x)), sum = 0;
-    if (pairs && weights && noise && x) {
+    const bool ok = pairs && weights && noise && x;
+    if (ok) {
         const uint32_t count = vks_quantile_coupling(b, n, pairs, weights);
         for (uint32_t draw = 0; draw < draws; draw++) {
             // The seed is fixed: the floor belongs to b, n and p, not to a training.
@@ -92,5 +93,32 @@ double vks_wasserstein_floor(uint32_t b, uint32_t n, uint32_t p)
     free(weights);
     free(noise);
     free(x);
-    return sum / draws;
+    return ok ? sum / draws : NAN;
+}
+
+double vks_loss_weight(const struct vks_site_list *sites, const struct vks_site_slot *slot, bool mean_scale)
+{
+    return 1.0 / (double)sites->count / (mean_scale ? slot->channels : 1);
+}
+
+bool vks_loss_floor(const struct vks_loss_floor *in, double *floor)
+{
+    const uint32_t n = in->target_rows, channels = in->sites->channels;
+    double spread = 0, *values = malloc(n * sizeof(*values));
+    if (!values)
+        return false;
+    for (size_t s = 0; s < in->sites->count; s++) {
+        const struct vks_site_slot *slot = &in->sites->slots[s];
+        const double weight = vks_loss_weight(in->sites, slot, in->mean_scale);
+        for (uint32_t c = slot->first; c < slot->first + slot->channels; c++) {
+            for (uint32_t i = 0; i < n; i++)
+                values[i] = in->target[(uint64_t)i * channels + c];
+            const double variance = vks_variance(values, n, vks_mean(values, n));
+            spread += weight * (in->p == 1 ? sqrt(variance) : variance);
+        }
+    }
+    free(values);
+    const double unit = vks_wasserstein_floor(in->rows, n, in->p);
+    *floor = spread * unit;
+    return !isnan(unit);
 }

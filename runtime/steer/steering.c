@@ -102,7 +102,7 @@ bool vks_steering_save(const struct vks_steering *steering, const struct vks_log
             pairs[i + 1] = (struct vks_st_pair){steering->metadata[i].key, steering->metadata[i].value};
         ok = vks_safetensors_write(log, path, items, 2 * count, pairs, steering->metadata_count + 1);
     } else {
-        vks_fail(log, "out of memory: close other programs and try again");
+        vks_fail(log, VKS_NO_MEMORY);
     }
     vks_arena_finish(&arena);
     return ok;
@@ -133,7 +133,7 @@ static bool add_map(struct vks_steering *steering, const struct vks_log *log, co
     if (b)
         steering->b = b;
     if (!w || !b)
-        return vks_fail(log, "out of memory: close other programs and try again");
+        return vks_fail(log, VKS_NO_MEMORY);
     if (!vks_st_to_f32(log, file, weight, w + slot->first) || !vks_st_to_f32(log, file, bias, b + slot->first))
         return false;
     for (uint32_t i = 0; i < slot->channels; i++)
@@ -180,7 +180,7 @@ void vks_steering_invert(struct vks_steering *steering, uint32_t *skipped)
     *skipped = 0;
     for (uint32_t i = 0; i < steering->sites.channels; i++) {
         const float w = steering->w[i], b = steering->b[i];
-        const bool possible = fabsf(w) >= 1e-3f;
+        const bool possible = fabsf(w) >= 1e-3f && isfinite(b / w);
         *skipped += !possible;
         steering->w[i] = possible ? 1 / w : 1;
         steering->b[i] = possible ? -b / w : 0;

@@ -32,7 +32,8 @@ enum vks_position vks_steering_position(const struct vks_steering *steering, enu
 bool vks_steering_save(const struct vks_steering *steering, const struct vks_log *log, const char *path);
 // Refuses other formats, missing halves, wrong shapes, values that are not finite.
 bool vks_steering_load(struct vks_steering *steering, const struct vks_log *log, const char *path);
-// Replaces T by its inverse (z - b) / w. Channels with |w| < 1e-3 become the identity; *skipped counts them.
+// Replaces T by its inverse (z - b) / w. Channels with |w| < 1e-3, or whose offset would overflow, become the identity;
+// *skipped counts them.
 void vks_steering_invert(struct vks_steering *steering, uint32_t *skipped);
 // Removes the maps of sites whose names begin with `prefix`.
 void vks_steering_drop(struct vks_steering *steering, const char *prefix);

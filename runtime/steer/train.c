@@ -34,6 +34,13 @@ struct training {
     bool trial;                        // of the search for gamma: no log, no state
 };
 
+bool vks_train_check_micro(const struct vks_log *log, uint32_t batch, uint32_t micro_batch)
+{
+    return (micro_batch <= batch && batch % micro_batch == 0) ||
+           vks_fail(log, "--micro-batch %u does not divide the batch of %u: give a number that does", micro_batch,
+                    batch);
+}
+
 bool vks_train_check(const struct vks_subject *subject, const struct vks_train_params *p)
 {
     const uint32_t *sizes = subject->set_sizes;
@@ -49,8 +56,8 @@ bool vks_train_check(const struct vks_subject *subject, const struct vks_train_p
                         "batch", p->batch, sizes[VKS_SET_SOURCE]);
     if (p->batch < 4 && !p->force)
         return vks_fail(subject->log, "--batch %u is too noisy to learn from: use at least 4, or --force", p->batch);
-    if (p->micro_batch && (p->micro_batch > p->batch || p->batch % p->micro_batch))
-        return vks_fail(subject->log, "--micro-batch %u does not divide the batch of %u", p->micro_batch, p->batch);
+    if (p->micro_batch && !vks_train_check_micro(subject->log, p->batch, p->micro_batch))
+        return false;
     if (p->steps == 0 || !(p->lr > 0) || !isfinite(p->lr) || !(p->gamma >= 0) || !isfinite(p->gamma))
         return vks_fail(subject->log, "--steps and --lr must be above 0, --gamma 0 or above");
     if (!(p->support >= 0) || p->support > 1)
@@ -70,7 +77,7 @@ static bool choose_sites(struct training *t)
     t->steering.w = malloc(channels * sizeof(float));
     t->steering.b = calloc(channels, sizeof(float));
     if (!t->steering.w || !t->steering.b)
-        return vks_fail(t->subject->log, "out of memory: close other programs and try again");
+        return vks_fail(t->subject->log, VKS_NO_MEMORY);
     for (uint32_t i = 0; i < channels; i++)
         t->steering.w[i] = 1;
     return true;
@@ -149,7 +156,7 @@ static bool open_state(struct training *t)
     const size_t size = strlen(p->output) + sizeof(".state");
     resume->path = malloc(size);
     if (!resume->path)
-        return vks_fail(t->subject->log, "out of memory: close other programs and try again");
+        return vks_fail(t->subject->log, VKS_NO_MEMORY);
     snprintf(resume->path, size, "%s.state", p->output);
     // A kernel table of its own may give other bits, so it counts as another device.
     static const uint8_t none[3] = {0};
@@ -179,7 +186,7 @@ static bool read_maps(struct training *t)
     const uint32_t d = t->steering.sites.channels;
     float *param = malloc(2 * (size_t)d * sizeof(*param));
     if (!param)
-        return vks_fail(t->subject->log, "out of memory: close other programs and try again");
+        return vks_fail(t->subject->log, VKS_NO_MEMORY);
     const bool ok = vks_lineas_get(t->lineas, 0, param);
     t->progress.max_w = t->progress.max_b = 0;
     for (uint32_t i = 0; i < d && ok; i++) {
@@ -255,6 +262,7 @@ static enum vks_train_result run_steps(struct training *t)
     t->progress.steps = p->steps;
     t->progress.floor = vks_lineas_floor(t->lineas);
     t->progress.step = t->resume.step;
+    t->progress.first_loss = t->resume.first_loss;
     t->progress.loss = t->resume.last_loss;
     t->progress.validation_first = t->resume.validation[0];
     t->progress.validation = t->resume.validation[1];
@@ -267,7 +275,7 @@ static enum vks_train_result run_steps(struct training *t)
         if (!vks_lineas_step(t->lineas, step, &loss) || !read_maps(t))
             return VKS_TRAIN_FAILED;
         if (step == 0)
-            t->resume.first_loss = loss;
+            t->resume.first_loss = t->progress.first_loss = loss;
         t->resume.last_loss = t->progress.loss = loss;
         t->resume.step = t->progress.step = step + 1;
         t->progress.seconds = vks_os_seconds() - start;

@@ -19,7 +19,7 @@ enum vks_method {
 
 struct vks_train_progress {
     uint32_t step, steps;
-    double loss, floor;                // W_p^p by the reduction, and what identical laws would show
+    double first_loss, loss, floor;    // W_p^p by the reduction: of the first step, of this one, of identical laws
     double max_w, max_b;               // max |w - 1|, max |b|
     double path_share;                 // the larger of both over the sum of the learning rates so far allowed
     double seconds;                    // since the start of this process's part
@@ -66,6 +66,9 @@ enum vks_train_result {
 
 // Whether the parameters make sense for sets of these sizes; reads subject->log and ->set_sizes only.
 bool vks_train_check(const struct vks_subject *subject, const struct vks_train_params *params);
+
+// Whether slices of `micro_batch` samples make up a batch.
+bool vks_train_check_micro(const struct vks_log *log, uint32_t batch, uint32_t micro_batch);
 
 // Trains and writes params->output. `last` (may be NULL) receives the final figures.
 enum vks_train_result vks_train(const struct vks_subject *subject, const struct vks_train_params *params,

@@ -1,15 +1,8 @@
 #include "steer/validate.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "steer/statistics.h"
-
-// The weight of a channel in the loss: the mean over sites of the sum, or mean, over channels.
-static double share(const struct vks_validation *v, const struct vks_site_slot *slot)
-{
-    return 1.0 / (double)v->loss->count / (v->params->mean_scale ? slot->channels : 1);
-}
 
 bool vks_validation_measure(const struct vks_validation *v, const struct vks_steering *steering, double *value)
 {
@@ -31,12 +24,12 @@ bool vks_validation_measure(const struct vks_validation *v, const struct vks_ste
     double *columns = malloc((size_t)v->loss->channels * sizeof(*columns));
     bool ok = pooled != NULL;
     if (ok && !(columns && vks_wasserstein_host(pooled, rows, v->target, targets, v->loss->channels, p->p, columns)))
-        ok = vks_fail(subject->log, "out of memory: close other programs and try again");
+        ok = vks_fail(subject->log, VKS_NO_MEMORY);
     *value = 0;
     for (size_t s = 0; s < v->loss->count && ok; s++) {
         const struct vks_site_slot *slot = &v->loss->slots[s];
         for (uint32_t c = 0; c < slot->channels; c++)
-            *value += share(v, slot) * columns[slot->first + c];
+            *value += vks_loss_weight(v->loss, slot, p->mean_scale) * columns[slot->first + c];
     }
     free(columns);
     free(pooled);
@@ -46,21 +39,15 @@ bool vks_validation_measure(const struct vks_validation *v, const struct vks_ste
 
 bool vks_validation_floor(const struct vks_validation *v, double *out)
 {
-    const uint32_t n = v->subject->set_sizes[VKS_SET_TARGET], rows = v->subject->set_sizes[VKS_SET_VALIDATION];
-    double spread = 0, *column = malloc(n * sizeof(*column));
-    if (!column)
-        return vks_fail(v->subject->log, "out of memory: close other programs and try again");
-    for (size_t s = 0; s < v->loss->count; s++) {
-        const struct vks_site_slot *slot = &v->loss->slots[s];
-        for (uint32_t c = slot->first; c < slot->first + slot->channels; c++) {
-            vks_sorted_column(v->target, n, v->loss->channels, c, column);
-            const double variance = vks_variance(column, n, vks_mean(column, n));
-            spread += share(v, slot) * (v->params->p == 1 ? sqrt(variance) : variance);
-        }
-    }
-    free(column);
-    *out = spread * vks_wasserstein_floor(rows, n, v->params->p);
-    return true;
+    const struct vks_loss_floor in = {
+        .sites = v->loss,
+        .target = v->target,
+        .target_rows = v->subject->set_sizes[VKS_SET_TARGET],
+        .rows = v->subject->set_sizes[VKS_SET_VALIDATION],
+        .p = v->params->p,
+        .mean_scale = v->params->mean_scale,
+    };
+    return vks_loss_floor(&in, out) || vks_fail(v->subject->log, VKS_NO_MEMORY);
 }
 
 bool vks_validation_due(uint32_t step, uint32_t steps)
