@@ -474,7 +474,7 @@ static bool tune_use(const struct bench *bench, const struct shape *shapes, size
     static const uint32_t rows[] = {1, 17, UINT32_MAX};
     const struct vks_gpu_limits *limits = vks_gpu_limits(bench->session->gpu);
     vks_gpu_tune(bench->session->gpu, none);
-    const enum vks_matmul_variant usual = vks_matmul_choose(limits, rows[use]);
+    const enum vks_matmul_variant usual = vks_matmul_choose(limits, rows[use], UINT32_MAX);
     double reference = 0, best;
     *own = 0;
     if (!try_variant(bench, shapes, count, use, usual, 0, &reference))

@@ -12,6 +12,9 @@ static const struct vks_matmul_kernel kernels[] = {
     [VKS_MATMUL_CPU4] = {VKS_K_matmul_cpu4, VKS_K_conv2d_cpu4, 12, 16},
     [VKS_MATMUL_CPU8] = {VKS_K_matmul_cpu8, VKS_K_conv2d_cpu8, 32, 32},
     [VKS_MATMUL_CPU8_FEW] = {VKS_K_matmul_cpu8_few, VKS_K_conv2d_cpu8, 8, 32},
+    [VKS_MATMUL_CPU16] = {VKS_K_matmul_cpu16, VKS_K_conv2d_cpu16, 32, 64},
+    [VKS_MATMUL_CPU16_NARROW] = {VKS_K_matmul_cpu16_narrow, VKS_K_conv2d_cpu16_narrow, 48, 32},
+    [VKS_MATMUL_CPU16_FEW] = {VKS_K_matmul_cpu16_few, VKS_K_conv2d_cpu16_narrow, 16, 32},
 };
 
 enum vks_matmul_use vks_matmul_use(uint32_t m)
@@ -22,7 +25,9 @@ enum vks_matmul_use vks_matmul_use(uint32_t m)
 bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_variant variant)
 {
     static const uint32_t subgroups[] = {[VKS_MATMUL_PLAIN] = 0, [VKS_MATMUL_TILE] = 0, [VKS_MATMUL_CPU4] = 4,
-                                         [VKS_MATMUL_CPU8] = 8, [VKS_MATMUL_CPU8_FEW] = 8};
+                                         [VKS_MATMUL_CPU8] = 8, [VKS_MATMUL_CPU8_FEW] = 8,
+                                         [VKS_MATMUL_CPU16] = 16, [VKS_MATMUL_CPU16_NARROW] = 16,
+                                         [VKS_MATMUL_CPU16_FEW] = 16};
     return variant < VKS_MATMUL_VARIANTS && (!subgroups[variant] || subgroups[variant] == limits->subgroup_size);
 }
 
@@ -30,15 +35,19 @@ const char *vks_matmul_name(enum vks_matmul_variant variant)
 {
     static const char *const names[] = {[VKS_MATMUL_PLAIN] = "plain", [VKS_MATMUL_TILE] = "tile",
                                         [VKS_MATMUL_CPU4] = "cpu4", [VKS_MATMUL_CPU8] = "cpu8",
-                                        [VKS_MATMUL_CPU8_FEW] = "cpu8-few"};
+                                        [VKS_MATMUL_CPU8_FEW] = "cpu8-few", [VKS_MATMUL_CPU16] = "cpu16",
+                                        [VKS_MATMUL_CPU16_NARROW] = "cpu16-narrow",
+                                        [VKS_MATMUL_CPU16_FEW] = "cpu16-few"};
     return names[variant];
 }
 
-enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m)
+enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m, uint32_t n)
 {
     const uint8_t own = limits->matmul[vks_matmul_use(m)];
     if (own && vks_matmul_runs(limits, own - 1))
         return own - 1;
+    if (limits->is_cpu && limits->subgroup_size == 16)
+        return m <= 16 ? VKS_MATMUL_CPU16_FEW : n <= 32 ? VKS_MATMUL_CPU16_NARROW : VKS_MATMUL_CPU16;
     if (limits->is_cpu && limits->subgroup_size == 8)
         return m <= 16 ? VKS_MATMUL_CPU8_FEW : VKS_MATMUL_CPU8;
     if (limits->is_cpu && limits->subgroup_size == 4)
@@ -128,7 +137,7 @@ static bool fit(const struct vks_emitter *emitter, const struct vks_matmul *mm, 
 
 static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm, const struct piece *piece)
 {
-    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, mm->m));
+    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, mm->m, mm->n));
     const bool tn = mm->form == VKS_MATMUL_TN, nt = mm->form == VKS_MATMUL_NT;
     const bool more = mm->accumulate || piece->k > 0, biased = mm->bias && !more;
     const struct vks_push_matmul push = {
@@ -165,7 +174,7 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
 bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *mm)
 {
     const uint32_t outer = mm->batch[0] ? mm->batch[0] : 1, inner = mm->batch[1] ? mm->batch[1] : 1;
-    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, mm->m));
+    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, mm->m, mm->n));
     struct piece most = {.no = outer, .ni = inner, .nm = mm->m, .nn = mm->n, .nk = mm->k};
     if (!fit(emitter, mm, kernel->cols, &most))
         return vks_fail_row(emitter, mm->c.tensor);

@@ -41,14 +41,17 @@ struct vks_matmul {
 // False: out of memory, or a single row cannot be bound (logged).
 bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *matmul);
 
-// Which kernel a product of m rows runs on: a pure function of limits (with the overrides of `bench --tune` in them) and
-// shape. Convolutions ask with UINT32_MAX rows. New variants get a row in every table of matmul.c.
+// Which kernel a product of m rows and n columns runs on: a pure function of limits (with the overrides of `bench --tune`
+// in them) and shape. Convolutions ask with UINT32_MAX rows. New variants get a row in every table of matmul.c.
 enum vks_matmul_variant {
     VKS_MATMUL_PLAIN,     // any device
     VKS_MATMUL_TILE,      // shared-memory tile for graphics cards
     VKS_MATMUL_CPU4,      // drivers that run on a CPU, by subgroup size
     VKS_MATMUL_CPU8,
     VKS_MATMUL_CPU8_FEW,  // at most 16 rows
+    VKS_MATMUL_CPU16,
+    VKS_MATMUL_CPU16_NARROW,  // at most 32 columns
+    VKS_MATMUL_CPU16_FEW,
     VKS_MATMUL_VARIANTS,
 };
 // What an override is for: products of at most 16 rows, of more, convolutions.
@@ -59,7 +62,7 @@ enum vks_matmul_use {
     VKS_MATMUL_USES,
 };
 enum vks_matmul_use vks_matmul_use(uint32_t m);
-enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m);
+enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m, uint32_t n);
 
 // Whether a variant runs on a device with these limits.
 bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_variant variant);

@@ -286,7 +286,7 @@ static bool emit_apply(const struct site *site, const struct apply *apply)
     const uint64_t total = vks_tensor_rows(x), fit = vks_binding_words(site->emitter) / site->cols;
     const bool avg = apply->map->position == VKS_POSITION_AVG;
     // A dynamic length is followed row by row; otherwise an invocation keeps w and b for several rows.
-    const uint32_t per_item = x->dynamic ? 1 : 4;
+    const uint32_t per_item = x->dynamic ? 1 : 16;
     for (struct vks_stretch at = {0}; vks_stretch_next(&at, total, fit);) {
         const uint64_t row = at.first, rows = at.count;
         const struct vks_operand in = vks_read(x, row * site->cols, rows * site->cols);

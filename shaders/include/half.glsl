@@ -29,7 +29,10 @@ uint64_t vks_element_address(uint64_t base, uint dtype, uint i)
 #define VKS_ELEMENT(slot, name, dtype, i) \
     vks_element(dtype, uint(vks_element_address(off[slot], dtype, i)) >> 1, \
                 Ref_##name(vks_element_address(off[slot], dtype, i) & ~uint64_t(3)).v)
+// The word of elements i and i + 1, of two bytes each; i even.
+#define VKS_WORD_OF_HALVES(slot, name, i) Ref_##name(off[slot] + (uint64_t(i) << 1)).v
 #else
+#define VKS_WORD_OF_HALVES(slot, name, i) name[(off[slot] + (i)) >> 1]
 #define VKS_ELEMENT(slot, name, dtype, i) \
     vks_element(dtype, off[slot] + (i), name[vks_word_of(dtype, off[slot] + (i))])
 #endif

@@ -35,8 +35,10 @@ layout(constant_id = 3) const uint FLAGS = 0;
 
 VKS_BUF_QUADS_IN(0, float, a);
 VKS_BUF_QUADS_IN(1, uint, b);
+VKS_BUF_PAIRS(1, b);
 VKS_BUF_HALVES_IN(1, b);
 VKS_BUF_QUADS(2, float, c);
+VKS_BUF_PAIRS(2, c);
 VKS_BUF_IN(3, float, bias);
 #ifdef CONV
 VKS_PUSH(4, conv2d);
@@ -70,7 +72,26 @@ vec4 load_b4(uint i)
     return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000u, w.y << 16, w.y & 0xffff0000u));
 }
 
+vec2 load_b2(uint i)
+{
+    if ((FLAGS & VEC_B) == 0)
+        return vec2(load_b(i), load_b(i + 1));
+    if (DTYPE == VKS_DTYPE_F32)
+        return VKS_LOAD2(1, b, i);
+    const uint w = VKS_WORD_OF_HALVES(1, b, i);
+    return DTYPE == VKS_DTYPE_F16 ? unpackHalf2x16(w) : uintBitsToFloat(uvec2(w << 16, w & 0xffff0000u));
+}
+
 float scale(float v)
+{
+#ifndef CONV
+    if ((FLAGS & ALPHA) != 0)
+        return p.alpha * v;
+#endif
+    return v;
+}
+
+vec2 scale(vec2 v)
 {
 #ifndef CONV
     if ((FLAGS & ALPHA) != 0)

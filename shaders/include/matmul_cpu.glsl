@@ -1,7 +1,8 @@
-// The matmul family on drivers that run on a CPU: LANES lanes of one subgroup make (LANES GROUPS) x (4 LANES) of C.
+// The matmul family on drivers that run on a CPU: LANES lanes of one subgroup make (LANES GROUPS) x (WIDTH LANES)
+// of C, WIDTH 2 or 4.
 //
 // There, a load of a lane from a buffer costs about ten instructions and a branch, while a product costs two, and code
-// beyond the instruction cache costs more than either. So each lane loads 16 bytes at a time: of B, four columns of
+// beyond the instruction cache costs more than either. So each lane loads 16 bytes at a time: of B, WIDTH columns of
 // its own; of A, four k of a row of its own, which it hands to all lanes by subgroupBroadcast with literal lane
 // numbers. The accumulators (4 LANES GROUPS floats a lane) may spill: that is cheap next to the loads.
 //
@@ -16,21 +17,30 @@
 //   16 rows x 64 columns                                                          25 / 16
 //   64-bit integers as the loaded type, 24 rows (VKS_WIDE)    44 / 15
 // Later, on a faster machine, by the work-weighted mean over the emoji model's layers on both cores, Mesa 25.0 (OpenBLAS
-// 220 at 1024 cubed): 24 rows 55; device addresses (VKS_ADDRESS) 68; 32 rows 68; k by 8, 24 rows 71; both 79.
+// 220 at 1024 cubed): 24 rows 55; device addresses (VKS_ADDRESS) 68; 32 rows 68; k by 8, 24 rows 71; both 79; 16 lanes
+// (vectors of 512 bits), 32 rows x 64 columns 90.
 #define VKS_LOCAL LANES
 #include "matmul.glsl"
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_ballot : require
 
 #define ROWS (LANES * GROUPS)
-#define COLS (LANES * 4)
+#define COLS (LANES * WIDTH)
+#if WIDTH == 4
+#define COLUMNS vec4
+#else
+#define COLUMNS vec2
+#endif
 #if LANES == 4
 #define EACH(DO) DO(0) DO(1) DO(2) DO(3)
-#else
+#elif LANES == 8
 #define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+#else
+#define EACH(DO) \
+    DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15)
 #endif
 
-vec4 acc[ROWS];
+COLUMNS acc[ROWS];
 uint row_a[GROUPS];    // first element of the lane's row of A in each group of rows; TN: of the lane's four rows
 #ifndef CONV
 uint first_row_tn, base_a;
@@ -38,11 +48,11 @@ uint first_row_tn, base_a;
 #ifdef CONV
 bool inside[GROUPS];
 #endif
-uint col_b[4];         // NT: first elements of the lane's rows of B; NN, TN: its columns
+uint col_b[WIDTH];         // NT: first elements of the lane's rows of B; NN, TN: its columns
 
 // Rows g LANES ... of C += A[k .. k + 3] w, and the same with k + 4 and w2 where `two`; w[j] = row k + j of B in the
 // lane's columns. An accumulator costs a load, a selection and a store each time, so eight k at once save some.
-void multiply(const int g, uint k, mat4 w, mat4 w2, const bool two)
+void multiply(const int g, uint k, COLUMNS w[4], COLUMNS w2[4], const bool two)
 {
     vec4 v = load_a4(row_a[g] + k), v2 = two ? load_a4(row_a[g] + k + 4) : vec4(0);
 #ifdef CONV
@@ -51,17 +61,13 @@ void multiply(const int g, uint k, mat4 w, mat4 w2, const bool two)
 #endif
 #define DO(i) { \
     const vec4 s = subgroupBroadcast(v, i); \
-    vec4 t = acc[g * LANES + i]; \
-    t = fma(s.xxxx, w[0], t); \
-    t = fma(s.yyyy, w[1], t); \
-    t = fma(s.zzzz, w[2], t); \
-    t = fma(s.wwww, w[3], t); \
+    COLUMNS t = acc[g * LANES + i]; \
+    [[unroll]] for (int j = 0; j < 4; j++) \
+        t = fma(COLUMNS(s[j]), w[j], t); \
     if (two) { \
         const vec4 s2 = subgroupBroadcast(v2, i); \
-        t = fma(s2.xxxx, w2[0], t); \
-        t = fma(s2.yyyy, w2[1], t); \
-        t = fma(s2.zzzz, w2[2], t); \
-        t = fma(s2.wwww, w2[3], t); \
+        [[unroll]] for (int j = 0; j < 4; j++) \
+            t = fma(COLUMNS(s2[j]), w2[j], t); \
     } \
     acc[g * LANES + i] = t; }
     EACH(DO)
@@ -71,7 +77,7 @@ void multiply(const int g, uint k, mat4 w, mat4 w2, const bool two)
 #ifndef CONV
 // The same where A is stored (k, m): lane l holds four rows, from g LANES + 4 (l mod (LANES / 4)) on, at
 // k + l / (LANES / 4).
-void multiply_tn(const int g, uint k, mat4 w)
+void multiply_tn(const int g, uint k, COLUMNS w[4])
 {
     vec4 v;
     if ((FLAGS & VEC_A) != 0) {
@@ -84,43 +90,56 @@ void multiply_tn(const int g, uint k, mat4 w)
     }
 #define LANE_OF(i, j) (j * (LANES / 4) + i / 4)
 #define DO(i) { \
-    vec4 t = acc[g * LANES + i]; \
-    t = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 0))), w[0], t); \
-    t = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 1))), w[1], t); \
-    t = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 2))), w[2], t); \
-    acc[g * LANES + i] = fma(vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 3))), w[3], t); }
+    COLUMNS t = acc[g * LANES + i]; \
+    t = fma(COLUMNS(subgroupBroadcast(v[i % 4], LANE_OF(i, 0))), w[0], t); \
+    t = fma(COLUMNS(subgroupBroadcast(v[i % 4], LANE_OF(i, 1))), w[1], t); \
+    t = fma(COLUMNS(subgroupBroadcast(v[i % 4], LANE_OF(i, 2))), w[2], t); \
+    acc[g * LANES + i] = fma(COLUMNS(subgroupBroadcast(v[i % 4], LANE_OF(i, 3))), w[3], t); }
     EACH(DO)
 #undef DO
 }
 #endif
 
 // The same for a single k.
-void multiply1(const int g, float v, vec4 w)
+void multiply1(const int g, float v, COLUMNS w)
 {
-#define DO(i) acc[g * LANES + i] = fma(vec4(subgroupBroadcast(v, i)), w, acc[g * LANES + i]);
+#define DO(i) acc[g * LANES + i] = fma(COLUMNS(subgroupBroadcast(v, i)), w, acc[g * LANES + i]);
     EACH(DO)
 #undef DO
 }
 
-// Rows k .. k + 3 of B in the lane's columns.
-mat4 load_w(uint tap, uint k)
+// The lane's columns of a row of B, which begins at element `at`.
+COLUMNS load_row(uint at)
 {
-    mat4 w;
-    if (FORM == NT) {
-        w = transpose(mat4(load_b4(tap + col_b[0] + k), load_b4(tap + col_b[1] + k), load_b4(tap + col_b[2] + k),
-                           load_b4(tap + col_b[3] + k)));
-    } else if ((FLAGS & VEC_B) != 0) {
-        const uint at = tap + k * p.ldb + col_b[0];
-        w = mat4(load_b4(at), load_b4(at + p.ldb), load_b4(at + 2 * p.ldb), load_b4(at + 3 * p.ldb));
-    } else {
-        [[unroll]] for (int j = 0; j < 4; j++) {
-            const uint at = tap + (k + j) * p.ldb;
-            w[j] = vec4(load_b(at + col_b[0]), load_b(at + col_b[1]), load_b(at + col_b[2]), load_b(at + col_b[3]));
-        }
+    if (FORM != NT && (FLAGS & VEC_B) != 0) {
+#if WIDTH == 4
+        return load_b4(at + col_b[0]);
+#else
+        return load_b2(at + col_b[0]);
+#endif
     }
-    [[unroll]] for (int j = 0; j < 4; j++)
-        w[j] = scale(w[j]);
+    COLUMNS w;
+    [[unroll]] for (int j = 0; j < WIDTH; j++)
+        w[j] = load_b(at + col_b[j]);
     return w;
+}
+
+// Rows k .. k + 3 of B in the lane's columns, scaled.
+void load_w(uint tap, uint k, out COLUMNS w[4])
+{
+    if (FORM == NT) {
+        [[unroll]] for (int j = 0; j < WIDTH; j++) {
+            const vec4 column = load_b4(tap + col_b[j] + k);
+            [[unroll]] for (int i = 0; i < 4; i++)
+                w[i][j] = column[i];
+        }
+    } else {
+        const uint at = tap + k * p.ldb;
+        [[unroll]] for (int i = 0; i < 4; i++)
+            w[i] = load_row(at + i * p.ldb);
+    }
+    [[unroll]] for (int i = 0; i < 4; i++)
+        w[i] = scale(w[i]);
 }
 
 // k runs over [0, p.k): of a whole product, or of one tap, whose B begins at element `tap`.
@@ -128,7 +147,9 @@ void products(uint tap, uint lane)
 {
     if (FORM != TN && (FLAGS & EIGHTS) != 0) {
         for (uint k = 0; k < p.k; k += 8) {
-            const mat4 w = load_w(tap, k), w2 = load_w(tap, k + 4);
+            COLUMNS w[4], w2[4];
+            load_w(tap, k, w);
+            load_w(tap, k + 4, w2);
             [[unroll]] for (int g = 0; g < GROUPS; g++)
                 multiply(g, k, w, w2, true);
         }
@@ -136,7 +157,8 @@ void products(uint tap, uint lane)
     }
     const uint whole = p.k & ~3u;
     for (uint k = 0; k < whole; k += 4) {
-        const mat4 w = load_w(tap, k);
+        COLUMNS w[4];
+        load_w(tap, k, w);
         [[unroll]] for (int g = 0; g < GROUPS; g++) {
 #ifndef CONV
             if (FORM == TN)
@@ -149,9 +171,7 @@ void products(uint tap, uint lane)
     if ((FLAGS & TAIL) == 0)
         return;
     for (uint k = whole; k < p.k; k++) {
-        const uint at = tap + (FORM == NT ? k : k * p.ldb);
-        const vec4 w = scale(vec4(load_b(at + col_b[0]), load_b(at + col_b[1]), load_b(at + col_b[2]),
-                                  load_b(at + col_b[3])));
+        const COLUMNS w = scale(load_row(tap + (FORM == NT ? k : k * p.ldb)));
         [[unroll]] for (int g = 0; g < GROUPS; g++) {
 #ifdef CONV
             const float v = inside[g] ? load_a(row_a[g] + k) : 0.0;
@@ -167,27 +187,27 @@ void products(uint tap, uint lane)
 // Where the lane's columns begin in B.
 void locate_columns(uint base, uint col)
 {
-    [[unroll]] for (int j = 0; j < 4; j++) {
+    [[unroll]] for (int j = 0; j < WIDTH; j++) {
         const uint i = min(col + j, p.n - 1);
         col_b[j] = base + (FORM == NT ? i * p.ldb : i);
     }
     if (FORM != NT && (FLAGS & VEC_B) != 0)
-        col_b[0] = base + min(col, p.n - 4);
+        col_b[0] = base + min(col, p.n - WIDTH);
 }
 
 // Starts the accumulators.
 void start(uint at[GROUPS], uint row, uint col)
 {
-    vec4 from = vec4(0);
+    COLUMNS from = COLUMNS(0);
     if ((p.flags & START_BIAS) != 0)
-        [[unroll]] for (int j = 0; j < 4; j++)
+        [[unroll]] for (int j = 0; j < WIDTH; j++)
             from[j] = VKS_AT(3, bias, min(col + j, p.n - 1));
     [[unroll]] for (int i = 0; i < ROWS; i++)
         acc[i] = from;
     if ((FLAGS & START_C) != 0)
         [[unroll]] for (int g = 0; g < GROUPS; g++) {
 #define DO(i) \
-            [[unroll]] for (int j = 0; j < 4; j++) \
+            [[unroll]] for (int j = 0; j < WIDTH; j++) \
                 acc[g * LANES + i][j] = VKS_AT(2, c, subgroupBroadcast(at[g], i) + min(col + j, p.n - 1));
             EACH(DO)
 #undef DO
@@ -198,9 +218,13 @@ void finish_row(int i, uint at, uint row, uint col)
 {
     if (row + i < p.m && col < p.n) {
         if ((FLAGS & VEC_C) != 0) {
+#if WIDTH == 4
             VKS_STORE4(2, c, at, acc[i]);
+#else
+            VKS_STORE2(2, c, at, acc[i]);
+#endif
         } else {
-            [[unroll]] for (int j = 0; j < 4; j++)
+            [[unroll]] for (int j = 0; j < WIDTH; j++)
                 if (col + j < p.n)
                     VKS_AT(2, c, at + j) = acc[i][j];
         }
@@ -220,7 +244,7 @@ void finish(uint at[GROUPS], uint row, uint col)
 void main()
 {
     const uint lane = gl_SubgroupInvocationID;
-    const uint row = tile_row() * ROWS, col = tile_col(COLS) * COLS + 4 * lane;
+    const uint row = tile_row() * ROWS, col = tile_col(COLS) * COLS + WIDTH * lane;
     if (row >= p.m)
         return;
     const uvec3 base = batch(COLS);
