@@ -12,9 +12,8 @@
 #include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
-#define MAX_TEXT ((size_t)64 << 10)  // bytes; reordering marks is quadratic in the worst case
+#define MAX_TEXT ((size_t)64 << 10)  // bytes
 #define MAX_LENGTH 4096              // a sensible model_max_length
 
 // Unicode's White_Space, which is what \s means where this expression comes from (PCRE2's adds U+180E).
@@ -149,8 +148,8 @@ void vks_clip_tokenizer_close(struct vks_clip_tokenizer **tokenizer)
 struct encoder {
     const struct vks_clip_tokenizer *tokenizer;
     pcre2_match_data *match;
-    struct vks_clip_work work;
-    struct vks_clip_ids ids;
+    struct vks_bpe_work work;
+    struct vks_ids ids;
 };
 
 static bool add_word(struct encoder *e, const char *word, size_t size)
@@ -184,18 +183,18 @@ static bool add_words(struct encoder *e, const char *text, size_t size)
 static bool add_normalised(void *priv, int32_t id, const char *text, size_t size)
 {
     struct encoder *e = priv;
-    return id >= 0 ? vks_clip_ids_add(&e->ids, id) : add_words(e, text, size);
+    return id >= 0 ? vks_ids_add(&e->ids, id) : add_words(e, text, size);
 }
 
 static bool add_raw(void *priv, int32_t id, const char *text, size_t size)
 {
     struct encoder *e = priv;
     if (id >= 0)
-        return vks_clip_ids_add(&e->ids, id);
+        return vks_ids_add(&e->ids, id);
     struct vks_text normal = {0};
     const bool done = vks_clip_normalise(text, size, &normal) &&
-                      vks_clip_specials_split(&e->tokenizer->specials, true, normal.data, normal.length,
-                                              add_normalised, e);
+                      vks_added_split(&e->tokenizer->specials.added, VKS_ADDED_NORMALISED, false, normal.data,
+                                      normal.length, add_normalised, e);
     vks_text_finish(&normal);
     return done;
 }
@@ -212,7 +211,7 @@ bool vks_clip_tokenizer_encode(const struct vks_log *log, const struct vks_clip_
     if (vks_utf8_check(text, size) != size)
         return vks_fail(log, "a prompt is not UTF-8 text; correct it");
     struct encoder e = {.tokenizer = tokenizer, .match = pcre2_match_data_create(1, NULL)};
-    const bool done = e.match && vks_clip_specials_split(&tokenizer->specials, false, text, size, add_raw, &e);
+    const bool done = e.match && vks_added_split(&tokenizer->specials.added, VKS_ADDED_RAW, false, text, size, add_raw, &e);
     if (done) {
         const size_t kept = e.ids.count < length - 2 ? e.ids.count : length - 2;
         ids[0] = vks_clip_tokenizer_bos(tokenizer);
@@ -227,7 +226,7 @@ bool vks_clip_tokenizer_encode(const struct vks_log *log, const struct vks_clip_
             *total = e.ids.count + 2;
     }
     pcre2_match_data_free(e.match);
-    vks_clip_work_finish(&e.work);
+    vks_bpe_work_finish(&e.work);
     free(e.ids.items);
     return done || vks_fail(log, VKS_NO_MEMORY);
 }
