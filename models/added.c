@@ -40,8 +40,8 @@ bool vks_added_put(struct vks_added *added, const struct vks_added_token *token)
 void vks_added_finish(struct vks_added *added)
 {
     free(added->items);
-    free(added->index[0].sorted);
-    free(added->index[1].sorted);
+    vks_prefixes_finish(&added->patterns[0]);
+    vks_prefixes_finish(&added->patterns[1]);
     vks_vocabulary_finish(&added->positions);
     vks_arena_finish(&added->arena);
     *added = (struct vks_added){0};
@@ -49,82 +49,22 @@ void vks_added_finish(struct vks_added *added)
 
 // ---- searching
 
-// By the bytes of the pattern, then by place.
-static int compare(const void *a, const void *b)
-{
-    const struct vks_added_token *x = *(const struct vks_added_token *const *)a;
-    const struct vks_added_token *y = *(const struct vks_added_token *const *)b;
-    const size_t shorter = x->pattern_size < y->pattern_size ? x->pattern_size : y->pattern_size;
-    const int order = memcmp(x->pattern, y->pattern, shorter);
-    if (order)
-        return order;
-    if (x->pattern_size != y->pattern_size)
-        return x->pattern_size < y->pattern_size ? -1 : 1;
-    return x < y ? -1 : x > y;
-}
-
-static bool same_pattern(const struct vks_added_token *x, const struct vks_added_token *y)
-{
-    return x->pattern_size == y->pattern_size && !memcmp(x->pattern, y->pattern, x->pattern_size);
-}
-
-bool vks_added_finish_index(struct vks_added *added)
+bool vks_added_index(struct vks_added *added)
 {
     for (int which = 0; which < 2; which++) {
-        struct vks_added_index *index = &added->index[which];
-        free(index->sorted);
-        *index = (struct vks_added_index){.sorted = malloc((added->count + 1) * sizeof(const void *))};
-        if (!index->sorted)
+        struct vks_prefix *list = malloc((added->count + 1) * sizeof(*list));
+        size_t count = 0;
+        if (!list)
             return false;
         for (size_t i = 0; i < added->count; i++) {
-            if (added->items[i].normalised == which && added->items[i].pattern_size)
-                index->sorted[index->count++] = &added->items[i];
+            const struct vks_added_token *token = &added->items[i];
+            if (token->normalised == which && token->pattern_size)
+                list[count++] = (struct vks_prefix){token->pattern, token->pattern_size, (int32_t)i};
         }
-        qsort(index->sorted, index->count, sizeof(const void *), compare);
-        size_t kept = 0;
-        for (size_t i = 0; i < index->count; i++) {  // of equal patterns the first
-            if (!kept || !same_pattern(index->sorted[kept - 1], index->sorted[i]))
-                index->sorted[kept++] = index->sorted[i];
-        }
-        index->count = kept;
-        for (size_t i = 0, byte = 0; byte <= 256; byte++) {
-            while (i < kept && (unsigned char)*index->sorted[i]->pattern < byte)
-                i++;
-            index->first[byte] = i;
-        }
+        vks_prefixes_finish(&added->patterns[which]);
+        vks_prefixes_build(list, count, &added->patterns[which]);
     }
     return true;
-}
-
-// The first of sorted[low, high), which agree before `depth` and are longer, whose byte there is `byte` or more.
-static size_t lower_bound(const struct vks_added_index *index, size_t low, size_t high, size_t depth, unsigned byte)
-{
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        if ((unsigned char)index->sorted[middle]->pattern[depth] < byte)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-// The longest token at `at`, or NULL.
-static const struct vks_added_token *token_at(const struct vks_added_index *index, const char *at, const char *end)
-{
-    const struct vks_added_token *best = NULL;
-    const unsigned char *bytes = (const unsigned char *)at;
-    const size_t left = (size_t)(end - at);
-    size_t low = index->first[*bytes], high = index->first[*bytes + 1];
-    for (size_t depth = 1; low < high; depth++) {
-        if (index->sorted[low]->pattern_size == depth)
-            best = index->sorted[low++];
-        if (low == high || depth == left)
-            break;
-        low = lower_bound(index, low, high, depth, bytes[depth]);
-        high = lower_bound(index, low, high, depth, bytes[depth] + 1u);
-    }
-    return best;
 }
 
 static bool stands_alone(const char *text, const char *end, const char *from, const char *to)
@@ -141,14 +81,18 @@ static bool stands_alone(const char *text, const char *end, const char *from, co
 bool vks_added_split(const struct vks_added *added, enum vks_added_which which, bool literal, const char *text,
                      size_t size, bool (*emit)(void *priv, int32_t id, const char *text, size_t size), void *priv)
 {
-    const struct vks_added_index *index = &added->index[which];
+    const struct vks_prefixes *patterns = &added->patterns[which];
     const char *end = text + size, *open = text;  // from `open` on, nothing was handed out yet
-    for (const char *at = text; at < end && index->count;) {
-        const struct vks_added_token *found = token_at(index, at, end);
-        if (!found) {
+    for (const char *at = text; at < end && patterns->count;) {
+        const struct vks_prefix *longest = NULL;
+        struct vks_prefix_walk walk = {0};
+        for (const struct vks_prefix *next; (next = vks_prefixes_next(patterns, at, (size_t)(end - at), &walk));)
+            longest = next;
+        if (!longest) {
             at++;
             continue;
         }
+        const struct vks_added_token *found = &added->items[longest->value];
         const char *from = at, *to = at + found->pattern_size;
         uint32_t code;
         at = to;

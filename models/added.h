@@ -3,6 +3,7 @@
 #define VKS_MODELS_ADDED_H
 
 #include "base/arena.h"
+#include "models/prefixes.h"
 #include "models/vocabulary.h"
 
 #include <stdbool.h>
@@ -19,25 +20,20 @@ struct vks_added_token {
     bool lstrip, rstrip, single_word;  // takes the white space before or after it; only as a word of its own
 };
 
-struct vks_added_index {
-    const struct vks_added_token **sorted;  // by pattern
-    size_t count, first[257];               // those that begin with byte b: first[b] to first[b + 1]
-};
-
 // Zero-initialise.
 struct vks_added {
     struct vks_arena arena;
     struct vks_added_token *items;
     size_t count, capacity;
     struct vks_vocabulary positions;   // of the texts in `items`
-    struct vks_added_index index[2];   // of the others and of the normalised ones
+    struct vks_prefixes patterns[2];   // of the others and of the normalised ones; values: places in `items`
 };
 
 // Copies the texts; of a text added twice the last counts, in the place of the first. Neither text nor pattern may be
 // empty or longer than VKS_ADDED_MAX. False: out of memory.
 bool vks_added_put(struct vks_added *added, const struct vks_added_token *token);
 // To be called when all are in. False: out of memory.
-bool vks_added_finish_index(struct vks_added *added);
+bool vks_added_index(struct vks_added *added);
 void vks_added_finish(struct vks_added *added);
 // The token of that very text, or NULL.
 struct vks_added_token *vks_added_find(const struct vks_added *added, const char *text, size_t size);

@@ -251,7 +251,7 @@ bool vks_clip_specials_read(const struct vks_log *log, const struct vks_clip_spe
     if (done && !complete && ids[2] < 0)
         done = vks_fail(log, "%s: the vocabulary lacks single bytes and the unknown token; fetch the tokenizer again",
                         files->folder);
-    if (done && !vks_added_finish_index(&specials->added))
+    if (done && !vks_added_index(&specials->added))
         done = vks_fail(log, "%s: out of memory", files->folder);
     if (!done) {
         vks_clip_specials_finish(specials);

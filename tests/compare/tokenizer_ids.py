@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Compares the tokenizer with Hugging Face `tokenizers` on many texts: ids, decoded text, text token by token.
+
+    python3 tests/compare/tokenizer_ids.py BUILD/tests/tokenize FILE... [--count 20000] [--seed 1] [--golden OUT.jsonl]
+
+FILE is a tokenizer.json, or a GGUF file with the tokenizer.json that it was made from as FILE.gguf=tokenizer.json.
+Prints one line a file and the first differences; ends with status 1 when there is one. --golden writes the texts
+and what `tokenizers` makes of them, a line a text: [hex of the text, ids, decoded text]. Needs tokenizers.
+"""
+
+import argparse
+import json
+import pathlib
+import struct
+import subprocess
+import sys
+import time
+
+import tokenizers
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "golden"))
+import texts  # noqa: E402
+
+
+def reference(path):
+    """The tokenizer, without what cuts or pads."""
+    made = tokenizers.Tokenizer.from_file(path)
+    made.no_truncation()
+    made.no_padding()
+    return made
+
+
+def ours(program, path, raws, *words):
+    """[(ids, decoded text, whether token by token gives the same)]"""
+    framed = b"".join(struct.pack("<I", len(raw)) + raw for raw in raws)
+    run = subprocess.run([program, path, *words], input=framed, stdout=subprocess.PIPE, check=True)
+    rows = []
+    for line in run.stdout.decode().splitlines():
+        ids, text, same = line.split("\t")
+        rows.append(([int(i) for i in ids.split()], bytes.fromhex(text).decode(), same == "same"))
+    return rows
+
+
+def make_texts(made, count, seed):
+    added = [t.content for t in made.get_added_tokens_decoder().values()]
+    vocabulary = sorted(made.get_vocab(with_added_tokens=False).items(), key=lambda pair: pair[1])
+    step = max(1, len(vocabulary) // 4000)
+    tokens = [t for t in (made.decode([i], skip_special_tokens=False) for _, i in vocabulary[::step]) if t]
+    return list(texts.texts(count, seed, added[:500], tokens))
+
+
+def compare(program, path, count, seed, golden):
+    path, _, model = path.partition("=")
+    made = reference(model or path)
+    raws = make_texts(made, count, seed)
+    strings = [raw.decode("utf-8", "replace") for raw in raws]
+    wrong, other, shown = 0, 0, 0
+    for words, special, skip in (([], True, False), (["bare", "skip"], False, True)):
+        start = time.monotonic()
+        want = [e.ids for e in made.encode_batch(strings, add_special_tokens=special)]
+        middle = time.monotonic()
+        got = ours(program, path, raws, *words)
+        seconds = time.monotonic() - middle
+        if len(got) != len(raws):
+            print(f"{path}: {len(got)} answers to {len(raws)} texts")
+            return 1
+        decoded = [made.decode(ids, skip_special_tokens=skip) for ids in want]
+        for raw, ids, text, (my_ids, my_text, same) in zip(raws, want, decoded, got):
+            other += not same
+            if ids != my_ids or text != my_text:
+                wrong += 1
+                if shown < 5:
+                    shown += 1
+                    print(f"  {raw!r}\n    want {ids} {text!r}\n    got  {my_ids} {my_text!r}")
+        if golden and not words:
+            with open(golden, "w", encoding="utf-8") as file:
+                for raw, ids, text in zip(raws, want, decoded):
+                    file.write(json.dumps([raw.hex(), ids, text], separators=(",", ":")) + "\n")
+    print(f"{path}: {count} texts, {wrong} differences, {other} otherwise token by token "
+          f"({middle - start:.1f} s and {seconds:.1f} s)", flush=True)
+    return wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("program")
+    parser.add_argument("files", nargs="+")
+    parser.add_argument("--count", type=int, default=20000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--golden")
+    options = parser.parse_args()
+    wrong = sum(compare(options.program, path, options.count, options.seed, options.golden) for path in options.files)
+    return wrong > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
