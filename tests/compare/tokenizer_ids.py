@@ -3,9 +3,11 @@
 
     python3 tests/compare/tokenizer_ids.py BUILD/tests/tokenize FILE... [--count 20000] [--seed 1] [--golden OUT.jsonl]
 
-FILE is a tokenizer.json, or a GGUF file with the tokenizer.json that it was made from as FILE.gguf=tokenizer.json.
-Prints one line a file and the first differences; ends with status 1 when there is one. --golden writes the texts
-and what `tokenizers` makes of them, a line a text: [hex of the text, ids, decoded text]. Needs tokenizers.
+FILE is a tokenizer.json; PRE=tokenizer.json is read by us from a GGUF file made of it, whose tokenizer.ggml.pre is PRE
+("llama" for a SentencePiece vocabulary); FILE.gguf is a GGUF file of a byte-level tokenizer of a kind that `reference`
+knows, and FILE.gguf=tokenizer.json any GGUF file with what it was made from. Prints one line a file and the first
+differences; ends with status 1 when there is one. --golden writes the texts and what `tokenizers` makes of them, a line
+a text: [hex of the text, ids, decoded text]. Needs tokenizers, and gguf for what it reads and makes of that kind.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import pathlib
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 import tokenizers
@@ -24,10 +27,69 @@ import texts  # noqa: E402
 
 def reference(path):
     """The tokenizer, without what cuts or pads."""
-    made = tokenizers.Tokenizer.from_file(path)
+    made = from_gguf(path) if path.endswith(".gguf") else tokenizers.Tokenizer.from_file(path)
     made.no_truncation()
     made.no_padding()
     return made
+
+
+def from_gguf(path):
+    """A byte-level tokenizer from metadata."""
+    from gguf import GGUFReader
+    from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
+    fields = {k: f.contents() for k, f in GGUFReader(path).fields.items() if k.startswith("tokenizer.ggml")}
+    tokens, kinds = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
+    merges = [tuple(m.split(" ")) for m in fields["tokenizer.ggml.merges"]]
+    made = tokenizers.Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))
+    before = {"smollm": [pre_tokenizers.Digits(individual_digits=True)], "gpt-2": []}[fields["tokenizer.ggml.pre"]]
+    made.pre_tokenizer = pre_tokenizers.Sequence(before + [pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    made.decoder = decoders.ByteLevel()
+    for kind, special in ((3, True), (4, False)):
+        made.add_tokens([AddedToken(t, special=special, normalized=False) for t, k in zip(tokens, kinds) if k == kind])
+    return made
+
+
+def write_gguf(path, source, pre):
+    """The metadata of a GGUF file from a tokenizer.json, as converters write them."""
+    from gguf import GGUFWriter
+    made = json.loads(pathlib.Path(source).read_text(encoding="utf-8"))
+    model, added = made["model"], {t["id"]: t for t in made["added_tokens"]}
+    by_id = {i: t for t, i in model["vocab"].items()} | {i: t["content"] for i, t in added.items()}
+    tokens = [by_id.get(i, f"[PAD{i}]") for i in range(max(by_id) + 1)]
+    kinds = [1 if i in by_id else 5 for i in range(len(tokens))]
+    merges = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
+    for i, token in added.items():
+        kinds[i] = 3 if token["special"] else 4
+    writer = GGUFWriter(path, "llama")
+    post = json.dumps(made["post_processor"])
+    if pre == "llama":
+        scores = {}
+        for rank, (a, b) in enumerate(merges):
+            scores.setdefault(a + b, -float(rank))
+        for i, token in enumerate(tokens):
+            if len(token) == 6 and token.startswith("<0x"):
+                kinds[i] = 6
+            if kinds[i] == 4:
+                tokens[i] = token.replace("▁", " ")
+        writer.add_tokenizer_model("llama")
+        writer.add_token_scores([scores.get(t, -1e7) for t in tokens])
+        writer.add_add_space_prefix("Prepend" in json.dumps(made["normalizer"]))
+        writer.add_unk_token_id(model["vocab"][model["unk_token"]])
+        for i, token in enumerate(tokens):
+            if token in ("<s>", "<bos>"):
+                writer.add_bos_token_id(i)
+        writer.add_add_bos_token("SpecialToken" in post)
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(pre)
+        writer.add_token_merges([" ".join(m) for m in merges])
+        writer.add_add_bos_token(False)
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def ours(program, path, raws, *words):
@@ -49,20 +111,27 @@ def make_texts(made, count, seed):
     return list(texts.texts(count, seed, added[:500], tokens))
 
 
-def compare(program, path, count, seed, golden):
+def compare(program, path, count, seed, golden, folder):
     path, _, model = path.partition("=")
     made = reference(model or path)
+    name = path
+    if model and not path.endswith(".gguf"):
+        name = f"{model} by {path}"
+        write_gguf(str(folder / "made.gguf"), model, path)
+        path = str(folder / "made.gguf")
     raws = make_texts(made, count, seed)
     strings = [raw.decode("utf-8", "replace") for raw in raws]
     wrong, other, shown = 0, 0, 0
-    for words, special, skip in (([], True, False), (["bare", "skip"], False, True)):
+    # What is special in a GGUF file may be otherwise in the other: then nothing is skipped.
+    skipping = (["bare"], False, False) if model and path == name else (["bare", "skip"], False, True)
+    for words, special, skip in (([], True, False), skipping):
         start = time.monotonic()
         want = [e.ids for e in made.encode_batch(strings, add_special_tokens=special)]
         middle = time.monotonic()
         got = ours(program, path, raws, *words)
         seconds = time.monotonic() - middle
         if len(got) != len(raws):
-            print(f"{path}: {len(got)} answers to {len(raws)} texts")
+            print(f"{name}: {len(got)} answers to {len(raws)} texts")
             return 1
         decoded = [made.decode(ids, skip_special_tokens=skip) for ids in want]
         for raw, ids, text, (my_ids, my_text, same) in zip(raws, want, decoded, got):
@@ -76,7 +145,7 @@ def compare(program, path, count, seed, golden):
             with open(golden, "w", encoding="utf-8") as file:
                 for raw, ids, text in zip(raws, want, decoded):
                     file.write(json.dumps([raw.hex(), ids, text], separators=(",", ":")) + "\n")
-    print(f"{path}: {count} texts, {wrong} differences, {other} otherwise token by token "
+    print(f"{name}: {count} texts, {wrong} differences, {other} otherwise token by token "
           f"({middle - start:.1f} s and {seconds:.1f} s)", flush=True)
     return wrong
 
@@ -89,7 +158,9 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--golden")
     options = parser.parse_args()
-    wrong = sum(compare(options.program, path, options.count, options.seed, options.golden) for path in options.files)
+    with tempfile.TemporaryDirectory() as folder:
+        wrong = sum(compare(options.program, path, options.count, options.seed, options.golden, pathlib.Path(folder))
+                    for path in options.files)
     return wrong > 0
 
 
