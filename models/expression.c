@@ -11,11 +11,13 @@
 
 #define MAX_GROUPS 200
 
-// White_Space, which is what \s means to Oniguruma (PCRE2's adds U+180E), and what it takes for \w.
+// White_Space, which is what \s means to Oniguruma (PCRE2's adds U+180E), and what it takes for \w: in a class
+// Alphabetic, M, Nd and Pc, elsewhere also the other numbers of Latin-1.
 #define SPACE "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}" \
               "\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}" \
-             "\\x{1f170}-\\x{1f189}"
+#define CLASS_WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}" \
+                   "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+#define WORD CLASS_WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 #define HEX "0-9A-Fa-f"
 
 struct rewriter {
@@ -25,6 +27,10 @@ struct rewriter {
     size_t depth;
     size_t atom;      // where in `out` what a quantifier would apply to begins
     bool opened;      // nothing has followed the start of the expression or of a group yet
+    bool scripts;     // a property of a longer name is a script, not also what others use of it (PCRE2 10.40)
+    bool folding;     // in a group of `folded` depth that ignores case
+    size_t folded;
+    char before;      // the letter in front, while folding
     const char *why;  // what cannot be rewritten
 };
 
@@ -100,7 +106,7 @@ static bool property(struct rewriter *r)
     if (*same)
         vks_text_add_str(&r->out, same);
     else
-        vks_text_add(&r->out, name, size);
+        vks_text_printf(&r->out, "%s%.*s", r->scripts && size > 2 ? "sc:" : "", (int)size, name);
     vks_text_add_str(&r->out, "}");
     r->at = name + size + 1;
     return true;
@@ -171,7 +177,7 @@ static bool class_escape(struct rewriter *r, struct class *class)
     static const struct {
         char letter;
         const char *set;
-    } sets[] = {{'s', SPACE}, {'w', WORD}, {'h', HEX}};
+    } sets[] = {{'s', SPACE}, {'w', CLASS_WORD}, {'h', HEX}};
     bool done;
     r->at++;
     for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
@@ -286,6 +292,10 @@ static bool escape(struct rewriter *r)
             return true;
         }
     }
+    if (*r->at >= '1' && *r->at <= '9') {
+        vks_text_printf(&r->out, "\\%c", *r->at++);
+        return true;
+    }
     return common_escape(r, &done) && (done || refuse(r, "an escape that it does not know"));
 }
 
@@ -296,6 +306,11 @@ static bool options(struct rewriter *r)
     const char end = r->at[size];
     if (!size || (end != ':' && end != ')'))
         return refuse(r, "a group of a kind that it does not know");
+    if (!r->folding && memchr(r->at, 'i', strcspn(r->at, "-:)"))) {
+        r->folding = true;
+        r->folded = end == ':' ? r->depth : r->depth - 1;
+        r->before = 0;
+    }
     for (size_t i = 0; i < size; i++)
         vks_text_add(&r->out, r->at[i] == 'm' ? "s" : r->at + i, 1);
     vks_text_add(&r->out, &end, 1);
@@ -360,12 +375,29 @@ static bool interval(struct rewriter *r)
     return true;
 }
 
+// Oniguruma also takes one letter for two, such as U+FB01 for "fi", where it ignores case; PCRE2 does not.
+static bool folds_alike(struct rewriter *r, char c)
+{
+    static const char *const pairs[] = {"ss", "ff", "fi", "fl", "st"};
+    const char pair[3] = {(char)tolower((unsigned char)r->before), (char)tolower((unsigned char)c), 0};
+    r->before = c;
+    if ((unsigned char)c >= 0x80)
+        return false;
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        if (!strcmp(pair, pairs[i]))
+            return false;
+    }
+    return true;
+}
+
 static bool rewrite(struct rewriter *r)
 {
     r->opened = true;
     while (*r->at) {
         const char c = *r->at;
         bool done = true;
+        if (r->folding && !folds_alike(r, c))
+            return refuse(r, "letters without regard to case that others stand for");
         if (c == '(') {
             if (!open_group(r))
                 return false;
@@ -381,6 +413,7 @@ static bool rewrite(struct rewriter *r)
             if (!r->depth)
                 return refuse(r, "a parenthesis that closes nothing");
             r->atom = r->groups[--r->depth];
+            r->folding = r->folding && r->depth >= r->folded;
             vks_text_add(&r->out, r->at++, 1);
         } else if (strchr("*+?|^$", c)) {
             vks_text_add(&r->out, r->at++, 1);
@@ -399,40 +432,49 @@ static bool rewrite(struct rewriter *r)
 
 // ---- compiling and searching
 
+// NULL, with an error, when PCRE2 does not take it.
+static pcre2_code *compile(const struct vks_text *text, int *error)
+{
+    PCRE2_SIZE offset;
+    pcre2_compile_context *context = pcre2_compile_context_create(NULL);
+    if (context)
+        pcre2_set_newline(context, PCRE2_NEWLINE_LF);
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)(text->data ? text->data : ""), text->length,
+                                     PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, error,
+                                     &offset, context);
+    pcre2_compile_context_free(context);
+    return code;
+}
+
 bool vks_expression_compile(const struct vks_log *log, const char *path, const char *source,
                             struct vks_expression *expression)
 {
     *expression = (struct vks_expression){0};
     char quoted[160];
     vks_text_quote(source, strlen(source), quoted, sizeof(quoted));
-    struct rewriter *r = calloc(1, sizeof(*r));
+    struct rewriter *r = malloc(sizeof(*r));
     if (!r)
         return vks_fail(log, "%s: out of memory", path);
-    r->at = source;
-    bool done = rewrite(r);
-    if (!done) {
-        vks_fail(log, "%s: the expression \"%s\" is not supported: it has %s; use another tokenizer", path, quoted,
-                 r->why ? r->why : "no room in memory");
-    } else if (r->out.failed) {
-        done = vks_fail(log, "%s: out of memory", path);
-    } else {
-        int error = 0;
-        PCRE2_SIZE offset;
-        pcre2_compile_context *context = pcre2_compile_context_create(NULL);
-        if (context)
-            pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-        expression->code = pcre2_compile((PCRE2_SPTR)(r->out.data ? r->out.data : ""), r->out.length,
-                                         PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
-                                         &offset, context);
-        pcre2_compile_context_free(context);
-        PCRE2_UCHAR why[120] = "";
-        if (!expression->code) {
-            pcre2_get_error_message(error, why, sizeof(why));
-            done = vks_fail(log, "%s: the expression \"%s\" is not supported: PCRE2 says %s; use another tokenizer",
-                            path, quoted, (const char *)why);
-        }
+    bool done = true;
+    int error = 0;
+    for (int scripts = 1; scripts >= 0 && done && !expression->code; scripts--) {
+        *r = (struct rewriter){.at = source, .scripts = scripts};
+        done = rewrite(r) && !r->out.failed;
+        if (done)
+            expression->code = compile(&r->out, &error);
+        vks_text_finish(&r->out);
     }
-    vks_text_finish(&r->out);
+    if (!done && r->why) {
+        vks_fail(log, "%s: the expression \"%s\" is not supported: it has %s; use another tokenizer", path, quoted,
+                 r->why);
+    } else if (!done) {
+        vks_fail(log, "%s: out of memory", path);
+    } else if (!expression->code) {
+        PCRE2_UCHAR why[120] = "";
+        pcre2_get_error_message(error, why, sizeof(why));
+        done = vks_fail(log, "%s: the expression \"%s\" is not supported: PCRE2 says %s; use another tokenizer", path,
+                        quoted, (const char *)why);
+    }
     free(r);
     return done;
 }
