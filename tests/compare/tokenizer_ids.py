@@ -23,6 +23,7 @@ import tokenizers
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "golden"))
 import texts  # noqa: E402
+import tokenizer_gguf  # noqa: E402
 
 
 def reference(path):
@@ -47,49 +48,6 @@ def from_gguf(path):
     for kind, special in ((3, True), (4, False)):
         made.add_tokens([AddedToken(t, special=special, normalized=False) for t, k in zip(tokens, kinds) if k == kind])
     return made
-
-
-def write_gguf(path, source, pre):
-    """The metadata of a GGUF file from a tokenizer.json, as converters write them."""
-    from gguf import GGUFWriter
-    made = json.loads(pathlib.Path(source).read_text(encoding="utf-8"))
-    model, added = made["model"], {t["id"]: t for t in made["added_tokens"]}
-    by_id = {i: t for t, i in model["vocab"].items()} | {i: t["content"] for i, t in added.items()}
-    tokens = [by_id.get(i, f"[PAD{i}]") for i in range(max(by_id) + 1)]
-    kinds = [1 if i in by_id else 5 for i in range(len(tokens))]
-    merges = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
-    for i, token in added.items():
-        kinds[i] = 3 if token["special"] else 4
-    writer = GGUFWriter(path, "llama")
-    post = json.dumps(made["post_processor"])
-    if pre == "llama":
-        scores = {}
-        for rank, (a, b) in enumerate(merges):
-            scores.setdefault(a + b, -float(rank))
-        for i, token in enumerate(tokens):
-            if len(token) == 6 and token.startswith("<0x"):
-                kinds[i] = 6
-            if kinds[i] == 4:
-                tokens[i] = token.replace("▁", " ")
-        writer.add_tokenizer_model("llama")
-        writer.add_token_scores([scores.get(t, -1e7) for t in tokens])
-        writer.add_add_space_prefix("Prepend" in json.dumps(made["normalizer"]))
-        writer.add_unk_token_id(model["vocab"][model["unk_token"]])
-        for i, token in enumerate(tokens):
-            if token in ("<s>", "<bos>"):
-                writer.add_bos_token_id(i)
-        writer.add_add_bos_token("SpecialToken" in post)
-    else:
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre(pre)
-        writer.add_token_merges([" ".join(m) for m in merges])
-        writer.add_add_bos_token(False)
-    writer.add_token_list(tokens)
-    writer.add_token_types(kinds)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def ours(program, path, raws, *words):
@@ -117,7 +75,7 @@ def compare(program, path, count, seed, golden, folder):
     name = path
     if model and not path.endswith(".gguf"):
         name = f"{model} by {path}"
-        write_gguf(str(folder / "made.gguf"), model, path)
+        tokenizer_gguf.write(str(folder / "made.gguf"), model, path)
         path = str(folder / "made.gguf")
     raws = make_texts(made, count, seed)
     strings = [raw.decode("utf-8", "replace") for raw in raws]

@@ -7,13 +7,16 @@ Everything is seeded and trained on what texts.py makes: the same versions give 
 tests/golden/data/tokenizers unless given:
     bytes.json, pieces.json, unigram.json   small tokenizers: byte-level BPE, SentencePiece's BPE with byte fallback, and
                                             Unigram
+    smollm.gguf, pieces.gguf   the metadata of a byte-level one (whose cases are smollm.jsonl) and of pieces.json
     NAME.jsonl   a line a text: [hex of the text, ids with special tokens, decoded text, decoded without special tokens]
     parts.jsonl  a line a tokenizer of bytes alone: {"parts": what tokenizer.json has beside "model", "cases": the same
                  four of each text, or two where nothing decodes}. Its model marks all but the first character of a piece, so that ids show the cuts.
 With a second argument all tokenizers of parts.jsonl are written there, for tests/compare/tokenizer_ids.py.
 """
 
+import collections
 import json
+import math
 import pathlib
 import random
 import shutil
@@ -24,9 +27,19 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 import texts
+import tokenizer_gguf
 
 HERE = pathlib.Path(__file__).resolve().parent
 GPT4 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
+def digits():
+    """bytes.json cut as the pre-tokenizer of the name "smollm" cuts, with the added tokens that a GGUF file can have."""
+    made = json.loads(train_bytes().to_str())
+    kept = {"normalizer": None, "added_tokens": [t for t in made["added_tokens"] if t["special"]]}
+    kept["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, {
+        "type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}]}
+    return tokenizers.Tokenizer.from_str(json.dumps({**made, **kept}))
 
 
 def corpus(seed, count):
@@ -79,17 +92,24 @@ def train_pieces():
     return made
 
 
-def train_unigram():
-    made = tokenizers.Tokenizer(models.Unigram())
+def make_unigram():
+    """The most frequent parts of words, for training in threads gives other scores each time. Of the bytes some, so that there are
+    unknown characters too."""
+    counts = collections.Counter()
+    for text in corpus(3, 2000):
+        for word in text.split():
+            for at in range(len(word) + 1):
+                for to in range(at + 1, min(at + 7, len(word) + 2)):
+                    counts[("▁" + word)[at:to]] += 1
+    kept = [t for t in sorted(counts, key=lambda t: (-counts[t] * len(t), t)) if len(t) > 1][:400] + sorted(t for t in counts if len(t) == 1)
+    total = sum(counts[t] for t in kept)
+    vocabulary = [["<unk>", 0.0], ["</s>", 0.0]] + [[t, round(math.log(counts[t] / total), 6)] for t in kept]
+    vocabulary += [[f"<0x{b:02X}>", -20.0] for b in [*range(0x80, 0xc0), *range(0xd0, 0xe8)]]
+    made = tokenizers.Tokenizer(models.Unigram([tuple(pair) for pair in vocabulary], unk_id=0, byte_fallback=True))
+    made.add_special_tokens(["<unk>", "</s>"])
     made.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(tokenizers.Regex(" {2,}"), " ")])
     made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-    made.decoder = decoders.Metaspace(prepend_scheme="first")
-    made.train_from_iterator(corpus(3, 2000), trainers.UnigramTrainer(vocab_size=500, special_tokens=["<unk>", "</s>"], unk_token="<unk>",
-                                                                      show_progress=False))
-    text = json.loads(made.to_str())
-    for pair in text["model"]["vocab"]:  # training in threads adds in any order; what is left of that is rounded off
-        pair[1] = round(pair[1], 6)
-    made = tokenizers.Tokenizer.from_str(json.dumps(text))
+    made.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="first")])
     made.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B", special_tokens=[("</s>", 1)])
     return made
 
@@ -240,8 +260,12 @@ def main():
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "data/tokenizers"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name, train, count in (("bytes", train_bytes, 500), ("pieces", train_pieces, 450), ("unigram", train_unigram, 450)):
-        write_cases(save(train(), folder, name), folder, name, count)
+    for name, make, count in (("bytes", train_bytes, 500), ("pieces", train_pieces, 450), ("unigram", make_unigram, 450)):
+        write_cases(save(make(), folder, name), folder, name, count)
+    write_cases(save(digits(), folder, "smollm"), folder, "smollm", 400)
+    tokenizer_gguf.write(str(folder / "smollm.gguf"), folder / "smollm.json", "smollm")
+    (folder / "smollm.json").unlink()
+    tokenizer_gguf.write(str(folder / "pieces.gguf"), folder / "pieces.json", "llama")
     write_parts(folder, sys.argv[2] if len(sys.argv) > 2 else None)
     return 0
 
