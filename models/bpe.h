@@ -24,7 +24,7 @@ struct vks_merges {
 
 // Room for `count` merges. False after a message.
 bool vks_merges_start(const struct vks_log *log, const char *path, size_t count, struct vks_merges *merges);
-// The merge of the next rank, of two texts; the first `prefix` bytes of the right one are not part of what comes of it.
+// The merge of the next rank, of two texts; the first `prefix` bytes of the right one are not part of the result.
 // `number` is where it stands, for messages. Of a pair given twice the last counts.
 bool vks_merges_add(const struct vks_log *log, const char *path, size_t number,
                     const struct vks_vocabulary *vocabulary, const char *left, size_t left_size, const char *right,

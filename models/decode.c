@@ -211,7 +211,7 @@ struct state {
 };
 
 struct vks_decoding {
-    struct pcre2_real_match_data_8 *data;
+    struct vks_finder_data *data;
     struct vks_text *out;  // of the call that runs
     bool eager, failed;
     size_t count;
@@ -384,7 +384,9 @@ static void end_byte_level(struct vks_decoding *d, size_t at)
 
 static int hex(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 // The byte that a token such as "<0x0A>" stands for, or -1.

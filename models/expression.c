@@ -10,6 +10,8 @@
 #include <string.h>
 
 #define MAX_GROUPS 200
+#define MAX_HEAP (128u << 10)  // KiB
+#define MAX_STEPS ((size_t)1 << 20)
 
 // White_Space, which is what \s means to Oniguruma (PCRE2's adds U+180E), and what it takes for \w: in a class
 // Alphabetic, M, Nd and Pc, elsewhere also the other numbers of Latin-1.
@@ -485,14 +487,32 @@ void vks_expression_finish(struct vks_expression *expression)
     *expression = (struct vks_expression){0};
 }
 
-struct pcre2_real_match_data_8 *vks_finder_data_create(void)
+struct vks_finder_data {
+    pcre2_match_data *match;
+    pcre2_match_context *context;
+};
+
+struct vks_finder_data *vks_finder_data_create(void)
 {
-    return pcre2_match_data_create(1, NULL);
+    struct vks_finder_data *data = calloc(1, sizeof(*data));
+    if (!data)
+        return NULL;
+    data->match = pcre2_match_data_create(1, NULL);
+    data->context = pcre2_match_context_create(NULL);
+    if (!data->match || !data->context)
+        vks_finder_data_destroy(&data);
+    else
+        pcre2_set_heap_limit(data->context, MAX_HEAP);
+    return data;
 }
 
-void vks_finder_data_destroy(struct pcre2_real_match_data_8 **data)
+void vks_finder_data_destroy(struct vks_finder_data **data)
 {
-    pcre2_match_data_free(*data);
+    if (*data) {
+        pcre2_match_data_free((*data)->match);
+        pcre2_match_context_free((*data)->context);
+        free(*data);
+    }
     *data = NULL;
 }
 
@@ -520,11 +540,14 @@ static enum vks_found find(struct vks_finder *finder, size_t *begin, size_t *end
 {
     if (!finder->expression->code)
         return find_literal(finder, begin, end) ? VKS_FOUND : VKS_FOUND_NONE;
+    // A run of spaces may be gone through backwards some times; what takes much longer is an expression gone wild.
+    const size_t limit = MAX_STEPS + 16 * finder->size;
+    pcre2_set_match_limit(finder->data->context, limit < UINT32_MAX ? (uint32_t)limit : UINT32_MAX);
     const int found = pcre2_match(finder->expression->code, (PCRE2_SPTR)finder->text, finder->size, finder->from,
-                                  PCRE2_NO_UTF_CHECK, finder->data, NULL);
+                                  PCRE2_NO_UTF_CHECK, finder->data->match, finder->data->context);
     if (found < 0)
         return found == PCRE2_ERROR_NOMATCH ? VKS_FOUND_NONE : VKS_FOUND_FAILED;
-    const PCRE2_SIZE *range = pcre2_get_ovector_pointer(finder->data);
+    const PCRE2_SIZE *range = pcre2_get_ovector_pointer(finder->data->match);
     *begin = range[0];
     *end = range[1];
     return range[0] <= range[1] && range[0] >= finder->from ? VKS_FOUND : VKS_FOUND_FAILED;

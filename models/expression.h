@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 struct pcre2_real_code_8;
-struct pcre2_real_match_data_8;
+struct vks_finder_data;
 
 struct vks_expression {
     struct pcre2_real_code_8 *code;  // NULL: a plain text
@@ -25,7 +25,7 @@ void vks_expression_finish(struct vks_expression *expression);
 // Finds the matches in a text from left to right.
 struct vks_finder {
     const struct vks_expression *expression;
-    struct pcre2_real_match_data_8 *data;  // scratch: pcre2_match_data_create(1, NULL)
+    struct vks_finder_data *data;  // scratch
     const char *text;                      // valid UTF-8
     size_t size;
     size_t from, last;  // private, zero
@@ -38,7 +38,9 @@ enum vks_found { VKS_FOUND_NONE, VKS_FOUND, VKS_FOUND_FAILED };
 // takes too many steps or too much memory.
 enum vks_found vks_finder_next(struct vks_finder *finder, size_t *begin, size_t *end);
 
-struct pcre2_real_match_data_8 *vks_finder_data_create(void);
-void vks_finder_data_destroy(struct pcre2_real_match_data_8 **data);
+// Scratch that serves one search at a time. NULL: out of memory.
+struct vks_finder_data *vks_finder_data_create(void);
+// Accepts NULL; nulls it.
+void vks_finder_data_destroy(struct vks_finder_data **data);
 
 #endif

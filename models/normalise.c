@@ -150,7 +150,7 @@ void vks_normaliser_finish(struct vks_normaliser *normaliser)
 // ---- steps
 
 // A match that takes more than one character away takes the first one's place with it.
-static bool replace(const struct vks_normal_step *step, struct pcre2_real_match_data_8 *data, const char *text,
+static bool replace(const struct vks_normal_step *step, struct vks_finder_data *data, const char *text,
                     size_t size, struct vks_text *out, bool *first)
 {
     struct vks_finder finder = {.expression = &step->pattern, .data = data, .text = text, .size = size};
@@ -219,7 +219,7 @@ static void each_character(enum kind kind, const char *text, size_t size, struct
     }
 }
 
-static bool apply(const struct vks_normal_step *step, struct pcre2_real_match_data_8 *data, const char *text,
+static bool apply(const struct vks_normal_step *step, struct vks_finder_data *data, const char *text,
                   size_t size, struct vks_text *out, bool *first)
 {
     switch (step->kind) {
@@ -240,7 +240,7 @@ static bool apply(const struct vks_normal_step *step, struct pcre2_real_match_da
     }
 }
 
-bool vks_normaliser_apply(const struct vks_normaliser *normaliser, struct pcre2_real_match_data_8 *data,
+bool vks_normaliser_apply(const struct vks_normaliser *normaliser, struct vks_finder_data *data,
                           struct vks_text *text, struct vks_text *spare, bool *first)
 {
     for (size_t i = 0; i < normaliser->count; i++) {

@@ -32,7 +32,7 @@ void vks_normaliser_finish(struct vks_normaliser *normaliser);
 
 // Changes `text` (valid UTF-8) in place; `spare` is scratch. *first: whether its first character is the first of the
 // whole text, which is no longer so when that one is taken away. False: an expression takes too long, or no memory.
-bool vks_normaliser_apply(const struct vks_normaliser *normaliser, struct pcre2_real_match_data_8 *data,
+bool vks_normaliser_apply(const struct vks_normaliser *normaliser, struct vks_finder_data *data,
                           struct vks_text *text, struct vks_text *spare, bool *first);
 
 #endif

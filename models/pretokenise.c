@@ -352,7 +352,7 @@ static bool part(struct cutter *c, size_t begin, size_t end, bool match)
 }
 
 // False after one message.
-static bool cut(const struct vks_log *log, struct cutter *c, struct pcre2_real_match_data_8 *data, size_t size)
+static bool cut(const struct vks_log *log, struct cutter *c, struct vks_finder_data *data, size_t size)
 {
     const struct vks_pre_step *step = c->step;
     struct vks_finder finder = {.expression = &step->expression, .data = data, .text = c->text, .size = size};
@@ -404,7 +404,7 @@ static bool prepare(const struct vks_pre_step *step, const char *text, size_t si
     return !out->failed;
 }
 
-static bool apply(const struct vks_log *log, const struct vks_pre_step *step, struct pcre2_real_match_data_8 *data,
+static bool apply(const struct vks_log *log, const struct vks_pre_step *step, struct vks_finder_data *data,
                   struct vks_pieces *pieces, struct vks_pieces *out, struct vks_text *scratch)
 {
     const char *text = pieces->text.data;
@@ -437,7 +437,7 @@ static bool apply(const struct vks_log *log, const struct vks_pre_step *step, st
 }
 
 bool vks_pretokeniser_apply(const struct vks_log *log, const struct vks_pretokeniser *pretokeniser,
-                            struct pcre2_real_match_data_8 *data, struct vks_pieces *pieces)
+                            struct vks_finder_data *data, struct vks_pieces *pieces)
 {
     struct vks_text scratch = {0};
     bool done = true;

@@ -47,6 +47,6 @@ void vks_pretokeniser_finish(struct vks_pretokeniser *pretokeniser);
 
 // Cuts the pieces that are no tokens; none of the pieces is empty afterwards. False after one message.
 bool vks_pretokeniser_apply(const struct vks_log *log, const struct vks_pretokeniser *pretokeniser,
-                            struct pcre2_real_match_data_8 *data, struct vks_pieces *pieces);
+                            struct vks_finder_data *data, struct vks_pieces *pieces);
 
 #endif

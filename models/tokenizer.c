@@ -42,7 +42,7 @@ bool vks_tokenizer_add(const struct vks_log *log, const char *path, struct vks_t
 {
     struct vks_added_token made = *token;
     struct vks_text pattern = {0}, spare = {0};
-    struct pcre2_real_match_data_8 *data = vks_finder_data_create();
+    struct vks_finder_data *data = vks_finder_data_create();
     const int32_t known = vks_vocabulary_find(&tokenizer->vocabulary, token->text, token->text_size);
     bool first = true, done = data && vks_text_add(&pattern, token->text, token->text_size);
     if (token->normalised)
@@ -67,7 +67,7 @@ bool vks_tokenizer_add(const struct vks_log *log, const char *path, struct vks_t
 struct encoder {
     const struct vks_log *log;
     const struct vks_tokenizer *tokenizer;
-    struct pcre2_real_match_data_8 *data;
+    struct vks_finder_data *data;
     const char *text;             // the whole text
     bool literal;
     bool first;                   // the piece at hand begins where the text does

@@ -41,8 +41,8 @@ struct vks_encode {
 bool vks_tokenizer_encode(const struct vks_log *log, const struct vks_tokenizer *tokenizer,
                           const struct vks_encode *how, const char *text, size_t size, struct vks_ids *ids);
 
-// Appends the text of ids (always valid UTF-8). Ids that are no token count for nothing; `skip_special` leaves special
-// tokens out. False after one message.
+// Appends the text of ids (always valid UTF-8). Ids that are no token count for nothing; `skip_special` leaves
+// special tokens out. False after one message.
 bool vks_tokenizer_decode(const struct vks_log *log, const struct vks_tokenizer *tokenizer, const int32_t *ids,
                           size_t count, bool skip_special, struct vks_text *out);
 

@@ -278,7 +278,8 @@ static bool read_chat_template(const struct reader *r, const struct vks_json *co
 static bool read_config(const struct reader *r, const char *folder)
 {
     struct vks_tokenizer_names *names = &r->tokenizer->names;
-    char *path = vks_path_join(folder, "tokenizer_config.json"), *jinja = vks_path_join(folder, "chat_template.jinja");
+    char *path = vks_path_join(folder, "tokenizer_config.json");
+    char *jinja = vks_path_join(folder, "chat_template.jinja");
     bool done = path && jinja;
     if (!done)
         vks_fail(r->log, "%s: out of memory", folder);

@@ -28,8 +28,8 @@ struct vks_unigram_work {
     size_t capacity;
 };
 
-// Reads "model" of a tokenizer.json: [["token", score], ...], the place is the id. Fills `vocabulary`, which must stay.
-// False after one message.
+// Reads "model" of a tokenizer.json: [["token", score], ...], the place is the id. Fills `vocabulary`, which must
+// stay. False after one message.
 bool vks_unigram_read(const struct vks_log *log, const struct vks_json *json, const struct cJSON *model,
                       struct vks_vocabulary *vocabulary, struct vks_unigram *unigram);
 void vks_unigram_finish(struct vks_unigram *unigram);
