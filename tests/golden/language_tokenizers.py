@@ -10,7 +10,7 @@ tests/golden/data/tokenizers unless given:
     smollm.gguf, pieces.gguf   the metadata of a byte-level one (whose cases are smollm.jsonl) and of pieces.json
     NAME.jsonl   a line a text: [hex of the text, ids with special tokens, decoded text, decoded without special tokens]
     parts.jsonl  a line a tokenizer of bytes alone: {"parts": what tokenizer.json has beside "model", "cases": the same
-                 four of each text, or two where nothing decodes}. Its model marks all but the first character of a piece, so that ids show the cuts.
+X Its model marks all but the first character of a piece, so that ids show the cuts.
 With a second argument all tokenizers of parts.jsonl are written there, for tests/compare/tokenizer_ids.py.
 """
 
@@ -163,7 +163,7 @@ def parts():
         yield {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace(scheme, True)]},
                "decoder": metaspace(scheme, True)}
         yield {"normalizer": {"type": "Strip", "strip_left": True, "strip_right": False}, "pre_tokenizer": metaspace(scheme, True),
-               "added_tokens": [token("the", 256)]}
+               "added_tokens": [token("the", 256), token("c", 257, normalized=False)]}
     for space in (True, False):
         for regex in (True, False):
             yield {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": True, "use_regex": regex},
@@ -202,7 +202,28 @@ def parts():
                                                                                         "trim_offsets": True, "use_regex": True}]}}
 
 
+def bpe(vocab, merges, **settings):
+    return {"type": "BPE", "vocab": {t: i for i, t in enumerate(vocab)}, "merges": merges, **settings}
+
+
+def own_models():
+    """Models of other settings; few characters, so that many are unknown."""
+    vocab = ["<unk>", "a", "b", "c", "ab", "abc", "#b", "#c", "b</w>", "c</w>", "bc</w>", "<0xC3>", "<0xA9>", " ", "d", "cd", "abcd"]
+    merges = [["a", "b"], ["ab", "c"], ["b", "c</w>"]]
+    for settings in ({}, {"unk_token": "<unk>"}, {"unk_token": "<unk>", "fuse_unk": True}, {"unk_token": "<unk>", "byte_fallback": True},
+                     {"unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True}, {"ignore_merges": True, "unk_token": "<unk>"},
+                     {"end_of_word_suffix": "</w>", "unk_token": "<unk>"}):
+        yield {"model": bpe(vocab, merges, **settings), "pre_tokenizer": split("x")}
+    yield {"model": bpe(vocab[:8], [["a", "#b"], ["ab", "#c"]], continuing_subword_prefix="#", unk_token="<unk>")}
+    scores = {"<unk>": 0, "a": 5, "b": -1, "ab": -20, "ac": -20, "bab": -3.5, "<0xC3>": -4, "<0xA9>": -4, " ": -2}
+    for fallback in (True, False):
+        yield {"model": {"type": "Unigram", "vocab": [[t, float(x)] for t, x in scores.items()], "unk_id": 0, "byte_fallback": fallback}}
+
+
 def whole(some):
+    if "model" in some:
+        return {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": None, "post_processor": None, "decoder": None,
+                **some}
     made = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None, "pre_tokenizer": None,
             "post_processor": None, "decoder": None, **some}
     made["model"] = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "\x01", "end_of_word_suffix": None,
@@ -237,16 +258,19 @@ def write_cases(made, folder, name, count):
 
 
 PLAIN = ["  The quick brown fox_jumps\tover 12345 lazy dogs.  \n", "a", " ", "aeb a b\r\n\n word sword <a><a> <L>  <R>  word, É x é e\u0301xx",
-         "ab123aa\u00a0\u3000ñ I'm don'T 'LL ß STRASSE \ufb01 \u212a", "日本語テキスト。カタカナ ひらがな 中文,123 4567 ٣٤", "[{a}]-^_~!\"#$x \\ée ü\u0085\u2028end"]
+         "ab123aa\u00a0\u3000ñ I'm don'T 'LL ß STRASSE \ufb01 \u212a", "日本語テキスト。です。カタカナ 中文,123 4567 ٣٤", "athe thebthe cthe", "[{a}]-^_~!\"#$x \\ée ü\u0085\u2028end"]
+
+
+MODELS = ["abc", "abcabcd cd", "xabcxbc cab", "éé ü cü", "ééü", "a??bé?", "acac", "babab a", "abcd", "ü", "  ", "aéüb"]
 
 
 def write_parts(folder, elsewhere):
     count = 0
     some = [raw for raw in texts.texts(2000, "parts", ["<a>", "<L>", "<R>", "word", "É", "the"]) if settled(raw)][330:]
     with open(folder / "parts.jsonl", "w", encoding="utf-8") as file:
-        for at, one in enumerate(parts()):
+        for at, one in enumerate([*parts(), *own_models()]):
             made = tokenizers.Tokenizer.from_str(json.dumps(whole(one)))
-            raws = [text.encode() for text in PLAIN] + [raw for raw in some[at * 5:] if len(raw) < 40][:3]
+            raws = [text.encode() for text in (MODELS if "model" in one else PLAIN)] + [raw for raw in some[at * 5:] if len(raw) < 40][:3]
             decodes = bool(one.get("decoder") or one.get("added_tokens"))
             row = {"parts": one, "cases": [case(made, raw, decodes) for raw in raws]}
             file.write(json.dumps(row, separators=(",", ":")).replace("\\u0000", "\\ue0ff") + "\n")
