@@ -52,9 +52,9 @@ static bool build(struct vks_unigram *unigram)
     size_t count = 0;
     if (!list)
         return false;
-    for (size_t i = 0; i < vocabulary->slot_count; i++) {
-        const struct vks_token *token = &vocabulary->slots[i];
-        if (token->text && token->size)
+    for (size_t i = 0; i < vocabulary->count; i++) {
+        const struct vks_token *token = &vocabulary->items[i];
+        if (token->size)
             list[count++] = (struct vks_prefix){token->text, token->size, token->id};
     }
     vks_prefixes_build(list, count, &unigram->prefixes);

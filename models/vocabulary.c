@@ -16,12 +16,14 @@ bool vks_ids_add(struct vks_ids *ids, int32_t id)
 }
 
 // The slot of a text, or the free one where it belongs.
-static struct vks_token *slot(const struct vks_vocabulary *vocabulary, const char *text, size_t size)
+static int32_t *slot(const struct vks_vocabulary *vocabulary, const char *text, size_t size)
 {
     size_t at = (size_t)vks_hash64(text, size) & (vocabulary->slot_count - 1);
-    while (vocabulary->slots[at].text &&
-           (vocabulary->slots[at].size != size || memcmp(vocabulary->slots[at].text, text, size) != 0))
-        at = (at + 1) & (vocabulary->slot_count - 1);
+    for (; vocabulary->slots[at] >= 0; at = (at + 1) & (vocabulary->slot_count - 1)) {
+        const struct vks_token *token = &vocabulary->items[vocabulary->slots[at]];
+        if (token->size == size && !memcmp(token->text, text, size))
+            break;
+    }
     return &vocabulary->slots[at];
 }
 
@@ -29,36 +31,43 @@ static bool make_room(struct vks_vocabulary *vocabulary)
 {
     if (vocabulary->slot_count && 2 * (vocabulary->count + 1) <= vocabulary->slot_count)
         return true;
-    const size_t count = vocabulary->slot_count;
-    struct vks_token *old = vocabulary->slots;
-    struct vks_token *slots = calloc(count ? 4 * count : 64, sizeof(*slots));
+    const size_t count = vocabulary->slot_count ? 2 * vocabulary->slot_count : 64;
+    int32_t *slots = realloc(vocabulary->slots, count * sizeof(*slots));
     if (!slots)
         return false;
+    for (size_t i = 0; i < count; i++)
+        slots[i] = -1;
     vocabulary->slots = slots;
-    vocabulary->slot_count = count ? 4 * count : 64;
-    for (size_t i = 0; i < count; i++) {
-        if (old[i].text)
-            *slot(vocabulary, old[i].text, old[i].size) = old[i];
-    }
-    free(old);
+    vocabulary->slot_count = count;
+    for (size_t i = 0; i < vocabulary->count; i++)
+        *slot(vocabulary, vocabulary->items[i].text, vocabulary->items[i].size) = (int32_t)i;
     return true;
 }
 
 static bool reach(struct vks_vocabulary *vocabulary, int32_t id)
 {
     const size_t needed = (size_t)id + 1;
-    if (needed > vocabulary->capacity) {
+    if (needed > vocabulary->id_capacity) {
         const size_t capacity = needed + needed / 2 + 64;
-        struct vks_token *grown = realloc(vocabulary->by_id, capacity * sizeof(*grown));
+        int32_t *grown = realloc(vocabulary->by_id, capacity * sizeof(*grown));
         if (!grown)
             return false;
-        memset(grown + vocabulary->capacity, 0, (capacity - vocabulary->capacity) * sizeof(*grown));
+        for (size_t i = vocabulary->id_capacity; i < capacity; i++)
+            grown[i] = -1;
         vocabulary->by_id = grown;
-        vocabulary->capacity = capacity;
+        vocabulary->id_capacity = capacity;
     }
     if (id >= vocabulary->size)
         vocabulary->size = id + 1;
     return true;
+}
+
+static const char *copy(struct vks_arena *arena, const char *text, size_t size)
+{
+    char *made = vks_arena_alloc(arena, size + 1);
+    if (made && size)
+        memcpy(made, text, size);
+    return made;
 }
 
 bool vks_vocabulary_add(const struct vks_log *log, const char *path, struct vks_vocabulary *vocabulary,
@@ -69,20 +78,19 @@ bool vks_vocabulary_add(const struct vks_log *log, const char *path, struct vks_
         return vks_fail(log, "%s: token \"%s\" has no proper id; fetch the file again", path,
                         vks_text_quote(text, size, quoted, sizeof(quoted)));
     }
-    if (!make_room(vocabulary) || !reach(vocabulary, (int32_t)id))
+    if (size > UINT32_MAX || !make_room(vocabulary) || !reach(vocabulary, (int32_t)id) ||
+        !vks_grow(&vocabulary->items, &vocabulary->capacity, vocabulary->count, sizeof(*vocabulary->items)))
         return vks_fail(log, "%s: out of memory", path);
-    struct vks_token *token = slot(vocabulary, text, size);
-    if (!token->text) {
-        char *copy = vks_arena_alloc(&vocabulary->arena, size + 1);
-        if (!copy)
+    int32_t *at = slot(vocabulary, text, size);
+    if (*at < 0) {
+        const char *mine = copy(&vocabulary->arena, text, size);
+        if (!mine)
             return vks_fail(log, "%s: out of memory", path);
-        memcpy(copy, text, size);
-        token->text = copy;
-        token->size = size;
-        vocabulary->count++;
+        *at = (int32_t)vocabulary->count++;
+        vocabulary->items[*at] = (struct vks_token){mine, (uint32_t)size, 0};
     }
-    token->id = (int32_t)id;
-    vocabulary->by_id[token->id] = *token;
+    vocabulary->items[*at].id = (int32_t)id;
+    vocabulary->by_id[(int32_t)id] = *at;
     return true;
 }
 
@@ -103,6 +111,7 @@ bool vks_vocabulary_read_json(const struct vks_log *log, const char *path, const
 
 void vks_vocabulary_finish(struct vks_vocabulary *vocabulary)
 {
+    free(vocabulary->items);
     free(vocabulary->slots);
     free(vocabulary->by_id);
     vks_arena_finish(&vocabulary->arena);
@@ -111,11 +120,12 @@ void vks_vocabulary_finish(struct vks_vocabulary *vocabulary)
 
 int32_t vks_vocabulary_find(const struct vks_vocabulary *vocabulary, const char *text, size_t size)
 {
-    const struct vks_token *token = vocabulary->slot_count ? slot(vocabulary, text, size) : NULL;
-    return token && token->text ? token->id : -1;
+    const int32_t at = vocabulary->slot_count ? *slot(vocabulary, text, size) : -1;
+    return at >= 0 ? vocabulary->items[at].id : -1;
 }
 
 const struct vks_token *vks_vocabulary_get(const struct vks_vocabulary *vocabulary, int32_t id)
 {
-    return id >= 0 && id < vocabulary->size && vocabulary->by_id[id].text ? &vocabulary->by_id[id] : NULL;
+    const int32_t at = id >= 0 && id < vocabulary->size ? vocabulary->by_id[id] : -1;
+    return at >= 0 ? &vocabulary->items[at] : NULL;
 }

@@ -14,18 +14,20 @@
 struct cJSON;
 
 struct vks_token {
-    const char *text;  // any bytes, NUL behind them; NULL: free slot, or no token of that id
-    size_t size;
+    const char *text;  // any bytes, NUL behind them
+    uint32_t size;
     int32_t id;
 };
 
 struct vks_vocabulary {
     struct vks_arena arena;
-    struct vks_token *slots;  // open addressing by text
-    size_t slot_count, count;
-    struct vks_token *by_id;
-    size_t capacity;
-    int32_t size;  // largest id + 1
+    struct vks_token *items;  // in the order in which they came
+    size_t count, capacity;
+    int32_t *slots;           // places in `items`, open addressing by text; -1: free
+    size_t slot_count;
+    int32_t *by_id;           // places in `items`; -1: none
+    size_t id_capacity;
+    int32_t size;             // largest id + 1
 };
 
 // A growing list of ids; zero-initialise, free() items.
