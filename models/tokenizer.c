@@ -31,6 +31,7 @@ void vks_tokenizer_close(struct vks_tokenizer **tokenizer)
         vks_vocabulary_finish(&t->vocabulary);
         free(t->before.items);
         free(t->after.items);
+        free(t->ends.items);
         vks_arena_finish(&t->arena);
         free(t);
     }
@@ -280,4 +281,12 @@ bool vks_tokenizer_is_special(const struct vks_tokenizer *tokenizer, int32_t id)
 const struct vks_tokenizer_names *vks_tokenizer_names(const struct vks_tokenizer *tokenizer)
 {
     return &tokenizer->names;
+}
+
+bool vks_tokenizer_ends(const struct vks_tokenizer *tokenizer, int32_t id)
+{
+    bool ends = id >= 0 && id == tokenizer->names.eos;
+    for (size_t i = 0; i < tokenizer->ends.count && !ends; i++)
+        ends = tokenizer->ends.items[i] == id;
+    return ends;
 }

@@ -21,7 +21,8 @@
 struct vks_tokenizer;
 
 // Reads tokenizer.json: `path` is that file or a folder with it. Of a folder, tokenizer_config.json says which tokens
-// begin, end and pad a text, and the chat template. NULL after one message.
+// begin, end and pad a text, and the chat template; generation_config.json which other tokens end one. NULL after
+// one message.
 struct vks_tokenizer *vks_tokenizer_open(const struct vks_log *log, const char *path);
 // The same from memory, tokenizer.json alone; `path` is only a name for messages.
 struct vks_tokenizer *vks_tokenizer_parse(const struct vks_log *log, const char *path, const char *text, size_t size);
@@ -76,5 +77,8 @@ struct vks_tokenizer_names {
 };
 
 const struct vks_tokenizer_names *vks_tokenizer_names(const struct vks_tokenizer *tokenizer);
+// Whether a text that is being made ends with this token: eos, those that generation_config.json or the GGUF file
+// names beside it, and of a GGUF file the control tokens that end a turn by their names.
+bool vks_tokenizer_ends(const struct vks_tokenizer *tokenizer, int32_t id);
 
 #endif

@@ -360,6 +360,25 @@ static bool read_names(const struct reader *r, bool add_bos)
     return true;
 }
 
+// Tokens that end a turn: those that the file names so, and control tokens of known names, as files often lack these.
+static bool read_ends(const struct reader *r)
+{
+    static const char *const keys[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    static const char *const texts[] = {"<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>",
+                                        "<|endoftext|>", "<|end_of_text|>", "<EOT>"};
+    struct vks_ids *ends = &r->tokenizer->ends;
+    bool done = true;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && done; i++) {
+        const int32_t id = id_at(r, keys[i], -1);
+        done = id < 0 || vks_ids_add(ends, id);
+    }
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]) && done; i++) {
+        const int32_t id = vks_tokenizer_find(r->tokenizer, texts[i]);
+        done = !vks_tokenizer_is_special(r->tokenizer, id) || vks_ids_add(ends, id);
+    }
+    return done || out_of_memory(r);
+}
+
 struct vks_tokenizer *vks_tokenizer_from_gguf(const struct vks_log *log, const struct vks_gguf *file)
 {
     const struct vks_gguf_value *model = vks_gguf_get(file, "tokenizer.ggml.model");
@@ -376,7 +395,7 @@ struct vks_tokenizer *vks_tokenizer_from_gguf(const struct vks_log *log, const s
     struct vks_tokenizer *tokenizer = vks_tokenizer_new(log, file->path);
     struct reader r = {.log = log, .file = file, .tokenizer = tokenizer, .sentencepiece = sentencepiece};
     if (tokenizer && (!read_tokens(&r) || !(sentencepiece ? read_sentencepiece(&r) : read_byte_level(&r, &add_bos)) ||
-                      !read_added(&r) || !read_names(&r, add_bos)))
+                      !read_added(&r) || !read_names(&r, add_bos) || !read_ends(&r)))
         vks_tokenizer_close(&tokenizer);
     return tokenizer;
 }

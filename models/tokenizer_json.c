@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define MAX_TEMPLATE ((size_t)16 << 20)
+#define MAX_ENDS 64
 
 struct reader {
     const struct vks_log *log;
@@ -274,13 +275,28 @@ static bool read_chat_template(const struct reader *r, const struct vks_json *co
     return true;
 }
 
-// tokenizer_config.json and chat_template.jinja, where they are.
+// The ids of "eos_token_id" in generation_config.json: one or several.
+static bool read_ends(const struct reader *r, const char *path)
+{
+    int64_t ids[MAX_ENDS];
+    size_t count = 0;
+    struct vks_json *config = vks_json_open(r->log, path);
+    bool done = config && vks_json_ints(r->log, config, NULL, "eos_token_id", 0, (int64_t)VKS_MAX_TOKENS - 1, ids,
+                                        MAX_ENDS, &count, NULL);
+    for (size_t i = 0; i < count && done; i++)
+        done = vks_ids_add(&r->tokenizer->ends, (int32_t)ids[i]) || vks_fail(r->log, "%s: out of memory", path);
+    vks_json_close(&config);
+    return done;
+}
+
+// tokenizer_config.json, chat_template.jinja and generation_config.json, where they are.
 static bool read_config(const struct reader *r, const char *folder)
 {
     struct vks_tokenizer_names *names = &r->tokenizer->names;
     char *path = vks_path_join(folder, "tokenizer_config.json");
     char *jinja = vks_path_join(folder, "chat_template.jinja");
-    bool done = path && jinja;
+    char *generation = vks_path_join(folder, "generation_config.json");
+    bool done = path && jinja && generation;
     if (!done)
         vks_fail(r->log, "%s: out of memory", folder);
     if (done && vks_os_exists(path)) {
@@ -296,8 +312,11 @@ static bool read_config(const struct reader *r, const char *folder)
         done = text && keep_template(r, text);
         free(text);
     }
+    if (done && vks_os_exists(generation))
+        done = read_ends(r, generation);
     free(path);
     free(jinja);
+    free(generation);
     return done;
 }
 

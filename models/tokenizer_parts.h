@@ -25,6 +25,7 @@ struct vks_tokenizer {
     struct vks_decoder decoder;
     struct vks_ids before, after;      // what the post-processor puts around the ids of a text
     struct vks_tokenizer_names names;
+    struct vks_ids ends;               // what ends a text, beside names.eos
 };
 
 // An empty one, or NULL after one message.

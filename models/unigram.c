@@ -10,6 +10,7 @@
 
 #define UNKNOWN_PENALTY 10.0  // below the lowest score
 #define NONE UINT32_MAX
+#define MAX_TOKEN 4096  // bytes; a text is searched for tokens at every place
 
 // The best path to a place in the text: its last token and where that begins.
 struct vks_unigram_node {
@@ -34,6 +35,9 @@ static bool read_scores(const struct vks_log *log, const struct vks_json *json, 
         if (!cJSON_IsString(text) || !cJSON_IsNumber(score))
             return vks_fail(log, "%s: token %llu is not a text and a score; fetch the file again", json->path,
                             (unsigned long long)id);
+        if (strlen(text->valuestring) > MAX_TOKEN)
+            return vks_fail(log, "%s: token %llu is longer than %d bytes; fetch the file again", json->path,
+                            (unsigned long long)id, MAX_TOKEN);
         if (!vks_vocabulary_add(log, json->path, vocabulary, text->valuestring, strlen(text->valuestring),
                                 (double)id))
             return false;

@@ -100,8 +100,8 @@ static void check_case(struct test *t, const struct vks_tokenizer *tokenizer, st
 }
 
 // Calls `each` for every line of a file of JSON; how many there were.
-static size_t each_line(struct test *t, const char *path, void (*each)(struct test *t, void *priv, struct cJSON *item),
-                        void *priv)
+static size_t each_line(struct test *t, const char *path,
+                        void (*each)(struct test *t, void *priv, struct cJSON *item), void *priv)
 {
     size_t size, count = 0;
     char *text = vks_os_read_file(test_log(t), path, (size_t)1 << 24, &size);
@@ -170,8 +170,8 @@ static void golden_gguf_pieces(struct test *t)
 
 // ---- parts of tokenizer.json
 
-// A tokenizer of bytes alone with what `parts` has beside the model, unless they have one. In its ids byte 1 marks all
-// characters of a piece but the first.
+// A tokenizer of bytes alone with what `parts` has beside the model, unless they have one. In its ids byte 1 marks
+// all characters of a piece but the first.
 static struct vks_tokenizer *with_parts(struct test *t, const char *parts)
 {
     struct vks_text json = {0};
@@ -251,6 +251,7 @@ static void put(struct test *t, const char *name, const char *content, size_t si
 
 static void folder(struct test *t)
 {
+    static const char generation[] = "{\"eos_token_id\": [5, 7]}";
     static const char config[] = "{\"bos_token\": \"<|begin|>\", \"eos_token\": {\"content\": \"<|end|>\"}, "
                                  "\"pad_token\": null, \"chat_template\": \"{{ messages }}\"}";
     size_t size;
@@ -259,8 +260,11 @@ static void folder(struct test *t)
     put(t, "tokenizer.json", whole, size);
     put(t, "tokenizer_config.json", config, strlen(config));
     free(whole);
+    put(t, "generation_config.json", generation, strlen(generation));
     struct vks_tokenizer *tokenizer = vks_tokenizer_open(test_log(t), scratch);
     CHECK(t, tokenizer);
+    for (int32_t id = -1; id < 9; id++)
+        EXPECT(t, vks_tokenizer_ends(tokenizer, id) == (id == 1 || id == 5 || id == 7), "end %d", id);
     const struct vks_tokenizer_names *names = vks_tokenizer_names(tokenizer);
     EXPECT(t, names->bos == 0 && names->eos == 1 && names->pad == -1 && names->unknown == -1, "names");
     EXPECT(t, names->chat_template && !strcmp(names->chat_template, "{{ messages }}"), "template");
@@ -269,6 +273,91 @@ static void folder(struct test *t)
     CHECK(t, tokenizer);
     names = vks_tokenizer_names(tokenizer);
     EXPECT(t, names->bos == 1 && names->eos == 2 && names->pad == -1 && names->unknown == 0, "names of a GGUF file");
+    vks_tokenizer_close(&tokenizer);
+}
+
+// ---- GGUF files made here
+
+static void add_number(struct vks_text *out, uint64_t value, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        vks_text_add(out, &(char){(char)(value >> 8 * i)}, 1);
+}
+
+static void add_string(struct vks_text *out, const char *text)
+{
+    add_number(out, strlen(text), 8);
+    vks_text_add_str(out, text);
+}
+
+// A key and the number of its kind: 4 u32, 8 string; of an array 9 and that of its elements, and how many.
+static void add_key(struct vks_text *out, const char *key, int kind, int item, uint64_t count)
+{
+    add_string(out, key);
+    add_number(out, (uint64_t)kind, 4);
+    if (kind == 9) {
+        add_number(out, (uint64_t)item, 4);
+        add_number(out, count, 8);
+    }
+}
+
+// A byte-level tokenizer of "a", "b", "ab" and a token that ends a turn; `pre` may be NULL.
+static struct vks_tokenizer *make_gguf(struct test *t, const char *pre)
+{
+    static const char *const tokens[] = {"a", "b", "ab", "<end_of_turn>", "<|end|>"};
+    static const int kinds[] = {1, 1, 1, 3, 4};
+    char path[700];
+    struct vks_text out = {0};
+    vks_text_add_str(&out, "GGUF");
+    add_number(&out, 3, 4);
+    add_number(&out, 0, 8);
+    add_number(&out, pre ? 6 : 5, 8);
+    add_key(&out, "tokenizer.ggml.model", 8, 0, 0);
+    add_string(&out, "gpt2");
+    add_key(&out, "tokenizer.ggml.tokens", 9, 8, 5);
+    for (int i = 0; i < 5; i++)
+        add_string(&out, tokens[i]);
+    add_key(&out, "tokenizer.ggml.token_type", 9, 4, 5);
+    for (int i = 0; i < 5; i++)
+        add_number(&out, (uint64_t)kinds[i], 4);
+    add_key(&out, "tokenizer.ggml.merges", 9, 8, 1);
+    add_string(&out, "a b");
+    add_key(&out, "tokenizer.ggml.bos_token_id", 4, 0, 0);
+    add_number(&out, 0, 4);
+    if (pre) {
+        add_key(&out, "tokenizer.ggml.pre", 8, 0, 0);
+        add_string(&out, pre);
+    }
+    put(t, "made.gguf", out.data, out.length);
+    vks_text_finish(&out);
+    snprintf(path, sizeof(path), "%s/made.gguf", scratch);
+    return open_gguf(t, path);
+}
+
+// Every name of a pre-tokenizer: its expressions compile, and texts of these begin with bos where they should.
+static void known_names(struct test *t)
+{
+    static const char *const plain[] = {
+        "default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "exaone4", "roberta-bpe", "smollm",
+        "starcoder", "refact", "codeshell", "command-r", "exaone", "minerva-7b", "dbrx", "smaug-bpe", "chatglm-bpe",
+        "glm4", "qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan", "qwen35", "gpt-4o", "llama4", "deepseek-v3",
+        "deepseek-coder", "falcon", "bloom", "poro-chat", "gpt3-finnish", "viking", NULL};
+    static const char *const with_bos[] = {"llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "lfm2", "tekken",
+                                           NULL};
+    for (int bos = 0; bos < 2; bos++) {
+        for (const char *const *name = bos ? with_bos : plain; *name; name++) {
+            int32_t ids[8];
+            struct vks_tokenizer *tokenizer = make_gguf(t, *name);
+            EXPECT(t, tokenizer, "%s is refused", *name);
+            const struct vks_encode how = {0};
+            const size_t count = tokenizer ? encode(t, tokenizer, how, "ab 1<end_of_turn>", ids, 8) : 0;
+            EXPECT(t, count == 2 + (size_t)bos && ids[bos] == 2 && ids[bos + 1] == 3, "%s: %zu ids", *name, count);
+            EXPECT(t, !tokenizer || (vks_tokenizer_ends(tokenizer, 3) && !vks_tokenizer_ends(tokenizer, 4)), "ends");
+            vks_tokenizer_close(&tokenizer);
+        }
+    }
+    struct vks_tokenizer *tokenizer = make_gguf(t, NULL);
+    EXPECT(t, tokenizer, "no name is refused");
     vks_tokenizer_close(&tokenizer);
 }
 
@@ -297,7 +386,8 @@ static void partial_characters(struct test *t)
     static const int32_t fallback[] = {0xf0, 0x9f, 0x98, 0x80, 0xe2, 'a', 0xc3, 0xc3, 0xa9};
     static const char *const early[] = {"", "", "", "\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80",
                                         "\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80",
-                                        "\xf0\x9f\x98\x80\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"};
+                                        "\xf0\x9f\x98\x80\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+                                        "\xef\xbf\xbd"};
     struct vks_tokenizer *tokenizer =
         with_parts(t, "{\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"ByteFallback\"}]}}");
     CHECK(t, tokenizer);
@@ -330,8 +420,8 @@ static void partial_characters(struct test *t)
 static void long_texts(struct test *t)
 {
     static const char *const files[] = {DATA "bytes.json", DATA "pieces.json", DATA "unigram.json"};
-    static const char *const units[] = {"a", " ", "\n", "the ", "\xcc\x81\xcc\xa7", "<tool>", "1", "\xe4\xbd\xa0", "\xf0",
-                                        "\xe2\x96\x81", "<|begin|", "!"};
+    static const char *const units[] = {"a", " ", "\n", "the ", "\xcc\x81\xcc\xa7", "<tool>", "1", "\xe4\xbd\xa0",
+                                        "\xf0", "\xe2\x96\x81", "<|begin|", "!"};
     const size_t size = (size_t)1 << 18;  // what takes quadratic time takes minutes
     char *text = malloc(size + 16);
     CHECK(t, text);
@@ -370,8 +460,9 @@ static void odd_ids(struct test *t)
 
 static void endless_expression(struct test *t)
 {
-    struct vks_tokenizer *tokenizer = with_parts(t, "{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\","
-                                                    "\"pattern\":{\"Regex\":\"^((a+)+)+$\"}}}");
+    struct vks_tokenizer *tokenizer =
+        with_parts(t, "{\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\","
+                      "\"pattern\":{\"Regex\":\"^((a+)+)+$\"}}}");
     CHECK(t, tokenizer);
     char text[64];
     memset(text, 'a', 64);
@@ -435,7 +526,8 @@ static void refused_parts(struct test *t)
         {"{\"normalizer\":{\"type\":\"Prepend\"}}", "prepend is missing"},
         {"{\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}", "pre-tokenizer UnicodeScripts is not supported"},
         {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"ab\"}}", "one character"},
-        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"a\",\"prepend_scheme\":\"x\"}}", "prepend_scheme"},
+        {"{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"a\",\"prepend_scheme\":\"x\"}}",
+         "prepend_scheme"},
         {"{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\"a\"},\"behavior\":\"x\"}}", "behavior"},
         {"{\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":0}}", "length"},
         {"{\"decoder\":{\"type\":\"CTC\"}}", "decoder CTC is not supported"},
@@ -444,7 +536,8 @@ static void refused_parts(struct test *t)
         {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}}", "drops the text"},
         {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"a\"}}]}}",
          "does not have"},
-        {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"B\"}}]}}", "repeats a text"},
+        {"{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"B\"}}]}}",
+         "repeats a text"},
         {"{\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"a\",-1]}}", "no proper id"},
         {"{\"added_tokens\":[1]}", "an added token is not an object"},
         {"{\"added_tokens\":[{\"id\":1}]}", "content is missing"},
@@ -460,7 +553,8 @@ static void refused_expressions(struct test *t)
         {"\\\\p{alpha}", "a POSIX property"}, {"\\\\p{Nosuch}", "PCRE2 says"}, {"\\\\pL", "without braces"},
         {"a(?i)b", "in the middle"}, {"(?x: a)", "a kind that it does not know"}, {"(a", "PCRE2 says"},
         {"a)", "closes nothing"}, {"\\\\K", "does not know"}, {"\\\\", "a backslash at the end"},
-        {"(?i:strasse)", "that others stand for"}, {"(?i:\\u00e9)", "that others stand for"}, {"\\\\x{g}", "a number"},
+        {"(?i:strasse)", "that others stand for"}, {"(?i:\\u00e9)", "that others stand for"},
+        {"\\\\x{g}", "a number"},
         {"[a[^\\\\Wb]]", "a negated class inside"}, {"*", "PCRE2 says"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -532,6 +626,7 @@ int main(void)
     TEST(&t, golden_parts);
     TEST(&t, bare_and_literal);
     TEST(&t, folder);
+    TEST(&t, known_names);
     TEST(&t, partial_characters);
     TEST(&t, long_texts);
     TEST(&t, odd_ids);
