@@ -340,7 +340,8 @@ static void known_names(struct test *t)
     static const char *const plain[] = {
         "default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "exaone4", "roberta-bpe", "smollm",
         "starcoder", "refact", "codeshell", "command-r", "exaone", "minerva-7b", "dbrx", "smaug-bpe", "chatglm-bpe",
-        "glm4", "qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan", "qwen35", "gpt-4o", "llama4", "deepseek-v3",
+        "glm4", "qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan", "qwen35", "gpt-4o", "llama4",
+        "deepseek-v3",
         "deepseek-coder", "falcon", "bloom", "poro-chat", "gpt3-finnish", "viking", NULL};
     static const char *const with_bos[] = {"llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "lfm2", "tekken",
                                            NULL};
