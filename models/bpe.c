@@ -33,7 +33,7 @@ bool vks_merges_start(const struct vks_log *log, const char *path, size_t count,
         merges->slot_count *= 2;
     merges->slots = malloc(merges->slot_count * sizeof(*merges->slots));
     if (!merges->slots)
-        return vks_fail(log, "%s: out of memory", path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     for (size_t i = 0; i < merges->slot_count; i++)
         merges->slots[i].left = -1;
     return true;

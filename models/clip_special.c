@@ -75,7 +75,7 @@ static bool add(struct reader *r, const struct vks_added_token *token)
     done = done && vks_added_put(list, &made);
     vks_text_finish(&normal);
     if (!done)
-        return vks_fail(r->log, "%s: out of memory", r->files->folder);
+        return vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->files->folder);
     r->last = made.id > r->last ? made.id : r->last;
     if (made.id >= r->specials->size)
         r->specials->size = made.id + 1;
@@ -252,7 +252,7 @@ bool vks_clip_specials_read(const struct vks_log *log, const struct vks_clip_spe
         done = vks_fail(log, "%s: the vocabulary lacks single bytes and the unknown token; fetch the tokenizer again",
                         files->folder);
     if (done && !vks_added_index(&specials->added))
-        done = vks_fail(log, "%s: out of memory", files->folder);
+        done = vks_fail(log, "%s: " VKS_NO_MEMORY, files->folder);
     if (!done) {
         vks_clip_specials_finish(specials);
         return false;

@@ -32,7 +32,7 @@ static bool add_step(struct vks_decoder *decoder, const struct vks_decode_step *
 
 static bool out_of_memory(const struct vks_log *log, const struct vks_json *json)
 {
-    return vks_fail(log, "%s: out of memory", json->path);
+    return vks_fail(log, "%s: " VKS_NO_MEMORY, json->path);
 }
 
 static bool set_content(struct vks_decoder *decoder, const char *content, struct vks_decode_step *step)

@@ -456,7 +456,7 @@ bool vks_expression_compile(const struct vks_log *log, const char *path, const c
     vks_text_quote(source, strlen(source), quoted, sizeof(quoted));
     struct rewriter *r = malloc(sizeof(*r));
     if (!r)
-        return vks_fail(log, "%s: out of memory", path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     bool done = true;
     int error = 0;
     for (int scripts = 1; scripts >= 0 && done && !expression->code; scripts--) {
@@ -470,7 +470,7 @@ bool vks_expression_compile(const struct vks_log *log, const char *path, const c
         vks_fail(log, "%s: the expression \"%s\" is not supported: it has %s; use another tokenizer", path, quoted,
                  r->why);
     } else if (!done) {
-        vks_fail(log, "%s: out of memory", path);
+        vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     } else if (!expression->code) {
         PCRE2_UCHAR why[120] = "";
         pcre2_get_error_message(error, why, sizeof(why));

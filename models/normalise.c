@@ -61,7 +61,7 @@ static bool read_replace(const struct vks_log *log, const struct vks_json *json,
         return false;
     if (literal)
         return vks_normaliser_add_replace(normaliser, literal, content) ||
-               vks_fail(log, "%s: out of memory", json->path);
+               vks_fail(log, "%s: " VKS_NO_MEMORY, json->path);
     if (!regex)
         return vks_fail(log, "%s: a normalizer Replace has no pattern; fetch the file again", json->path);
     struct vks_normal_step step = {.kind = REPLACE, .content = vks_arena_strdup(&normaliser->arena, content)};
@@ -70,7 +70,7 @@ static bool read_replace(const struct vks_log *log, const struct vks_json *json,
     if (step.content && add_step(normaliser, &step))
         return true;
     vks_expression_finish(&step.pattern);
-    return vks_fail(log, "%s: out of memory", json->path);
+    return vks_fail(log, "%s: " VKS_NO_MEMORY, json->path);
 }
 
 static bool read_prepend(const struct vks_log *log, const struct vks_json *json, const struct cJSON *value,
@@ -80,7 +80,7 @@ static bool read_prepend(const struct vks_log *log, const struct vks_json *json,
     if (!vks_json_require(log, json, value, "prepend") ||
         !vks_json_string(log, json, value, "prepend", NULL, &content))
         return false;
-    return vks_normaliser_add_prepend(normaliser, content) || vks_fail(log, "%s: out of memory", json->path);
+    return vks_normaliser_add_prepend(normaliser, content) || vks_fail(log, "%s: " VKS_NO_MEMORY, json->path);
 }
 
 static bool read_sequence(const struct vks_log *log, const struct vks_json *json, const struct cJSON *value,
@@ -119,7 +119,7 @@ bool vks_normaliser_read(const struct vks_log *log, const struct vks_json *json,
         return false;
     for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
         if (!strcmp(type, plain[i].type))
-            return add_step(normaliser, &plain[i].step) || vks_fail(log, "%s: out of memory", json->path);
+            return add_step(normaliser, &plain[i].step) || vks_fail(log, "%s: " VKS_NO_MEMORY, json->path);
     }
     if (!strcmp(type, "Sequence"))
         return read_sequence(log, json, value, normaliser);
@@ -131,7 +131,7 @@ bool vks_normaliser_read(const struct vks_log *log, const struct vks_json *json,
         struct vks_normal_step step = {.kind = STRIP};
         return vks_json_bool(log, json, value, "strip_left", false, &step.left) &&
                vks_json_bool(log, json, value, "strip_right", false, &step.right) &&
-               (add_step(normaliser, &step) || vks_fail(log, "%s: out of memory", json->path));
+               (add_step(normaliser, &step) || vks_fail(log, "%s: " VKS_NO_MEMORY, json->path));
     }
     char quoted[60];
     return vks_fail(log, "%s: normalizer %s is not supported: use a model with another tokenizer", json->path,

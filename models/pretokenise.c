@@ -53,7 +53,7 @@ static bool add_step(const struct vks_log *log, const char *path, struct vks_pre
 {
     if (!vks_grow(&pretokeniser->steps, &pretokeniser->capacity, pretokeniser->count, sizeof(*step))) {
         vks_expression_finish(&step->expression);
-        return vks_fail(log, "%s: out of memory", path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     }
     pretokeniser->steps[pretokeniser->count++] = *step;
     return true;
@@ -97,7 +97,7 @@ static bool read_split(const struct vks_log *log, const struct vks_json *json, c
         step.expression.literal = vks_arena_strdup(&pretokeniser->arena, literal);
         step.expression.literal_size = strlen(literal);
         if (!step.expression.literal)
-            return vks_fail(log, "%s: out of memory", json->path);
+            return vks_fail(log, "%s: " VKS_NO_MEMORY, json->path);
     } else if (!regex) {
         return vks_fail(log, "%s: a pre-tokenizer Split has no pattern; fetch the file again", json->path);
     } else if (!vks_expression_compile(log, json->path, regex, &step.expression)) {
@@ -376,7 +376,7 @@ static bool cut(const struct vks_log *log, struct cutter *c, struct vks_finder_d
     }
     if (room && done < size)
         room = part(c, done, size, step->pattern != NOTHING && step->invert);
-    return (room && flush(c)) || vks_fail(log, "out of memory while reading a text; shorten it");
+    return (room && flush(c)) || vks_fail(log, VKS_NO_MEMORY);
 }
 
 // The text of a piece as a step wants it: with a space or the character for spaces in front.
@@ -420,7 +420,7 @@ static bool apply(const struct vks_log *log, const struct vks_pre_step *step, st
         bool room = true;
         if (piece->id >= 0) {
             if (!vks_pieces_add(out, 0, 0, piece->id, false))
-                return vks_fail(log, "out of memory while reading a text; shorten it");
+                return vks_fail(log, VKS_NO_MEMORY);
             continue;
         }
         if (step->work != ONLY_CUT) {
@@ -429,7 +429,7 @@ static bool apply(const struct vks_log *log, const struct vks_pre_step *step, st
             size = scratch->length;
         }
         if (!room)
-            return vks_fail(log, "out of memory while reading a text; shorten it");
+            return vks_fail(log, VKS_NO_MEMORY);
         if (!cut(log, &cutter, data, size))
             return false;
     }

@@ -10,7 +10,7 @@ struct vks_tokenizer *vks_tokenizer_new(const struct vks_log *log, const char *p
 {
     struct vks_tokenizer *tokenizer = calloc(1, sizeof(*tokenizer));
     if (!tokenizer)
-        return vks_fail_null(log, "%s: out of memory", path);
+        return vks_fail_null(log, "%s: " VKS_NO_MEMORY, path);
     tokenizer->bpe = (struct vks_bpe){.vocabulary = &tokenizer->vocabulary, .prefix = "", .suffix = "",
                                       .unknown = -1};
     tokenizer->names = (struct vks_tokenizer_names){-1, -1, -1, -1, NULL};
@@ -54,7 +54,7 @@ bool vks_tokenizer_add(const struct vks_log *log, const char *path, struct vks_t
     if (token->text_size > VKS_ADDED_MAX || pattern.length > VKS_ADDED_MAX)
         done = vks_fail(log, "%s: an added token is longer than %d bytes; fetch the file again", path, VKS_ADDED_MAX);
     else if (!done || !vks_added_put(&tokenizer->added, &made))
-        done = vks_fail(log, "%s: out of memory", path);
+        done = vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     else
         done = vks_vocabulary_add(log, path, &tokenizer->added_ids, pattern.data, pattern.length, made.id);
     vks_finder_data_destroy(&data);
@@ -80,7 +80,7 @@ struct encoder {
 static bool out_of_memory(struct encoder *e)
 {
     e->failed = true;
-    return vks_fail(e->log, "out of memory while reading a text; shorten it");
+    return vks_fail(e->log, VKS_NO_MEMORY);
 }
 
 static bool add_normal(void *priv, int32_t id, const char *text, size_t size)
@@ -203,7 +203,7 @@ static bool add_id(const struct vks_log *log, const struct vks_tokenizer *tokeni
     if (!token || (skip_special && skipped(tokenizer, token)))
         return true;
     return vks_decoding_add(decoding, token->text, token->size, out) ||
-           vks_fail(log, "out of memory while writing a text; write fewer tokens");
+           vks_fail(log, VKS_NO_MEMORY);
 }
 
 bool vks_tokenizer_decode(const struct vks_log *log, const struct vks_tokenizer *tokenizer, const int32_t *ids,
@@ -215,7 +215,7 @@ bool vks_tokenizer_decode(const struct vks_log *log, const struct vks_tokenizer 
         done = add_id(NULL, tokenizer, decoding, ids[i], skip_special, out);
     done = done && vks_decoding_end(decoding, out);
     vks_decoding_destroy(&decoding);
-    return done || vks_fail(log, "out of memory while writing a text; write fewer tokens");
+    return done || vks_fail(log, VKS_NO_MEMORY);
 }
 
 struct vks_tokenizer_stream *vks_tokenizer_stream_open(const struct vks_log *log,
@@ -226,7 +226,7 @@ struct vks_tokenizer_stream *vks_tokenizer_stream_open(const struct vks_log *log
     if (!stream || !decoding) {
         free(stream);
         vks_decoding_destroy(&decoding);
-        return vks_fail_null(log, "out of memory");
+        return vks_fail_null(log, VKS_NO_MEMORY);
     }
     *stream = (struct vks_tokenizer_stream){tokenizer, decoding, skip_special};
     return stream;
@@ -241,7 +241,7 @@ bool vks_tokenizer_stream_add(const struct vks_log *log, struct vks_tokenizer_st
 bool vks_tokenizer_stream_end(const struct vks_log *log, struct vks_tokenizer_stream *stream, struct vks_text *out)
 {
     return vks_decoding_end(stream->decoding, out) ||
-           vks_fail(log, "out of memory while writing a text; write fewer tokens");
+           vks_fail(log, VKS_NO_MEMORY);
 }
 
 void vks_tokenizer_stream_close(struct vks_tokenizer_stream **stream)

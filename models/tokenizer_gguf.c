@@ -64,7 +64,7 @@ struct reader {
 
 static bool out_of_memory(const struct reader *r)
 {
-    return vks_fail(r->log, "%s: out of memory", r->file->path);
+    return vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->file->path);
 }
 
 // ---- single values

@@ -24,7 +24,7 @@ static bool read_text(const struct reader *r, const struct cJSON *model, const c
     if (!vks_json_string(r->log, r->json, model, key, "", text))
         return false;
     *text = vks_arena_strdup(&r->tokenizer->arena, *text);
-    return *text || vks_fail(r->log, "%s: out of memory", r->json->path);
+    return *text || vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->json->path);
 }
 
 static bool read_bpe(const struct reader *r, const struct cJSON *model)
@@ -122,7 +122,7 @@ static bool read_added(const struct reader *r)
             return false;
         next += !known;
     }
-    return vks_added_index(&t->added) || vks_fail(r->log, "%s: out of memory", r->json->path);
+    return vks_added_index(&t->added) || vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->json->path);
 }
 
 // ---- what is put around a text
@@ -143,7 +143,7 @@ static bool wrap(const struct reader *r, const struct vks_ids *before, const str
         done = vks_ids_add(&t->after, after->items[i]);
     if (t->before.count + t->after.count > 4096)
         return vks_fail(r->log, "%s: the post-processor adds too many tokens; fetch the file again", r->json->path);
-    return done || vks_fail(r->log, "%s: out of memory", r->json->path);
+    return done || vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->json->path);
 }
 
 static bool add_id(const struct reader *r, const struct cJSON *id, struct vks_ids *ids)
@@ -152,7 +152,7 @@ static bool add_id(const struct reader *r, const struct cJSON *id, struct vks_id
     if (!(value >= 0 && value < (double)VKS_MAX_TOKENS) || value != (double)(int32_t)value)
         return vks_fail(r->log, "%s: the post-processor has a token of no proper id; fetch the file again",
                         r->json->path);
-    return vks_ids_add(ids, (int32_t)value) || vks_fail(r->log, "%s: out of memory", r->json->path);
+    return vks_ids_add(ids, (int32_t)value) || vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->json->path);
 }
 
 static bool read_template(const struct reader *r, const struct cJSON *value)
@@ -258,7 +258,7 @@ static bool read_name(const struct reader *r, const struct vks_json *config, con
 static bool keep_template(const struct reader *r, const char *text)
 {
     r->tokenizer->names.chat_template = vks_arena_strdup(&r->tokenizer->arena, text);
-    return r->tokenizer->names.chat_template || vks_fail(r->log, "%s: out of memory", r->json->path);
+    return r->tokenizer->names.chat_template || vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->json->path);
 }
 
 // A text, or [{"name": "default", "template": text}, ...].
@@ -284,7 +284,7 @@ static bool read_ends(const struct reader *r, const char *path)
     bool done = config && vks_json_ints(r->log, config, NULL, "eos_token_id", 0, (int64_t)VKS_MAX_TOKENS - 1, ids,
                                         MAX_ENDS, &count, NULL);
     for (size_t i = 0; i < count && done; i++)
-        done = vks_ids_add(&r->tokenizer->ends, (int32_t)ids[i]) || vks_fail(r->log, "%s: out of memory", path);
+        done = vks_ids_add(&r->tokenizer->ends, (int32_t)ids[i]) || vks_fail(r->log, "%s: " VKS_NO_MEMORY, path);
     vks_json_close(&config);
     return done;
 }
@@ -298,7 +298,7 @@ static bool read_config(const struct reader *r, const char *folder)
     char *generation = vks_path_join(folder, "generation_config.json");
     bool done = path && jinja && generation;
     if (!done)
-        vks_fail(r->log, "%s: out of memory", folder);
+        vks_fail(r->log, "%s: " VKS_NO_MEMORY, folder);
     if (done && vks_os_exists(path)) {
         struct vks_json *config = vks_json_open(r->log, path);
         done = config && read_name(r, config, "bos_token", &names->bos) &&
@@ -351,7 +351,7 @@ struct vks_tokenizer *vks_tokenizer_open(const struct vks_log *log, const char *
     char *file = vks_path_join(path, "tokenizer.json");
     struct vks_tokenizer *tokenizer = NULL;
     if (!file)
-        vks_fail(log, "%s: out of memory", path);
+        vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     else if (!vks_os_exists(file))
         vks_fail(log, "%s: has no tokenizer.json; fetch the model's tokenizer again", path);
     else

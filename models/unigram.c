@@ -28,7 +28,7 @@ static bool read_scores(const struct vks_log *log, const struct vks_json *json, 
     double lowest = INFINITY;
     unigram->scores = malloc((count + 1) * sizeof(*unigram->scores));
     if (!unigram->scores)
-        return vks_fail(log, "%s: out of memory", json->path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, json->path);
     size_t id = 0;
     for (const struct cJSON *item = list->child; item; item = item->next, id++) {
         const struct cJSON *text = cJSON_IsArray(item) ? item->child : NULL, *score = text ? text->next : NULL;
@@ -86,7 +86,7 @@ bool vks_unigram_read(const struct vks_log *log, const struct vks_json *json, co
         return false;
     unigram->unknown = (int32_t)unknown;
     return read_scores(log, json, list, vocabulary, unigram) &&
-           (build(unigram) || vks_fail(log, "%s: out of memory", json->path));
+           (build(unigram) || vks_fail(log, "%s: " VKS_NO_MEMORY, json->path));
 }
 
 void vks_unigram_finish(struct vks_unigram *unigram)
@@ -175,7 +175,7 @@ bool vks_unigram_encode(const struct vks_log *log, const struct vks_unigram *uni
         work->capacity = 0;
         work->nodes = malloc((size + 1) * sizeof(*work->nodes));
         if (!work->nodes)
-            return vks_fail(log, "out of memory while reading a text; shorten it");
+            return vks_fail(log, VKS_NO_MEMORY);
         work->capacity = size + 1;
     }
     if (!find_paths(unigram, text, size, work->nodes))
@@ -190,7 +190,7 @@ bool vks_unigram_encode(const struct vks_log *log, const struct vks_unigram *uni
                 to = work->nodes[to].from;
         }
         if (!add_token(unigram, text + at, to - at, ids))
-            return vks_fail(log, "out of memory while reading a text; shorten it");
+            return vks_fail(log, VKS_NO_MEMORY);
         at = to;
     }
     return true;

@@ -80,12 +80,12 @@ bool vks_vocabulary_add(const struct vks_log *log, const char *path, struct vks_
     }
     if (size > UINT32_MAX || !make_room(vocabulary) || !reach(vocabulary, (int32_t)id) ||
         !vks_grow(&vocabulary->items, &vocabulary->capacity, vocabulary->count, sizeof(*vocabulary->items)))
-        return vks_fail(log, "%s: out of memory", path);
+        return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     int32_t *at = slot(vocabulary, text, size);
     if (*at < 0) {
         const char *mine = copy(&vocabulary->arena, text, size);
         if (!mine)
-            return vks_fail(log, "%s: out of memory", path);
+            return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
         *at = (int32_t)vocabulary->count++;
         vocabulary->items[*at] = (struct vks_token){mine, (uint32_t)size, 0};
     }
