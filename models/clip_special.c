@@ -1,130 +1,37 @@
 #include "models/clip_special.h"
 
+#include "models/unicode.h"
+
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #define MAX_SPECIALS 4096
 
 // ---- normal form
 
-// Unicode's White_Space.
-static bool is_space(uint32_t c)
-{
-    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
-}
-
 bool vks_clip_normalise(const char *text, size_t size, struct vks_text *out)
 {
-    const utf8proc_option_t options = UTF8PROC_STABLE | UTF8PROC_COMPOSE;
-    if (!size)
-        return vks_text_add(out, "", 0);
-    utf8proc_ssize_t count = utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, NULL, 0,
-                                                options);
-    utf8proc_int32_t *codes = count > 0 ? malloc((size_t)count * sizeof(*codes)) : NULL;
-    if (!codes)
+    struct vks_text composed = {0};
+    if (!vks_unicode_normalise(VKS_NFC, text, size, &composed)) {
+        vks_text_finish(&composed);
         return false;
-    count = utf8proc_decompose((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, codes, count, options);
-    if (count > 0)
-        count = utf8proc_normalize_utf32(codes, count, options);
+    }
     bool space = false;
-    for (utf8proc_ssize_t i = 0; i < count; i++) {
-        const bool again = space;
-        space = is_space((uint32_t)codes[i]);
-        if (space && again)
-            continue;
-        char bytes[4];
-        if (codes[i] == 0x130)  // the one character whose lower case is two; simple mapping would lose the dot
-            vks_text_add_str(out, "i\xcc\x87");
-        else
-            vks_text_add(out, bytes,
-                         vks_utf8_encode(space ? 0x20 : (uint32_t)utf8proc_tolower(codes[i]), bytes));
-    }
-    free(codes);
-    return count >= 0 && !out->failed;
-}
-
-// ---- searching
-
-// Letters (with the symbols that count as such: circled and squared ones), marks, digits, connectors, joiners.
-static bool is_word(uint32_t c)
-{
-    if ((c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
-        (c >= 0x1f170 && c <= 0x1f189))
-        return true;
-    const utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
-    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) ||
-           category == UTF8PROC_CATEGORY_PC || c == 0x200c || c == 0x200d;
-}
-
-// The code point that ends at `end`, and where it begins.
-static const char *step_back(const char *from, const char *end, uint32_t *code)
-{
-    const char *at = end - 1;
-    while (at > from && ((unsigned char)*at & 0xc0) == 0x80)
-        at--;
-    if (!vks_utf8_decode(at, end, code))
-        *code = 0;
-    return at;
-}
-
-static bool stands_alone(const char *text, const char *end, const char *from, const char *to)
-{
     uint32_t code;
-    if (from > text) {
-        step_back(text, from, &code);
-        if (is_word(code))
-            return false;
+    const char *end = composed.data + composed.length;
+    for (const char *at = composed.data; at < end;) {
+        const size_t step = vks_utf8_decode(at, end, &code);
+        const bool again = space;
+        at += step ? step : 1;
+        space = vks_unicode_space(code);
+        if (space && !again)
+            vks_text_add_str(out, " ");
+        else if (!space)
+            vks_unicode_add_lower(out, code);
     }
-    return !vks_utf8_decode(to, end, &code) || !is_word(code);
-}
-
-// The longest token at `at`, or NULL.
-static const struct vks_clip_special *special_at(const struct vks_clip_specials *specials, bool normalised,
-                                                 const char *at, const char *end)
-{
-    const struct vks_clip_special *best = NULL;
-    for (size_t i = 0; i < specials->count; i++) {
-        const struct vks_clip_special *item = &specials->items[i];
-        if (item->normalised == normalised && item->pattern_size && *item->pattern == *at &&
-            item->pattern_size <= (size_t)(end - at) && (!best || item->pattern_size > best->pattern_size) &&
-            !memcmp(item->pattern, at, item->pattern_size))
-            best = item;
-    }
-    return best;
-}
-
-bool vks_clip_specials_split(const struct vks_clip_specials *specials, bool normalised, const char *text, size_t size,
-                             bool (*emit)(void *priv, int32_t id, const char *text, size_t size), void *priv)
-{
-    const char *end = text + size, *open = text;  // from `open` on, nothing was handed out yet
-    for (const char *at = text; at < end;) {
-        const struct vks_clip_special *found = special_at(specials, normalised, at, end);
-        if (!found) {
-            at++;
-            continue;
-        }
-        const char *from = at, *to = at + found->pattern_size;
-        uint32_t code;
-        at = to;
-        if (found->single_word && !stands_alone(text, end, from, to))
-            continue;
-        for (const char *back; found->lstrip && from > open; from = back) {
-            back = step_back(open, from, &code);
-            if (!is_space(code))
-                break;
-        }
-        for (size_t step; found->rstrip && (step = vks_utf8_decode(to, end, &code)) && is_space(code);)
-            to += step;
-        if (from > open && !emit(priv, -1, open, (size_t)(from - open)))
-            return false;
-        if (!emit(priv, found->id, from, (size_t)(to - from)))
-            return false;
-        open = at = to;
-    }
-    return open == end || emit(priv, -1, open, (size_t)(end - open));
+    vks_text_finish(&composed);
+    return !out->failed && vks_text_add(out, "", 0);
 }
 
 // ---- reading
@@ -137,57 +44,49 @@ struct reader {
     int32_t last;  // the largest id of a special token so far, -1: none
 };
 
-static struct vks_clip_special *find(const struct vks_clip_specials *specials, const char *text)
-{
-    for (size_t i = 0; i < specials->count; i++) {
-        if (!strcmp(specials->items[i].text, text))
-            return &specials->items[i];
-    }
-    return NULL;
-}
-
 // The id of a token that the vocabulary may lack.
 static int32_t id_of(const struct reader *r, const char *text)
 {
-    const int32_t id = vks_clip_bpe_find(r->bpe, text, strlen(text)), count = (int32_t)r->bpe->token_count;
+    const int32_t id = vks_vocabulary_find(&r->bpe->vocabulary, text, strlen(text));
+    const int32_t count = (int32_t)r->bpe->vocabulary.count;
     return id >= 0 ? id : r->last >= count ? r->last + 1 : count;
 }
 
 // Of a token added twice the last counts.
-static bool add(struct reader *r, const struct vks_clip_special *token)
+static bool add(struct reader *r, const struct vks_added_token *token)
 {
-    struct vks_clip_specials *specials = r->specials;
-    const struct vks_clip_special *old = find(specials, token->text);
-    const size_t at = old ? (size_t)(old - specials->items) : specials->count;
-    if (!*token->text)
+    struct vks_added *list = &r->specials->added;
+    const size_t size = strlen(token->text);
+    const struct vks_added_token *old = vks_added_find(list, token->text, size);
+    if (!size)
         return true;
-    if (at == MAX_SPECIALS)
+    if (size > VKS_ADDED_MAX)
+        return vks_fail(r->log, "%s: a special token is longer than %d bytes; correct the files", r->files->folder,
+                        VKS_ADDED_MAX);
+    if (!old && list->count == MAX_SPECIALS)
         return vks_fail(r->log, "%s: more than %d special tokens; correct the files", r->files->folder, MAX_SPECIALS);
-    struct vks_clip_special added = *token;
+    struct vks_added_token made = *token;
     struct vks_text normal = {0};
-    if (!vks_clip_normalise(token->text, strlen(token->text), &normal) ||
-        !vks_grow(&specials->items, &specials->capacity, at, sizeof(*specials->items)) ||
-        !(added.text = vks_arena_strdup(&specials->arena, token->text)) ||
-        !(added.pattern = vks_arena_strdup(&specials->arena, token->normalised ? normal.data : token->text))) {
-        vks_text_finish(&normal);
-        return vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->files->folder);
-    }
+    bool done = vks_clip_normalise(token->text, size, &normal);
+    made.text_size = size;
+    made.pattern = token->normalised ? normal.data : token->text;
+    made.pattern_size = token->normalised ? normal.length : size;
+    made.id = old ? old->id : id_of(r, token->text);
+    done = done && vks_added_put(list, &made);
     vks_text_finish(&normal);
-    added.pattern_size = strlen(added.pattern);
-    added.id = old ? old->id : id_of(r, added.text);
-    r->last = added.id > r->last ? added.id : r->last;
-    if (added.id >= specials->size)
-        specials->size = added.id + 1;
-    specials->items[at] = added;
-    specials->count += !old;
+    if (!done)
+        return vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->files->folder);
+    r->last = made.id > r->last ? made.id : r->last;
+    if (made.id >= r->specials->size)
+        r->specials->size = made.id + 1;
     return true;
 }
 
 // A token written as a string or as {"content": ..., "normalized": ...}. `special` is the default of that flag.
 static bool parse(struct reader *r, const struct vks_json *json, const char *key, const struct cJSON *value,
-                  bool special, struct vks_clip_special *token)
+                  bool special, struct vks_added_token *token)
 {
-    *token = (struct vks_clip_special){0};
+    *token = (struct vks_added_token){0};
     if (cJSON_IsString(value)) {
         token->text = value->valuestring;
         return true;
@@ -267,14 +166,14 @@ static const struct cJSON *setting(const struct reader *r, const char *key, cons
 static bool add_listed(struct reader *r, const struct numbered *list, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct vks_clip_special token = {.text = list[i].text};
+        struct vks_added_token token = {.text = list[i].text};
         if (list[i].text) {
             const struct vks_json *from;
             token.normalised = true;
             for (const char *const *key = (const char *const[]){"bos_token", "eos_token", "unk_token", "pad_token",
                                                                 NULL}; *key; key++) {
                 const struct cJSON *value = setting(r, *key, &from);
-                struct vks_clip_special named;
+                struct vks_added_token named;
                 if (value && parse(&(struct reader){.files = r->files}, from, *key, value, true, &named) &&
                     !strcmp(named.text, token.text))
                     token.normalised = false;
@@ -294,24 +193,25 @@ static bool add_named(struct reader *r, int32_t ids[4])
     static const char *const keys[7] = {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token",
                                         "mask_token"};
     static const int order[7] = {0, 1, 2, 4, 3, 5, 6};  // bos, eos, unk, sep, pad, cls, mask
-    const size_t listed = r->specials->count;
+    const struct vks_added *list = &r->specials->added;
+    const size_t listed = list->count;
     for (int i = 0; i < 7; i++) {
         const int k = order[i];
         const struct vks_json *from;
         const struct cJSON *value = setting(r, keys[k], &from);
-        struct vks_clip_special token = {.text = k == 0 ? "<|startoftext|>" : k < 4 ? "<|endoftext|>" : NULL};
+        struct vks_added_token token = {.text = k == 0 ? "<|startoftext|>" : k < 4 ? "<|endoftext|>" : NULL};
         if (value && !parse(r, from, keys[k], value, from == r->files->map, &token))
             return false;
         if (!token.text)
             continue;
-        const struct vks_clip_special *old = find(r->specials, token.text);
-        if (!(old && (size_t)(old - r->specials->items) < listed) && !add(r, &token))
+        const struct vks_added_token *old = vks_added_find(list, token.text, strlen(token.text));
+        if (!(old && (size_t)(old - list->items) < listed) && !add(r, &token))
             return false;
-        old = find(r->specials, token.text);
+        old = vks_added_find(list, token.text, strlen(token.text));
         if (!old && k < 4)
             return vks_fail(r->log, "%s: %s is empty; correct tokenizer_config.json", r->files->folder, keys[k]);
         if (k < 4)
-            ids[k] = k == 2 ? vks_clip_bpe_find(r->bpe, token.text, strlen(token.text)) : old->id;
+            ids[k] = k == 2 ? vks_vocabulary_find(&r->bpe->vocabulary, token.text, strlen(token.text)) : old->id;
     }
     return true;
 }
@@ -323,10 +223,10 @@ static bool add_extra(struct reader *r)
         const struct vks_json *from;
         const struct cJSON *list = setting(r, keys[i], &from);
         for (const struct cJSON *item = list ? list->child : NULL; item; item = item->next) {
-            struct vks_clip_special token;
+            struct vks_added_token token;
             if (!parse(r, from, keys[i], item, true, &token))
                 return false;
-            if (!find(r->specials, token.text) && !add(r, &token))
+            if (!vks_added_find(&r->specials->added, token.text, strlen(token.text)) && !add(r, &token))
                 return false;
         }
     }
@@ -336,7 +236,7 @@ static bool add_extra(struct reader *r)
 bool vks_clip_specials_read(const struct vks_log *log, const struct vks_clip_special_files *files,
                             struct vks_clip_bpe *bpe, struct vks_clip_specials *specials)
 {
-    *specials = (struct vks_clip_specials){.size = bpe->size};
+    *specials = (struct vks_clip_specials){.size = bpe->vocabulary.size};
     struct reader r = {.log = log, .files = files, .bpe = bpe, .specials = specials, .last = -1};
     struct numbered *list = malloc(MAX_SPECIALS * sizeof(*list));
     size_t count;
@@ -351,6 +251,8 @@ bool vks_clip_specials_read(const struct vks_log *log, const struct vks_clip_spe
     if (done && !complete && ids[2] < 0)
         done = vks_fail(log, "%s: the vocabulary lacks single bytes and the unknown token; fetch the tokenizer again",
                         files->folder);
+    if (done && !vks_added_index(&specials->added))
+        done = vks_fail(log, "%s: " VKS_NO_MEMORY, files->folder);
     if (!done) {
         vks_clip_specials_finish(specials);
         return false;
@@ -364,7 +266,6 @@ bool vks_clip_specials_read(const struct vks_log *log, const struct vks_clip_spe
 
 void vks_clip_specials_finish(struct vks_clip_specials *specials)
 {
-    free(specials->items);
-    vks_arena_finish(&specials->arena);
+    vks_added_finish(&specials->added);
     *specials = (struct vks_clip_specials){0};
 }

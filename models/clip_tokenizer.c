@@ -1,5 +1,3 @@
-#define PCRE2_CODE_UNIT_WIDTH 8
-
 #include "models/clip_tokenizer.h"
 
 #include "base/os.h"
@@ -7,27 +5,22 @@
 #include "io/json.h"
 #include "models/clip_bpe.h"
 #include "models/clip_special.h"
+#include "models/expression.h"
 
 #include <cjson/cJSON.h>
-#include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
-#define MAX_TEXT ((size_t)64 << 10)  // bytes; reordering marks is quadratic in the worst case
+#define MAX_TEXT ((size_t)64 << 10)  // bytes
 #define MAX_LENGTH 4096              // a sensible model_max_length
 
-// Unicode's White_Space, which is what \s means where this expression comes from (PCRE2's adds U+180E).
-#define SPACE "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}" \
-              "\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-
 static const char pattern[] = "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|\\p{L}+|\\p{N}|"
-                              "[^" SPACE "\\p{L}\\p{N}]+";
+                              "[^\\s\\p{L}\\p{N}]+";
 
 struct vks_clip_tokenizer {
     struct vks_clip_bpe bpe;
     struct vks_clip_specials specials;
-    pcre2_code *split;
+    struct vks_expression split;
     size_t max_length;
 };
 
@@ -119,15 +112,7 @@ struct vks_clip_tokenizer *vks_clip_tokenizer_open(const struct vks_log *log, co
     if (!tokenizer)
         return vks_fail_null(log, "%s: " VKS_NO_MEMORY, folder);
     bool done = open_bpe(log, folder, &tokenizer->bpe) && open_specials(log, folder, tokenizer);
-    if (done) {
-        int error;
-        PCRE2_SIZE offset;
-        tokenizer->split = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
-                                         PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK, &error, &offset, NULL);
-        if (!tokenizer->split)
-            done = vks_fail(log, "PCRE2 does not take the expression that splits words (error %d); update PCRE2",
-                            error);
-    }
+    done = done && vks_expression_compile(log, folder, pattern, &tokenizer->split);
     if (!done)
         vks_clip_tokenizer_close(&tokenizer);
     return tokenizer;
@@ -136,7 +121,7 @@ struct vks_clip_tokenizer *vks_clip_tokenizer_open(const struct vks_log *log, co
 void vks_clip_tokenizer_close(struct vks_clip_tokenizer **tokenizer)
 {
     if (*tokenizer) {
-        pcre2_code_free((*tokenizer)->split);
+        vks_expression_finish(&(*tokenizer)->split);
         vks_clip_specials_finish(&(*tokenizer)->specials);
         vks_clip_bpe_finish(&(*tokenizer)->bpe);
         free(*tokenizer);
@@ -148,9 +133,9 @@ void vks_clip_tokenizer_close(struct vks_clip_tokenizer **tokenizer)
 
 struct encoder {
     const struct vks_clip_tokenizer *tokenizer;
-    pcre2_match_data *match;
-    struct vks_clip_work work;
-    struct vks_clip_ids ids;
+    struct vks_finder_data *data;
+    struct vks_bpe_work work;
+    struct vks_ids ids;
 };
 
 static bool add_word(struct encoder *e, const char *word, size_t size)
@@ -162,40 +147,37 @@ static bool add_word(struct encoder *e, const char *word, size_t size)
 // "<|startoftext|>" (one that was no special token) apart into "<|", "startoftext" and "|>".
 static bool add_words(struct encoder *e, const char *text, size_t size)
 {
-    for (size_t at = 0; at < size;) {
-        const int found = pcre2_match(e->tokenizer->split, (PCRE2_SPTR)text, size, at, PCRE2_NO_UTF_CHECK, e->match,
-                                      NULL);
-        if (found < 0)
-            return found == PCRE2_ERROR_NOMATCH;
-        const PCRE2_SIZE *range = pcre2_get_ovector_pointer(e->match);
-        const char *word = text + range[0];
-        const size_t length = range[1] - range[0];
+    struct vks_finder finder = {.expression = &e->tokenizer->split, .data = e->data, .text = text, .size = size};
+    size_t begin, end;
+    enum vks_found found;
+    while ((found = vks_finder_next(&finder, &begin, &end)) == VKS_FOUND) {
+        const char *word = text + begin;
+        const size_t length = end - begin;
         const bool literal = length > 4 && word[0] == '<' && word[1] == '|' && word[2] >= 'a' && word[2] <= 'z';
         const bool added = literal ? add_word(e, word, 2) && add_word(e, word + 2, length - 4) &&
                                          add_word(e, word + length - 2, 2)
                                    : add_word(e, word, length);
         if (!added)
             return false;
-        at = range[1];
     }
-    return true;
+    return found == VKS_FOUND_NONE;
 }
 
 static bool add_normalised(void *priv, int32_t id, const char *text, size_t size)
 {
     struct encoder *e = priv;
-    return id >= 0 ? vks_clip_ids_add(&e->ids, id) : add_words(e, text, size);
+    return id >= 0 ? vks_ids_add(&e->ids, id) : add_words(e, text, size);
 }
 
 static bool add_raw(void *priv, int32_t id, const char *text, size_t size)
 {
     struct encoder *e = priv;
     if (id >= 0)
-        return vks_clip_ids_add(&e->ids, id);
+        return vks_ids_add(&e->ids, id);
     struct vks_text normal = {0};
     const bool done = vks_clip_normalise(text, size, &normal) &&
-                      vks_clip_specials_split(&e->tokenizer->specials, true, normal.data, normal.length,
-                                              add_normalised, e);
+                      vks_added_split(&e->tokenizer->specials.added, VKS_ADDED_NORMALISED, false, normal.data,
+                                      normal.length, add_normalised, e);
     vks_text_finish(&normal);
     return done;
 }
@@ -211,8 +193,9 @@ bool vks_clip_tokenizer_encode(const struct vks_log *log, const struct vks_clip_
                         (unsigned long long)size, (unsigned long long)MAX_TEXT);
     if (vks_utf8_check(text, size) != size)
         return vks_fail(log, "a prompt is not UTF-8 text; correct it");
-    struct encoder e = {.tokenizer = tokenizer, .match = pcre2_match_data_create(1, NULL)};
-    const bool done = e.match && vks_clip_specials_split(&tokenizer->specials, false, text, size, add_raw, &e);
+    struct encoder e = {.tokenizer = tokenizer, .data = vks_finder_data_create()};
+    const struct vks_added *added = &tokenizer->specials.added;
+    const bool done = e.data && vks_added_split(added, VKS_ADDED_RAW, false, text, size, add_raw, &e);
     if (done) {
         const size_t kept = e.ids.count < length - 2 ? e.ids.count : length - 2;
         ids[0] = vks_clip_tokenizer_bos(tokenizer);
@@ -226,8 +209,8 @@ bool vks_clip_tokenizer_encode(const struct vks_log *log, const struct vks_clip_
         if (total)
             *total = e.ids.count + 2;
     }
-    pcre2_match_data_free(e.match);
-    vks_clip_work_finish(&e.work);
+    vks_finder_data_destroy(&e.data);
+    vks_bpe_work_finish(&e.work);
     free(e.ids.items);
     return done || vks_fail(log, VKS_NO_MEMORY);
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seed corpora of the fuzz targets: python3 tests/fuzz/seeds.py FOLDER makes FOLDER/{safetensors,json,tokenizer,gguf}/."""
+"""Writes the seed corpora of the fuzz targets: python3 tests/fuzz/seeds.py FOLDER makes FOLDER/{safetensors,json,tokenizer,language_tokenizer,gguf}/."""
 
 import json
 import pathlib
@@ -39,9 +39,30 @@ def gguf_seeds():
         yield bytes([2 + 3 * 2]) + table
 
 
+def language_tokenizer_seeds():
+    """Of the golden files the parts of every tokenizer, their expressions, and small whole files."""
+    golden = pathlib.Path(__file__).resolve().parent.parent / "golden/data/tokenizers"
+    for line in (golden / "parts.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        text = bytes.fromhex(row["cases"][-1][0])
+        yield b"\1" + json.dumps(row["parts"]).encode()[1:] + b"\0" + text
+        pattern = (row["parts"].get("pre_tokenizer") or {}).get("pattern", {})
+        if "Regex" in pattern:
+            yield b"\2" + pattern["Regex"].encode() + b"\0" + text
+    vocab = {"<unk>": 0, "a": 1, "b": 2, "ab": 3, "<0x61>": 4}
+    for model in ({"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "vocab": vocab, "merges": ["a b", ["ab", "a"]][:1]},
+                  {"type": "Unigram", "unk_id": 0, "byte_fallback": True, "vocab": [[t, -float(i)] for t, i in vocab.items()]}):
+        yield b"\0" + json.dumps({"model": model, "added_tokens": [{"id": 9, "content": "<a>", "lstrip": True}]}).encode() + b"\0aabc"
+    yield b"\3 the aaaa \xc3\xa9\xff"
+    for name in ("smollm.gguf", "pieces.gguf"):
+        yield b"\4" + (golden / name).read_bytes()
+
+
 def seeds():
     for seed in gguf_seeds():
         yield "gguf", seed
+    for seed in language_tokenizer_seeds():
+        yield "language_tokenizer", seed
     header = json.dumps({"__metadata__": {"format": "pt", "k": "v"}, "a": entry("F32", [2, 1], 0, 8),
                          "b": entry("F16", [3], 8, 14), "c": entry("BF16", [1], 14, 16)}).encode()
     yield "safetensors", b"\0" + len(header).to_bytes(8, "little") + header + bytes(16)
