@@ -455,6 +455,58 @@ static void attention_and_rope_refuse_what_does_not_fit(struct test *t)
     t->message[0] = 0;
 }
 
+// Columns of a wide state: where an operator takes them they give the bits of a dense copy, elsewhere they are refused.
+static void a_view_of_columns_is_read_as_one_or_refused(struct test *t)
+{
+    const uint32_t wide[] = {6, 20}, narrow[] = {6, 8}, in[] = {3, 8}, flat[] = {48};
+    float all[6 * 20], dense[6 * 8], x[3 * 8], y[2][3 * 6];
+    for (uint32_t i = 0; i < 6 * 20; i++)
+        all[i] = value(i);
+    for (uint32_t i = 0; i < 6 * 8; i++)
+        dense[i] = all[i / 8 * 20 + 5 + i % 8];
+    for (uint32_t i = 0; i < 3 * 8; i++)
+        x[i] = value(300 + i);
+    struct vks_storage *storages[] = {vks_storage_create(gpu, sizeof(all)), vks_storage_create(gpu, sizeof(dense))};
+    CHECK(t, vks_storage_write(storages[0], 0, all, sizeof(all)));
+    CHECK(t, vks_storage_write(storages[1], 0, dense, sizeof(dense)));
+    for (int k = 0; k < 5; k++) {
+        struct vks_graph g;
+        vks_graph_init(&g, test_log(t));
+        struct vks_tensor *state = vks_graph_state(&g, "wide", VKS_F32, 2, wide, storages[0], 0);
+        struct vks_tensor *view = vks_graph_columns(&g, state, 5, 8);
+        struct vks_tensor *input = vks_graph_input(&g, "x", VKS_F32, 2, in, false);
+        if (k < 2) {
+            view = k ? vks_graph_state(&g, "dense", VKS_F32, 2, narrow, storages[1], 0) : view;
+            struct vks_tensor *product = vks_linear(&g, input, view, NULL);
+            CHECK(t, product);
+            product->keep = true;
+            struct vks_exec *exec = vks_exec_create(&g, &(struct vks_exec_params){.gpu = gpu});
+            CHECK(t, exec && vks_exec_write(exec, input, x, sizeof(x)) && vks_exec_run(exec, NULL));
+            CHECK(t, vks_exec_read(exec, product, y[k], sizeof(y[k])));
+            vks_exec_destroy(&exec);
+        } else {
+            CHECK_REFUSED(t, k == 2 ? vks_scale(&g, view, 2, 0) : k == 3 ? vks_reshape(&g, view, 1, flat)
+                                                                         : vks_linear(&g, view, state, NULL),
+                          "wide (6, 8), is a view");
+        }
+        vks_graph_finish(&g);
+    }
+    EXPECT(t, memcmp(y[0], y[1], sizeof(y[0])) == 0, "a weight that is a view gives other bits than a dense one");
+    vks_storage_destroy(&storages[0]);
+    vks_storage_destroy(&storages[1]);
+}
+
+// One row, or all columns, lie as a dense tensor does.
+static void a_view_that_is_dense_is_taken(struct test *t)
+{
+    const uint32_t row[] = {1, 20}, rows[] = {6, 20};
+    struct vks_graph g;
+    vks_graph_init(&g, test_log(t));
+    CHECK(t, vks_scale(&g, vks_graph_columns(&g, vks_graph_state(&g, "row", VKS_F32, 2, row, NULL, 0), 5, 8), 2, 0));
+    CHECK(t, vks_scale(&g, vks_graph_columns(&g, vks_graph_state(&g, "all", VKS_F32, 2, rows, NULL, 0), 0, 20), 2, 0));
+    vks_graph_finish(&g);
+}
+
 static void too_little_memory_is_one_line(struct test *t)
 {
     struct test inner = {0};
@@ -490,6 +542,8 @@ int main(void)
     TEST(&t, recomputation_keeps_the_bits);
     TEST(&t, a_failed_graph_says_so_once);
     TEST(&t, attention_and_rope_refuse_what_does_not_fit);
+    TEST(&t, a_view_of_columns_is_read_as_one_or_refused);
+    TEST(&t, a_view_that_is_dense_is_taken);
     TEST(&t, too_little_memory_is_one_line);
     return test_device_summary(&t, &gpu);
 }

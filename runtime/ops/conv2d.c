@@ -36,7 +36,7 @@ static bool want_shapes(struct vks_graph *graph, const struct vks_node *node)
 {
     const struct vks_tensor *x = node->inputs[0], *w = node->inputs[1];
     const struct vks_conv2d *conv = &((const struct conv2d *)node->attrs)->conv;
-    if (x->rank != 4 || w->rank != 4 || w->dtype == VKS_I32 || x->dynamic || w->row_stride)
+    if (x->rank != 4 || w->rank != 4 || w->dtype == VKS_I32 || x->dynamic)
         return vks_graph_fail(graph, "%s: %s and the weight %s are no pictures (B, H, W, C) and kernels (Cout, KH, KW, "
                               "Cin)", node->op->name, vks_tensor_text(graph, x), vks_tensor_text(graph, w)) != NULL;
     if (conv->stride < 1 || conv->stride > 2)
