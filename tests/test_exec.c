@@ -48,6 +48,64 @@ static void one_graph_at_several_lengths(struct test *t)
     vks_graph_finish(&g);
 }
 
+// A layer over dynamic rows, in submissions of at most so many seconds.
+struct layer {
+    struct vks_graph graph;
+    struct vks_tensor *x, *y;
+    struct vks_exec *exec;
+};
+
+static bool layer_begin(struct test *t, struct layer *layer, struct vks_storage *weight, double seconds)
+{
+    const uint32_t shape[] = {64, 96}, matrix[] = {200, 96};
+    struct vks_graph *g = &layer->graph;
+    vks_graph_init(g, test_log(t));
+    layer->x = vks_graph_input(g, "x", VKS_F32, 2, shape, true);
+    layer->y = vks_linear(g, layer->x, vks_graph_state(g, "weight", VKS_F32, 2, matrix, weight, 0), NULL);
+    layer->y = vks_scale(g, vks_unary(g, vks_softmax(g, layer->y), VKS_SILU), 3, 1);
+    if (!layer->y)
+        return false;
+    layer->y->keep = true;
+    layer->exec = vks_exec_create(g, &(struct vks_exec_params){.gpu = gpu, .no_alias = true, .no_in_place = true,
+                                                               .poison = true, .dispatch_seconds = seconds});
+    return layer->exec != NULL;
+}
+
+static void dynamic_work_is_cut_by_time(struct test *t)
+{
+    static float weights[200 * 96], in[64 * 96], whole[64 * 200], cut[64 * 200];
+    struct layer layers[2] = {{.exec = NULL}};
+    struct vks_storage *weight = vks_storage_create(gpu, sizeof(weights));
+    for (uint32_t i = 0; i < 200 * 96; i++)
+        weights[i] = value(i);
+    for (uint32_t i = 0; i < 64 * 96; i++)
+        in[i] = value(7 * i);
+    CHECK(t, weight && vks_storage_write(weight, 0, weights, sizeof(weights)));
+    for (int k = 0; k < 2; k++) {
+        CHECK(t, layer_begin(t, &layers[k], weight, k ? 1e-7 : 1000));
+        CHECK(t, vks_exec_write(layers[k].exec, layers[k].x, in, sizeof(in)));
+    }
+    const uint32_t one = vks_exec_plan(layers[0].exec)->submissions;
+    const uint32_t many = vks_exec_plan(layers[1].exec)->submissions;
+    EXPECT(t, one == 1 && many >= 20, "%u submissions in one piece, %u in many", one, many);
+    const uint32_t lengths[] = {64, 1, 17, 17, 0, 40, 64};
+    for (size_t k = 0; k < sizeof(lengths) / sizeof(lengths[0]); k++) {
+        const uint32_t step[VKS_STEP_WORDS] = {[VKS_STEP_ROWS] = lengths[k]};
+        CHECK(t, vks_exec_run(layers[0].exec, step) && vks_exec_run(layers[1].exec, step));
+        CHECK(t, vks_exec_read(layers[0].exec, layers[0].y, whole, sizeof(whole)));
+        CHECK(t, vks_exec_read(layers[1].exec, layers[1].y, cut, sizeof(cut)));
+        for (uint32_t i = 0; i < lengths[k] * 200; i++)
+            EXPECT(t, cut[i] == whole[i], "length %u: element %u is %g, not %g", lengths[k], i, cut[i], whole[i]);
+        for (uint32_t i = lengths[k] * 200 + 1024; i < 64 * 200; i++)
+            EXPECT(t, isnan(cut[i]), "length %u: element %u was computed", lengths[k], i);
+    }
+    for (int k = 0; k < 2; k++) {
+        vks_exec_destroy(&layers[k].exec);
+        vks_graph_finish(&layers[k].graph);
+    }
+    vks_storage_destroy(&weight);
+}
+
 #define ROWS 40   // two and a half blocks
 #define WIDTH 12
 
@@ -455,7 +513,8 @@ static void attention_and_rope_refuse_what_does_not_fit(struct test *t)
     t->message[0] = 0;
 }
 
-// Columns of a wide state: where an operator takes them they give the bits of a dense copy, elsewhere they are refused.
+// Columns of a wide state: where an operator takes them they give the bits of a dense copy, elsewhere they are
+// refused.
 static void a_view_of_columns_is_read_as_one_or_refused(struct test *t)
 {
     const uint32_t wide[] = {6, 20}, narrow[] = {6, 8}, in[] = {3, 8}, flat[] = {48};
@@ -502,8 +561,10 @@ static void a_view_that_is_dense_is_taken(struct test *t)
     const uint32_t row[] = {1, 20}, rows[] = {6, 20};
     struct vks_graph g;
     vks_graph_init(&g, test_log(t));
-    CHECK(t, vks_scale(&g, vks_graph_columns(&g, vks_graph_state(&g, "row", VKS_F32, 2, row, NULL, 0), 5, 8), 2, 0));
-    CHECK(t, vks_scale(&g, vks_graph_columns(&g, vks_graph_state(&g, "all", VKS_F32, 2, rows, NULL, 0), 0, 20), 2, 0));
+    struct vks_tensor *one = vks_graph_state(&g, "row", VKS_F32, 2, row, NULL, 0);
+    struct vks_tensor *all = vks_graph_state(&g, "all", VKS_F32, 2, rows, NULL, 0);
+    CHECK(t, vks_scale(&g, vks_graph_columns(&g, one, 5, 8), 2, 0));
+    CHECK(t, vks_scale(&g, vks_graph_columns(&g, all, 0, 20), 2, 0));
     vks_graph_finish(&g);
 }
 
@@ -532,6 +593,7 @@ int main(void)
     if (!gpu)
         return 1;
     TEST(&t, one_graph_at_several_lengths);
+    TEST(&t, dynamic_work_is_cut_by_time);
     TEST(&t, dead_values_share_bytes);
     TEST(&t, dead_values_are_poisoned_within_a_run);
     TEST(&t, one_graph_several_execs);

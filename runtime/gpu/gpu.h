@@ -110,6 +110,12 @@ struct vks_command {
 struct vks_stream *vks_stream_create(struct vks_gpu *gpu);
 void vks_stream_destroy(struct vks_stream **stream);
 bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command);
+// Adds a command whose workgroups come later, with a first one, which an indirect dispatch has not: a submission of
+// its own, waiting for what came before, that does nothing until vks_stream_set, where it goes by its number among
+// such commands.
+bool vks_stream_add_late(struct vks_stream *stream, const struct vks_command *command);
+// Gives late command `late` its workgroups for the runs to come: `groups` from `base` on, none where an extent is 0.
+bool vks_stream_set(struct vks_stream *stream, size_t late, const uint32_t base[3], const uint32_t groups[3]);
 // Fills bytes, in whole words, after everything before it; what comes next needs `barrier` to see them.
 bool vks_stream_fill(struct vks_stream *stream, struct vks_storage *storage, uint64_t offset, uint64_t size,
                      uint32_t word);
