@@ -58,6 +58,29 @@ static void memory_types_of_cards_not_here(struct test *t)
     }
 }
 
+static void budgets_of_cards_not_here(struct test *t)
+{
+    static const struct {
+        const char *name;
+        uint64_t heap, grant, host;
+        bool is_cpu;
+        uint64_t budget;
+    } cards[] = {
+        {"discrete, silent driver", 8000, UINT64_MAX, 0, false, 7200},
+        {"discrete, half taken", 8000, 4000, 0, false, 4000},
+        {"discrete, all taken", 8000, 0, 0, false, 0},
+        {"integrated, little free", 8000, 6000, 5000, false, 4000},
+        {"integrated, much free", 2000, UINT64_MAX, 9000, false, 1800},
+        {"CPU driver whose heap is small", 2000, 1000, 9000, true, 7200},
+        {"CPU driver, system that does not tell", 2000, UINT64_MAX, 0, true, 1800},
+    };
+    for (size_t i = 0; i < sizeof(cards) / sizeof(cards[0]); i++) {
+        const uint64_t bytes = vks_memory_budget(cards[i].heap, cards[i].grant, cards[i].host, cards[i].is_cpu);
+        EXPECT(t, bytes == cards[i].budget, "%s: %llu bytes, not %llu", cards[i].name, (unsigned long long)bytes,
+               (unsigned long long)cards[i].budget);
+    }
+}
+
 static void copies_and_fills(struct test *t)
 {
     enum { SIZE = 9 << 20 };  // three stages
@@ -121,6 +144,7 @@ int main(void)
     if (!gpu)
         return 1;
     TEST(&t, memory_types_of_cards_not_here);
+    TEST(&t, budgets_of_cards_not_here);
     TEST(&t, copies_and_fills);
     TEST(&t, small_storages_share_a_block);
     TEST(&t, a_lost_device_is_refused_everywhere);

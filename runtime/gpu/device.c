@@ -146,14 +146,16 @@ static bool device_has(VkPhysicalDevice physical, const char *extension)
            has_extension(extension, available, count);
 }
 
-// Bytes that may be allocated now: nine tenths of the largest local heap, and no more than the driver grants where it
-// tells (VK_EXT_memory_budget). Where the heap is host memory, taking too much of it ends in the system killing the
-// process, so no more than four fifths of what is free; of a CPU driver's heaps nothing else is to be believed.
+uint64_t vks_memory_budget(uint64_t heap, uint64_t grant, uint64_t host, bool is_cpu)
+{
+    uint64_t bytes = heap / 10 * 9;
+    bytes = grant < bytes ? grant : bytes;
+    host = host / 5 * 4;
+    return host && (is_cpu || host < bytes) ? host : bytes;
+}
+
 static uint64_t device_memory(VkPhysicalDevice physical, const struct vks_gpu_info *info)
 {
-    const uint64_t host = info->unified ? vks_os_available_memory() / 5 * 4 : 0;
-    if (info->is_cpu)
-        return host;
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
     const bool told = device_has(physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
@@ -168,9 +170,7 @@ static uint64_t device_memory(VkPhysicalDevice physical, const struct vks_gpu_in
             if (told && budget.heapBudget[i] > 0)
                 grant = budget.heapBudget[i] > budget.heapUsage[i] ? budget.heapBudget[i] - budget.heapUsage[i] : 0;
         }
-    uint64_t bytes = largest / 10 * 9;
-    bytes = grant < bytes ? grant : bytes;
-    return host && host < bytes ? host : bytes;
+    return vks_memory_budget(largest, grant, info->unified ? vks_os_available_memory() : 0, info->is_cpu);
 }
 
 static void describe(VkPhysicalDevice physical, uint32_t index, struct vks_gpu_info *info)
