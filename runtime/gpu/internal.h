@@ -40,7 +40,7 @@ struct vks_gpu {
     void *staging_data;
     uint32_t device_type, host_type;  // memory types
     bool map;                         // device memory is host-visible and used so
-    bool size_control;                // the subgroup size of a pipeline may be pinned
+    bool size_control;                // a pipeline may ask for full subgroups of the size that the device reports
     bool wide_loads, addresses;       // see struct vks_gpu_limits
     bool lost;                        // sticky
     double rate;                      // see vks_gpu_rate; 0: not known yet

@@ -21,9 +21,10 @@ enum vks_matmul_use vks_matmul_use(uint32_t m)
 
 bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_variant variant)
 {
-    static const uint32_t subgroups[] = {[VKS_MATMUL_PLAIN] = 0, [VKS_MATMUL_TILE] = 0, [VKS_MATMUL_CPU4] = 4,
-                                         [VKS_MATMUL_CPU8] = 8, [VKS_MATMUL_CPU8_FEW] = 8};
-    return variant < VKS_MATMUL_VARIANTS && (!subgroups[variant] || subgroups[variant] == limits->subgroup_size);
+    if (variant >= VKS_MATMUL_VARIANTS)
+        return false;
+    const uint32_t lanes = vks_kernels[kernels[variant].matmul].lanes;
+    return !lanes || (limits->is_cpu && lanes == limits->subgroup_size);
 }
 
 const char *vks_matmul_name(enum vks_matmul_variant variant)

@@ -61,7 +61,7 @@ enum vks_matmul_use {
 enum vks_matmul_use vks_matmul_use(uint32_t m);
 enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m);
 
-// Whether a variant runs on a device with these limits.
+// Whether a variant runs on a device with these limits: those that count lanes on CPU drivers alone.
 bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_variant variant);
 const char *vks_matmul_name(enum vks_matmul_variant variant);
 
