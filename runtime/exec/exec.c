@@ -194,7 +194,9 @@ static bool copy(struct vks_exec *exec, const struct vks_tensor *tensor, const c
     uint64_t offset, rows = 1, stride = 0;
     struct vks_storage *storage = locate(exec, tensor, &offset);
     const uint64_t whole = vks_tensor_elements(tensor) * vks_dtype_size(tensor->dtype);
-    if (!storage || size != whole)
+    if (!storage)
+        return false;
+    if (size != whole)
         return vks_fail(exec->graph->log, "internal: a copy of %llu bytes to or from %s, which has %llu",
                         (unsigned long long)size, tensor->name ? tensor->name : "a tensor",
                         (unsigned long long)whole);
