@@ -5,6 +5,7 @@
 
 #include "exec/backward.h"
 #include "exec/exec.h"
+#include "graph/emit.h"
 #include "ops/ops.h"
 #include "test_device.h"
 
@@ -568,6 +569,37 @@ static void a_view_that_is_dense_is_taken(struct test *t)
     vks_graph_finish(&g);
 }
 
+static void an_unused_slot_needs_a_written_one(struct test *t)
+{
+    const uint32_t shape[] = {4};
+    struct vks_graph g;
+    vks_graph_init(&g, test_log(t));
+    struct vks_tensor *x = vks_graph_input(&g, "x", VKS_F32, 1, shape, false);
+    struct vks_emitter emitter = {.graph = &g, .limits = *vks_gpu_limits(gpu)};
+    const struct vks_operand operands[] = {{x, VKS_READ, 0, 0}, {x, VKS_READ, 0, 0}, {NULL, 0, 0, 0}};
+    const struct vks_push_flat push = {4};
+    CHECK_REFUSED(t, vks_emit(&emitter, VKS_K_unary, operands, 3, &push, sizeof(push), vks_groups_1d(4, 64)), "slot");
+    free(emitter.dispatches);
+    vks_graph_finish(&g);
+}
+
+static void a_tensor_without_bytes_is_one_line(struct test *t)
+{
+    const uint32_t shape[] = {4};
+    float out[4];
+    struct vks_graph g;
+    vks_graph_init(&g, test_log(t));
+    struct vks_tensor *x = vks_graph_input(&g, "x", VKS_F32, 1, shape, false);
+    struct vks_tensor *unread = vks_scale(&g, x, 2, 0), *y = vks_scale(&g, x, 3, 0);
+    y->keep = true;
+    struct vks_exec *exec = vks_exec_create(&g, &(struct vks_exec_params){.gpu = gpu});
+    CHECK(t, exec);
+    CHECK_REFUSED(t, vks_exec_read(exec, unread, out, sizeof(out)), "has no bytes");
+    CHECK_REFUSED(t, vks_exec_read(exec, y, out, 3), "a copy of 3 bytes");
+    vks_exec_destroy(&exec);
+    vks_graph_finish(&g);
+}
+
 static void too_little_memory_is_one_line(struct test *t)
 {
     struct test inner = {0};
@@ -606,6 +638,8 @@ int main(void)
     TEST(&t, attention_and_rope_refuse_what_does_not_fit);
     TEST(&t, a_view_of_columns_is_read_as_one_or_refused);
     TEST(&t, a_view_that_is_dense_is_taken);
+    TEST(&t, an_unused_slot_needs_a_written_one);
+    TEST(&t, a_tensor_without_bytes_is_one_line);
     TEST(&t, too_little_memory_is_one_line);
     return test_device_summary(&t, &gpu);
 }
