@@ -612,9 +612,24 @@ static void too_little_memory_is_one_line(struct test *t)
     y->keep = true;
     inner.messages = 0;
     CHECK(t, vks_exec_create(&g, &(struct vks_exec_params){.gpu = small}) == NULL);
-    EXPECT(t, inner.messages == 1 && strstr(inner.message, "--memory"), "%d messages: %s", inner.messages,
-           inner.message);
+    EXPECT(t, inner.messages == 1 && strstr(inner.message, "needs 128 MiB, and of the 20 MiB that may be used 19 are") &&
+              strstr(inner.message, "--memory"), "%d messages: %s", inner.messages, inner.message);
+    uint64_t peak;
+    vks_gpu_allocated(small, &peak);
+    EXPECT(t, peak <= 16 << 20, "%llu bytes were allocated for a plan that does not fit", (unsigned long long)peak);
     vks_graph_finish(&g);
+    // What fits between the storages that are there is taken, although the budget is spent.
+    vks_graph_init(&g, test_log(&inner));
+    const uint32_t little[] = {1024, 512};
+    struct vks_storage *first = vks_storage_create(small, 4096), *rest = vks_storage_create(small, 4 << 20);
+    y = vks_scale(&g, vks_graph_input(&g, "x", VKS_F32, 2, little, false), 2, 0);
+    y->keep = true;
+    struct vks_exec *exec = first && rest ? vks_exec_create(&g, &(struct vks_exec_params){.gpu = small}) : NULL;
+    EXPECT(t, exec, "a plan that fits is refused: %s", inner.message);
+    vks_exec_destroy(&exec);
+    vks_graph_finish(&g);
+    vks_storage_destroy(&first);
+    vks_storage_destroy(&rest);
     vks_gpu_destroy(&small);
 }
 

@@ -48,6 +48,20 @@ static bool emit_all(struct vks_exec *exec)
     return !graph->failed && vks_plan_prune(emitter) && vks_plan_memory(emitter, &exec->params, &exec->memory);
 }
 
+// Whether the planned blocks fit what may still be used, beside the states, which have their storages already.
+static bool fits_memory(const struct vks_exec *exec)
+{
+    uint64_t bytes = 0, budget;
+    for (size_t b = 0; b < exec->memory.block_count; b++)
+        bytes += exec->memory.blocks[b];
+    const uint64_t left = vks_gpu_available(exec->params.gpu, &budget);
+    return bytes <= left ||
+           vks_fail(exec->graph->log, "the plan needs %llu MiB, and of the %llu MiB that may be used %llu are left: "
+                    "use a smaller --micro-batch or picture (-W, -H), or raise --memory",
+                    (unsigned long long)(bytes >> 20), (unsigned long long)(budget >> 20),
+                    (unsigned long long)(left >> 20));
+}
+
 static int by_address(const void *a, const void *b)
 {
     const uintptr_t x = (uintptr_t)*(void *const *)a, y = (uintptr_t)*(void *const *)b;
@@ -102,6 +116,8 @@ static struct vks_exec *build(struct vks_graph *graph, const struct vks_exec_par
         .max_range = exec->max_range,
         .rate = vks_gpu_rate(params->gpu),
     };
+    if (run && !fits_memory(exec))
+        goto fail;
     if (run) {
         exec->blocks = calloc(exec->memory.block_count + 1, sizeof(*exec->blocks));
         exec->stream = vks_stream_create(params->gpu);

@@ -67,6 +67,10 @@ unsigned vks_gpu_validation_messages(const struct vks_gpu *gpu);
 // Bytes of device memory allocated now, and at most so far.
 uint64_t vks_gpu_allocated(const struct vks_gpu *gpu, uint64_t *peak);
 
+// Bytes that storages may still take: what is left of `budget` (params->memory, or what the device has to give), and
+// the gaps between storages.
+uint64_t vks_gpu_available(const struct vks_gpu *gpu, uint64_t *budget);
+
 // Floating-point operations a second that the device is taken to do when work is cut into submissions: pessimistic at
 // first, then the best of the runs that took long enough to tell.
 double vks_gpu_rate(const struct vks_gpu *gpu);

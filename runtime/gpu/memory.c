@@ -162,6 +162,18 @@ static struct vks_storage **find_gap(struct vks_memory_block *block, uint64_t si
     return block->size - *offset >= size ? link : NULL;
 }
 
+uint64_t vks_gpu_available(const struct vks_gpu *gpu, uint64_t *budget)
+{
+    uint64_t bytes = gpu->budget > gpu->allocated ? gpu->budget - gpu->allocated : 0;
+    for (const struct vks_memory_block *block = gpu->blocks; block; block = block->next) {
+        bytes += block->size;
+        for (const struct vks_storage *storage = block->first; storage; storage = storage->next)
+            bytes -= storage->size;
+    }
+    *budget = gpu->budget;
+    return bytes;
+}
+
 struct vks_storage *vks_storage_create(struct vks_gpu *gpu, uint64_t size)
 {
     const uint64_t align = gpu->limits.offset_align;
