@@ -120,6 +120,29 @@ static void small_storages_share_a_block(struct test *t)
     EXPECT(t, vks_gpu_allocated(gpu, NULL) == before, "memory is kept");
 }
 
+static void the_last_allocation_is_refused_in_one_line(struct test *t)
+{
+    struct test inner = {0};
+    struct vks_gpu *own = vks_gpu_create(&(struct vks_gpu_params){.log = test_log(&inner)});
+    CHECK(t, own);
+    const uint32_t before = own->allocations;
+    struct vks_storage *large = vks_storage_create(own, 20 * MIB), *small = vks_storage_create(own, 64);
+    EXPECT(t, large && small && own->allocations == before + 2, "%u allocations, not %u", own->allocations, before + 2);
+    own->most_allocations = own->allocations;
+    inner.messages = 0;
+    EXPECT(t, !vks_storage_create(own, 20 * MIB) && inner.messages == 1 && strstr(inner.message, "allocations"),
+           "%d messages: %s", inner.messages, inner.message);
+    struct vks_storage *shared = vks_storage_create(own, 64);
+    EXPECT(t, shared, "a storage that needs no allocation is refused");
+    vks_storage_destroy(&large);
+    EXPECT(t, own->allocations == before + 1 && (large = vks_storage_create(own, 20 * MIB)), "none came free");
+    vks_storage_destroy(&large);
+    vks_storage_destroy(&small);
+    vks_storage_destroy(&shared);
+    EXPECT(t, own->allocations == before, "%u allocations are left", own->allocations);
+    vks_gpu_destroy(&own);
+}
+
 static void a_lost_device_is_refused_everywhere(struct test *t)
 {
     struct test inner = {0};
@@ -147,6 +170,7 @@ int main(void)
     TEST(&t, budgets_of_cards_not_here);
     TEST(&t, copies_and_fills);
     TEST(&t, small_storages_share_a_block);
+    TEST(&t, the_last_allocation_is_refused_in_one_line);
     TEST(&t, a_lost_device_is_refused_everywhere);
     return test_device_summary(&t, &gpu);
 }

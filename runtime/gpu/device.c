@@ -331,6 +331,7 @@ static void read_limits(struct vks_gpu *gpu, const struct vks_gpu_params *params
         out->subgroup_size = 0;
         out->dispatch_seconds = 0.1;
     }
+    gpu->most_allocations = limits->maxMemoryAllocationCount;
     if (out->offset_align < 16)
         out->offset_align = 16;
     gpu->budget = params->memory ? params->memory : gpu->info.memory;

@@ -45,6 +45,7 @@ struct vks_gpu {
     bool lost;                        // sticky
     double rate;                      // see vks_gpu_rate; 0: not known yet
     uint64_t budget, allocated, peak;
+    uint32_t allocations, most_allocations;  // of the driver's: Vulkan promises 4,096
     struct vks_memory_block *blocks;
     VkPipelineCache cache;
     char *cache_path;
