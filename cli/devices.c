@@ -17,13 +17,16 @@ static void print_row(const struct vksteer_device_info *d)
     print_line("     Vulkan %u.%u, %.1f GiB memory, buffers to %.0f MiB, workgroups to %u, %u KiB shared",
                d->api_version >> 22, d->api_version >> 12 & 0x3ff, (double)d->memory / (1 << 30),
                (double)d->max_range / (1 << 20), d->max_invocations, d->max_shared >> 10);
-    if (d->subgroup_size)
+    const bool cpu = strcmp(d->type, "cpu") == 0;
+    if (!cpu)
+        print_line("     fast: matrix products in tiles of shared memory");
+    else if (d->subgroup_size)
         print_line("     fast: broadcast matrix products in subgroups of %u", d->subgroup_size);
     else
         print_line("     no fast matrix products: the device has no usable subgroups");
     if (d->wide_loads)
         print_line("     fast: loads of 64 bits%s", d->addresses ? " from addresses" : "");
-    else if (strcmp(d->type, "cpu") == 0)
+    else if (cpu)
         print_line("     no loads of 64 bits: the driver has no 64-bit integers, or they are switched off");
     print_line("     has %s, %s, %s, %s (not needed, and not used at exact precision)", d->fp16 ? "fp16" : "no fp16",
                d->storage16 ? "16-bit storage" : "no 16-bit storage", d->int8 ? "int8" : "no int8",
@@ -113,7 +116,8 @@ int command_devices(int argc, char **argv)
         say_error(NO_MEMORY);
         return EXIT_FAILED;
     }
-    const int count = vksteer_devices(cli_log(), devices, MOST);
+    const struct vksteer_session_params params = {.log = *cli_log(), .own_process = true};
+    const int count = vksteer_devices(&params, devices, MOST);
     if (common.json) {
         json_open(NULL, '{');
         json_open("devices", '[');

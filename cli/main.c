@@ -29,6 +29,7 @@ int open_session(const struct common *common, vksteer_session **session)
         .memory_mib = common->memory,
         .phone_limits = common->limits != NULL,
         .validate = common->validate,
+        .own_process = true,
     });
     return *session ? EXIT_DONE : EXIT_NO_DEVICE;
 }

@@ -5,6 +5,7 @@
 
 #include "exec/backward.h"
 #include "exec/exec.h"
+#include "graph/emit.h"
 #include "ops/ops.h"
 #include "test_device.h"
 
@@ -46,6 +47,64 @@ static void one_graph_at_several_lengths(struct test *t)
     }
     vks_exec_destroy(&exec);
     vks_graph_finish(&g);
+}
+
+// A layer over dynamic rows, in submissions of at most so many seconds.
+struct layer {
+    struct vks_graph graph;
+    struct vks_tensor *x, *y;
+    struct vks_exec *exec;
+};
+
+static bool layer_begin(struct test *t, struct layer *layer, struct vks_storage *weight, double seconds)
+{
+    const uint32_t shape[] = {64, 96}, matrix[] = {200, 96};
+    struct vks_graph *g = &layer->graph;
+    vks_graph_init(g, test_log(t));
+    layer->x = vks_graph_input(g, "x", VKS_F32, 2, shape, true);
+    layer->y = vks_linear(g, layer->x, vks_graph_state(g, "weight", VKS_F32, 2, matrix, weight, 0), NULL);
+    layer->y = vks_scale(g, vks_unary(g, vks_softmax(g, layer->y), VKS_SILU), 3, 1);
+    if (!layer->y)
+        return false;
+    layer->y->keep = true;
+    layer->exec = vks_exec_create(g, &(struct vks_exec_params){.gpu = gpu, .no_alias = true, .no_in_place = true,
+                                                               .poison = true, .dispatch_seconds = seconds});
+    return layer->exec != NULL;
+}
+
+static void dynamic_work_is_cut_by_time(struct test *t)
+{
+    static float weights[200 * 96], in[64 * 96], whole[64 * 200], cut[64 * 200];
+    struct layer layers[2] = {{.exec = NULL}};
+    struct vks_storage *weight = vks_storage_create(gpu, sizeof(weights));
+    for (uint32_t i = 0; i < 200 * 96; i++)
+        weights[i] = value(i);
+    for (uint32_t i = 0; i < 64 * 96; i++)
+        in[i] = value(7 * i);
+    CHECK(t, weight && vks_storage_write(weight, 0, weights, sizeof(weights)));
+    for (int k = 0; k < 2; k++) {
+        CHECK(t, layer_begin(t, &layers[k], weight, k ? 1e-7 : 1000));
+        CHECK(t, vks_exec_write(layers[k].exec, layers[k].x, in, sizeof(in)));
+    }
+    const uint32_t one = vks_exec_plan(layers[0].exec)->submissions;
+    const uint32_t many = vks_exec_plan(layers[1].exec)->submissions;
+    EXPECT(t, one == 1 && many >= 20, "%u submissions in one piece, %u in many", one, many);
+    const uint32_t lengths[] = {64, 1, 17, 17, 0, 40, 64};
+    for (size_t k = 0; k < sizeof(lengths) / sizeof(lengths[0]); k++) {
+        const uint32_t step[VKS_STEP_WORDS] = {[VKS_STEP_ROWS] = lengths[k]};
+        CHECK(t, vks_exec_run(layers[0].exec, step) && vks_exec_run(layers[1].exec, step));
+        CHECK(t, vks_exec_read(layers[0].exec, layers[0].y, whole, sizeof(whole)));
+        CHECK(t, vks_exec_read(layers[1].exec, layers[1].y, cut, sizeof(cut)));
+        for (uint32_t i = 0; i < lengths[k] * 200; i++)
+            EXPECT(t, cut[i] == whole[i], "length %u: element %u is %g, not %g", lengths[k], i, cut[i], whole[i]);
+        for (uint32_t i = lengths[k] * 200 + 1024; i < 64 * 200; i++)
+            EXPECT(t, isnan(cut[i]), "length %u: element %u was computed", lengths[k], i);
+    }
+    for (int k = 0; k < 2; k++) {
+        vks_exec_destroy(&layers[k].exec);
+        vks_graph_finish(&layers[k].graph);
+    }
+    vks_storage_destroy(&weight);
 }
 
 #define ROWS 40   // two and a half blocks
@@ -455,6 +514,92 @@ static void attention_and_rope_refuse_what_does_not_fit(struct test *t)
     t->message[0] = 0;
 }
 
+// Columns of a wide state: where an operator takes them they give the bits of a dense copy, elsewhere they are
+// refused.
+static void a_view_of_columns_is_read_as_one_or_refused(struct test *t)
+{
+    const uint32_t wide[] = {6, 20}, narrow[] = {6, 8}, in[] = {3, 8}, flat[] = {48};
+    float all[6 * 20], dense[6 * 8], x[3 * 8], y[2][3 * 6];
+    for (uint32_t i = 0; i < 6 * 20; i++)
+        all[i] = value(i);
+    for (uint32_t i = 0; i < 6 * 8; i++)
+        dense[i] = all[i / 8 * 20 + 5 + i % 8];
+    for (uint32_t i = 0; i < 3 * 8; i++)
+        x[i] = value(300 + i);
+    struct vks_storage *storages[] = {vks_storage_create(gpu, sizeof(all)), vks_storage_create(gpu, sizeof(dense))};
+    CHECK(t, vks_storage_write(storages[0], 0, all, sizeof(all)));
+    CHECK(t, vks_storage_write(storages[1], 0, dense, sizeof(dense)));
+    for (int k = 0; k < 5; k++) {
+        struct vks_graph g;
+        vks_graph_init(&g, test_log(t));
+        struct vks_tensor *state = vks_graph_state(&g, "wide", VKS_F32, 2, wide, storages[0], 0);
+        struct vks_tensor *view = vks_graph_columns(&g, state, 5, 8);
+        struct vks_tensor *input = vks_graph_input(&g, "x", VKS_F32, 2, in, false);
+        if (k < 2) {
+            view = k ? vks_graph_state(&g, "dense", VKS_F32, 2, narrow, storages[1], 0) : view;
+            struct vks_tensor *product = vks_linear(&g, input, view, NULL);
+            CHECK(t, product);
+            product->keep = true;
+            struct vks_exec *exec = vks_exec_create(&g, &(struct vks_exec_params){.gpu = gpu});
+            CHECK(t, exec && vks_exec_write(exec, input, x, sizeof(x)) && vks_exec_run(exec, NULL));
+            CHECK(t, vks_exec_read(exec, product, y[k], sizeof(y[k])));
+            vks_exec_destroy(&exec);
+        } else {
+            CHECK_REFUSED(t, k == 2 ? vks_scale(&g, view, 2, 0) : k == 3 ? vks_reshape(&g, view, 1, flat)
+                                                                         : vks_linear(&g, view, state, NULL),
+                          "wide (6, 8), is a view");
+        }
+        vks_graph_finish(&g);
+    }
+    EXPECT(t, memcmp(y[0], y[1], sizeof(y[0])) == 0, "a weight that is a view gives other bits than a dense one");
+    vks_storage_destroy(&storages[0]);
+    vks_storage_destroy(&storages[1]);
+}
+
+// One row, or all columns, lie as a dense tensor does.
+static void a_view_that_is_dense_is_taken(struct test *t)
+{
+    const uint32_t row[] = {1, 20}, rows[] = {6, 20};
+    struct vks_graph g;
+    vks_graph_init(&g, test_log(t));
+    struct vks_tensor *one = vks_graph_state(&g, "row", VKS_F32, 2, row, NULL, 0);
+    struct vks_tensor *all = vks_graph_state(&g, "all", VKS_F32, 2, rows, NULL, 0);
+    CHECK(t, vks_scale(&g, vks_graph_columns(&g, one, 5, 8), 2, 0));
+    CHECK(t, vks_scale(&g, vks_graph_columns(&g, all, 0, 20), 2, 0));
+    vks_graph_finish(&g);
+}
+
+static void an_unused_slot_needs_a_written_one(struct test *t)
+{
+    const uint32_t shape[] = {4};
+    struct vks_graph g;
+    vks_graph_init(&g, test_log(t));
+    struct vks_tensor *x = vks_graph_input(&g, "x", VKS_F32, 1, shape, false);
+    struct vks_emitter emitter = {.graph = &g, .limits = *vks_gpu_limits(gpu)};
+    const struct vks_operand operands[] = {{x, VKS_READ, 0, 0}, {x, VKS_READ, 0, 0}, {NULL, 0, 0, 0}};
+    const struct vks_push_flat push = {4};
+    CHECK_REFUSED(t, vks_emit(&emitter, VKS_K_unary, operands, 3, &push, sizeof(push), vks_groups_1d(4, 64)), "slot");
+    free(emitter.dispatches);
+    vks_graph_finish(&g);
+}
+
+static void a_tensor_without_bytes_is_one_line(struct test *t)
+{
+    const uint32_t shape[] = {4};
+    float out[4];
+    struct vks_graph g;
+    vks_graph_init(&g, test_log(t));
+    struct vks_tensor *x = vks_graph_input(&g, "x", VKS_F32, 1, shape, false);
+    struct vks_tensor *unread = vks_scale(&g, x, 2, 0), *y = vks_scale(&g, x, 3, 0);
+    y->keep = true;
+    struct vks_exec *exec = vks_exec_create(&g, &(struct vks_exec_params){.gpu = gpu});
+    CHECK(t, exec);
+    CHECK_REFUSED(t, vks_exec_read(exec, unread, out, sizeof(out)), "has no bytes");
+    CHECK_REFUSED(t, vks_exec_read(exec, y, out, 3), "a copy of 3 bytes");
+    vks_exec_destroy(&exec);
+    vks_graph_finish(&g);
+}
+
 static void too_little_memory_is_one_line(struct test *t)
 {
     struct test inner = {0};
@@ -467,9 +612,24 @@ static void too_little_memory_is_one_line(struct test *t)
     y->keep = true;
     inner.messages = 0;
     CHECK(t, vks_exec_create(&g, &(struct vks_exec_params){.gpu = small}) == NULL);
-    EXPECT(t, inner.messages == 1 && strstr(inner.message, "--memory"), "%d messages: %s", inner.messages,
-           inner.message);
+    EXPECT(t, inner.messages == 1 && strstr(inner.message, "needs 128 MiB, and of the 20 MiB that may be used 19 are") &&
+              strstr(inner.message, "--memory"), "%d messages: %s", inner.messages, inner.message);
+    uint64_t peak;
+    vks_gpu_allocated(small, &peak);
+    EXPECT(t, peak <= 16 << 20, "%llu bytes were allocated for a plan that does not fit", (unsigned long long)peak);
     vks_graph_finish(&g);
+    // What fits between the storages that are there is taken, although the budget is spent.
+    vks_graph_init(&g, test_log(&inner));
+    const uint32_t little[] = {1024, 512};
+    struct vks_storage *first = vks_storage_create(small, 4096), *rest = vks_storage_create(small, 4 << 20);
+    y = vks_scale(&g, vks_graph_input(&g, "x", VKS_F32, 2, little, false), 2, 0);
+    y->keep = true;
+    struct vks_exec *exec = first && rest ? vks_exec_create(&g, &(struct vks_exec_params){.gpu = small}) : NULL;
+    EXPECT(t, exec, "a plan that fits is refused: %s", inner.message);
+    vks_exec_destroy(&exec);
+    vks_graph_finish(&g);
+    vks_storage_destroy(&first);
+    vks_storage_destroy(&rest);
     vks_gpu_destroy(&small);
 }
 
@@ -480,6 +640,7 @@ int main(void)
     if (!gpu)
         return 1;
     TEST(&t, one_graph_at_several_lengths);
+    TEST(&t, dynamic_work_is_cut_by_time);
     TEST(&t, dead_values_share_bytes);
     TEST(&t, dead_values_are_poisoned_within_a_run);
     TEST(&t, one_graph_several_execs);
@@ -490,6 +651,10 @@ int main(void)
     TEST(&t, recomputation_keeps_the_bits);
     TEST(&t, a_failed_graph_says_so_once);
     TEST(&t, attention_and_rope_refuse_what_does_not_fit);
+    TEST(&t, a_view_of_columns_is_read_as_one_or_refused);
+    TEST(&t, a_view_that_is_dense_is_taken);
+    TEST(&t, an_unused_slot_needs_a_written_one);
+    TEST(&t, a_tensor_without_bytes_is_one_line);
     TEST(&t, too_little_memory_is_one_line);
     return test_device_summary(&t, &gpu);
 }

@@ -58,6 +58,29 @@ static void memory_types_of_cards_not_here(struct test *t)
     }
 }
 
+static void budgets_of_cards_not_here(struct test *t)
+{
+    static const struct {
+        const char *name;
+        uint64_t heap, grant, host;
+        bool is_cpu;
+        uint64_t budget;
+    } cards[] = {
+        {"discrete, silent driver", 8000, UINT64_MAX, 0, false, 7200},
+        {"discrete, half taken", 8000, 4000, 0, false, 4000},
+        {"discrete, all taken", 8000, 0, 0, false, 0},
+        {"integrated, little free", 8000, 6000, 5000, false, 4000},
+        {"integrated, much free", 2000, UINT64_MAX, 9000, false, 1800},
+        {"CPU driver whose heap is small", 2000, 1000, 9000, true, 7200},
+        {"CPU driver, system that does not tell", 2000, UINT64_MAX, 0, true, 1800},
+    };
+    for (size_t i = 0; i < sizeof(cards) / sizeof(cards[0]); i++) {
+        const uint64_t bytes = vks_memory_budget(cards[i].heap, cards[i].grant, cards[i].host, cards[i].is_cpu);
+        EXPECT(t, bytes == cards[i].budget, "%s: %llu bytes, not %llu", cards[i].name, (unsigned long long)bytes,
+               (unsigned long long)cards[i].budget);
+    }
+}
+
 static void copies_and_fills(struct test *t)
 {
     enum { SIZE = 9 << 20 };  // three stages
@@ -97,6 +120,29 @@ static void small_storages_share_a_block(struct test *t)
     EXPECT(t, vks_gpu_allocated(gpu, NULL) == before, "memory is kept");
 }
 
+static void the_last_allocation_is_refused_in_one_line(struct test *t)
+{
+    struct test inner = {0};
+    struct vks_gpu *own = vks_gpu_create(&(struct vks_gpu_params){.log = test_log(&inner)});
+    CHECK(t, own);
+    const uint32_t before = own->allocations;
+    struct vks_storage *large = vks_storage_create(own, 20 * MIB), *small = vks_storage_create(own, 64);
+    EXPECT(t, large && small && own->allocations == before + 2, "%u allocations, not %u", own->allocations, before + 2);
+    own->most_allocations = own->allocations;
+    inner.messages = 0;
+    EXPECT(t, !vks_storage_create(own, 20 * MIB) && inner.messages == 1 && strstr(inner.message, "allocations"),
+           "%d messages: %s", inner.messages, inner.message);
+    struct vks_storage *shared = vks_storage_create(own, 64);
+    EXPECT(t, shared, "a storage that needs no allocation is refused");
+    vks_storage_destroy(&large);
+    EXPECT(t, own->allocations == before + 1 && (large = vks_storage_create(own, 20 * MIB)), "none came free");
+    vks_storage_destroy(&large);
+    vks_storage_destroy(&small);
+    vks_storage_destroy(&shared);
+    EXPECT(t, own->allocations == before, "%u allocations are left", own->allocations);
+    vks_gpu_destroy(&own);
+}
+
 static void a_lost_device_is_refused_everywhere(struct test *t)
 {
     struct test inner = {0};
@@ -121,8 +167,10 @@ int main(void)
     if (!gpu)
         return 1;
     TEST(&t, memory_types_of_cards_not_here);
+    TEST(&t, budgets_of_cards_not_here);
     TEST(&t, copies_and_fills);
     TEST(&t, small_storages_share_a_block);
+    TEST(&t, the_last_allocation_is_refused_in_one_line);
     TEST(&t, a_lost_device_is_refused_everywhere);
     return test_device_summary(&t, &gpu);
 }

@@ -51,9 +51,9 @@ static void describe_limits(struct vksteer_device_info *out, const struct vks_gp
 }
 
 // The device that a session without a wish takes: -1 when none can be used.
-static int chosen_device(void)
+static int chosen_device(bool own_process)
 {
-    struct vks_gpu *gpu = vks_gpu_create(&(struct vks_gpu_params){0});
+    struct vks_gpu *gpu = vks_gpu_create(&(struct vks_gpu_params){.own_process = own_process});
     if (!gpu)
         return -1;
     const int index = (int)vks_gpu_info(gpu)->index;
@@ -61,18 +61,18 @@ static int chosen_device(void)
     return index;
 }
 
-int vksteer_devices(const struct vksteer_log *log, struct vksteer_device_info *devices, int capacity)
+int vksteer_devices(const struct vksteer_session_params *params, struct vksteer_device_info *devices, int capacity)
 {
     enum { MOST = 32 };
     struct vks_api_log bridge;
-    const struct vks_log *inner = vks_api_log_init(&bridge, log);
+    const struct vks_log *inner = vks_api_log_init(&bridge, &params->log);
     struct vks_gpu_info *infos = calloc(MOST, sizeof(*infos));
     if (!infos) {
         vks_fail(inner, VKS_NO_MEMORY);
         return -1;
     }
+    const int chosen = chosen_device(params->own_process);  // first: it settles what the drivers read
     const int count = vks_gpu_list(inner, infos, MOST);
-    const int chosen = count > 0 ? chosen_device() : -1;
     for (int i = 0; i < count && i < capacity && i < MOST; i++) {
         char number[16];
         describe(&devices[i], &infos[i]);
@@ -101,6 +101,7 @@ vksteer_session *vksteer_session_open(const struct vksteer_session_params *param
         .phone_limits = params->phone_limits,
         .memory = params->memory_mib << 20,
         .validate = params->validate,
+        .own_process = params->own_process,
     });
     if (session->gpu && params->model_path) {
         session->model_path = malloc(strlen(params->model_path) + 1);

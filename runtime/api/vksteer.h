@@ -52,18 +52,21 @@ struct vksteer_device_info {
     bool chosen;                        // the one that a session without `device` takes
 };
 
-// Fills at most `capacity` rows (the names stay valid for good); returns the number of devices, or -1 without a Vulkan loader.
-int vksteer_devices(const struct vksteer_log *log, struct vksteer_device_info *devices, int capacity);
-
 struct vksteer_session_params {
     struct vksteer_log log;
     const char *device;                 // number or part of a name; NULL: the best there is
     uint64_t memory_mib;                // 0: what the driver reports
     bool phone_limits, validate;
+    bool own_process;                   // the library may set environment variables that drivers read, for speed; not
+                                        // where other threads read the environment
     // Folder in which built-in models are looked for first. NULL: $VKSTEER_MODELS, ../assets and ../share/vksteer as
     // seen from the program, the folder that was given when the library was built, its source tree.
     const char *model_path;
 };
+
+// Fills at most `capacity` rows (the names stay valid for good); returns the number of devices, or -1 without a Vulkan loader.
+// Of the parameters it reads `log` and `own_process`.
+int vksteer_devices(const struct vksteer_session_params *params, struct vksteer_device_info *devices, int capacity);
 
 // NULL without a usable device.
 vksteer_session *vksteer_session_open(const struct vksteer_session_params *params);

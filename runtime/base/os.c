@@ -18,6 +18,17 @@ void vks_os_names_finish(struct vks_os_names *names)
     *names = (struct vks_os_names){0};
 }
 
+bool vks_os_wide_vectors(void)
+{
+    // The first processors with AVX-512 slowed down under it; those with these extensions do not.
+#if defined(__x86_64__) && defined(__GNUC__)
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vbmi2");
+#else
+    return false;
+#endif
+}
+
 const char *vks_os_env(const char *name)
 {
     const char *value = getenv(name);

@@ -107,6 +107,10 @@ int vks_os_processors(void);
 
 // The value of an environment variable, or NULL when unset or empty. Not to be freed.
 const char *vks_os_env(const char *name);
+// Sets it for this process, for libraries that read it; not safe while other threads read the environment.
+bool vks_os_set_env(const char *name, const char *value);
+// Whether the processor has vectors of 512 bits and keeps its clock when it uses them.
+bool vks_os_wide_vectors(void);
 // The user's cache folder with `name` in it ($XDG_CACHE_HOME/name, ~/.cache/name, %LOCALAPPDATA%\name), created when
 // `create` is set. NULL when there is no home.
 char *vks_os_cache_dir(const struct vks_log *log, const char *name, bool create);

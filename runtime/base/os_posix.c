@@ -714,6 +714,11 @@ uint64_t vks_os_available_memory(void)
 #endif
 }
 
+bool vks_os_set_env(const char *name, const char *value)
+{
+    return setenv(name, value, 1) == 0;
+}
+
 int vks_os_processors(void)
 {
 #ifdef __linux__

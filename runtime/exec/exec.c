@@ -17,6 +17,9 @@ struct vks_exec {
     struct vks_stream *stream;
     struct vks_groups *dynamic;
     size_t dynamic_count;
+    struct vks_piece *pieces;
+    size_t piece_count;
+    uint64_t piece_rows;     // valid rows that the pieces were last set for; none yet: UINT64_MAX
     uint64_t max_range;      // bytes of a binding
     uint32_t *groups;        // (dynamic_count, 4): what the indirect dispatches read
 };
@@ -43,6 +46,20 @@ static bool emit_all(struct vks_exec *exec)
             vks_graph_fail(graph, "the operator %s could not be planned", emitter->node->op->name);
     }
     return !graph->failed && vks_plan_prune(emitter) && vks_plan_memory(emitter, &exec->params, &exec->memory);
+}
+
+// Whether the planned blocks fit what may still be used, beside the states, which have their storages already.
+static bool fits_memory(const struct vks_exec *exec)
+{
+    uint64_t bytes = 0, budget;
+    for (size_t b = 0; b < exec->memory.block_count; b++)
+        bytes += exec->memory.blocks[b];
+    const uint64_t left = vks_gpu_available(exec->params.gpu, &budget);
+    return bytes <= left ||
+           vks_fail(exec->graph->log, "the plan needs %llu MiB, and of the %llu MiB that may be used %llu are left: "
+                    "use a smaller --micro-batch or picture (-W, -H), or raise --memory",
+                    (unsigned long long)(bytes >> 20), (unsigned long long)(budget >> 20),
+                    (unsigned long long)(left >> 20));
 }
 
 static int by_address(const void *a, const void *b)
@@ -86,6 +103,7 @@ static struct vks_exec *build(struct vks_graph *graph, const struct vks_exec_par
         return vks_fail_null(graph->log, VKS_NO_MEMORY);
     exec->graph = graph;
     exec->params = *params;
+    exec->piece_rows = UINT64_MAX;
     if (run && !(exec->step = vks_storage_create(params->gpu, VKS_STEP_WORDS * 4)))
         goto fail;
     if (!emit_all(exec))
@@ -98,6 +116,8 @@ static struct vks_exec *build(struct vks_graph *graph, const struct vks_exec_par
         .max_range = exec->max_range,
         .rate = vks_gpu_rate(params->gpu),
     };
+    if (run && !fits_memory(exec))
+        goto fail;
     if (run) {
         exec->blocks = calloc(exec->memory.block_count + 1, sizeof(*exec->blocks));
         exec->stream = vks_stream_create(params->gpu);
@@ -116,6 +136,8 @@ static struct vks_exec *build(struct vks_graph *graph, const struct vks_exec_par
     const bool recorded = vks_record(&recorder);
     exec->dynamic = recorder.dynamic;
     exec->dynamic_count = recorder.dynamic_count;
+    exec->pieces = recorder.pieces;
+    exec->piece_count = recorder.piece_count;
     exec->plan = recorder.totals;
     exec->groups = calloc(exec->dynamic_count + 1, 4 * sizeof(*exec->groups));
     if (!recorded || !exec->groups || !sum_bytes(exec))
@@ -157,6 +179,7 @@ void vks_exec_destroy(struct vks_exec **exec_address)
     vks_memory_plan_finish(&exec->memory);
     free(exec->emitter.dispatches);
     free(exec->dynamic);
+    free(exec->pieces);
     free(exec->groups);
     free(exec);
 }
@@ -187,7 +210,9 @@ static bool copy(struct vks_exec *exec, const struct vks_tensor *tensor, const c
     uint64_t offset, rows = 1, stride = 0;
     struct vks_storage *storage = locate(exec, tensor, &offset);
     const uint64_t whole = vks_tensor_elements(tensor) * vks_dtype_size(tensor->dtype);
-    if (!storage || size != whole)
+    if (!storage)
+        return false;
+    if (size != whole)
         return vks_fail(exec->graph->log, "internal: a copy of %llu bytes to or from %s, which has %llu",
                         (unsigned long long)size, tensor->name ? tensor->name : "a tensor",
                         (unsigned long long)whole);
@@ -259,24 +284,41 @@ static bool bands_hold(struct vks_exec *exec)
     return true;
 }
 
+// Hands the device the workgroups that `rows` valid rows need.
+static bool set_rows(struct vks_exec *exec, uint32_t rows)
+{
+    // In one piece: on graphics cards every write is a submission of its own.
+    for (size_t i = 0; i < exec->dynamic_count; i++)
+        vks_dynamic_groups(&exec->dynamic[i], rows, &exec->groups[4 * i]);
+    if (exec->dynamic_count && !vks_storage_write(exec->indirect, 0, exec->groups, 16 * exec->dynamic_count))
+        return false;
+    if (exec->piece_rows == rows)
+        return true;
+    exec->piece_rows = UINT64_MAX;
+    for (size_t i = 0; i < exec->piece_count; i++) {
+        uint32_t base[3], groups[3];
+        vks_piece_groups(&exec->pieces[i], rows, base, groups);
+        if (!vks_stream_set(exec->stream, i, base, groups))
+            return false;
+    }
+    exec->piece_rows = rows;
+    return true;
+}
+
 bool vks_exec_run(struct vks_exec *exec, const uint32_t step[VKS_STEP_WORDS])
 {
     static const uint32_t zeros[VKS_STEP_WORDS];
     const uint32_t *words = step ? step : zeros;
     if (exec->params.poison && !poison(exec))
         return false;
-    if (!vks_storage_write(exec->step, 0, words, VKS_STEP_WORDS * sizeof(*words)))
-        return false;
-    // In one piece: on graphics cards every write is a submission of its own.
-    for (size_t i = 0; i < exec->dynamic_count; i++)
-        vks_dynamic_groups(&exec->dynamic[i], words[VKS_STEP_ROWS], &exec->groups[4 * i]);
-    if (exec->dynamic_count && !vks_storage_write(exec->indirect, 0, exec->groups, 16 * exec->dynamic_count))
+    if (!vks_storage_write(exec->step, 0, words, VKS_STEP_WORDS * sizeof(*words)) ||
+        !set_rows(exec, words[VKS_STEP_ROWS]))
         return false;
     const double start = vks_os_seconds();
     if (!vks_stream_run(exec->stream))
         return false;
     // The plan counts all rows of a dynamic length: a short one would look like a fast device.
-    if (!exec->dynamic_count)
+    if (!exec->dynamic_count && !exec->piece_count)
         vks_gpu_learn_rate(exec->params.gpu, exec->plan.flop, vks_os_seconds() - start);
     return !exec->params.poison || !exec->params.no_alias || bands_hold(exec);
 }

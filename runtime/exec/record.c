@@ -107,6 +107,15 @@ void vks_dynamic_groups(const struct vks_groups *groups, uint32_t rows, uint32_t
     xyz[2] = groups->z;  // columns: not counted by the step buffer
 }
 
+void vks_piece_groups(const struct vks_piece *piece, uint32_t rows, uint32_t base[3], uint32_t xyz[3])
+{
+    vks_dynamic_groups(&piece->groups, rows, xyz);
+    memset(base, 0, 3 * sizeof(*base));
+    const uint32_t end = piece->end < xyz[piece->axis] ? piece->end : xyz[piece->axis];
+    base[piece->axis] = piece->begin;
+    xyz[piece->axis] = end > piece->begin ? end - piece->begin : 0;
+}
+
 static bool add_dynamic(struct vks_recorder *recorder, const struct vks_dispatch *dispatch,
                         struct vks_command *command)
 {
@@ -119,28 +128,51 @@ static bool add_dynamic(struct vks_recorder *recorder, const struct vks_dispatch
     return !recorder->stream || vks_stream_add(recorder->stream, command);
 }
 
+// An indirect dispatch has no first workgroup: the pieces of one get theirs before each run, when the rows are known.
+static bool add_late(struct vks_recorder *recorder, const struct vks_piece *piece, const struct vks_command *command)
+{
+    if (!vks_grow(&recorder->pieces, &recorder->piece_capacity, recorder->piece_count, sizeof(*recorder->pieces)))
+        return vks_fail(recorder->emitter->graph->log, VKS_NO_MEMORY);
+    recorder->pieces[recorder->piece_count++] = *piece;
+    return !recorder->stream || vks_stream_add_late(recorder->stream, command);
+}
+
+static bool add_static(struct vks_recorder *recorder, const struct vks_piece *piece, struct vks_command *command)
+{
+    memcpy(command->groups, (const uint32_t[]){piece->groups.x, piece->groups.y, piece->groups.z},
+           sizeof(command->groups));
+    command->groups[piece->axis] = piece->end - piece->begin;
+    command->base[piece->axis] = piece->begin;
+    if (recorder->stream && ((piece->begin > 0 && !vks_stream_cut(recorder->stream)) ||
+                             !vks_stream_add(recorder->stream, command)))
+        return false;
+    command->barrier = false;  // pieces of one dispatch do not depend on each other
+    return true;
+}
+
 // Adds a command in as many pieces as the budget asks: ranges of workgroups along the longest axis, one submission
-// each. Reductions run inside a workgroup, so no piece changes a bit.
+// each. Reductions run inside a workgroup, so no piece changes a bit. The budget counts all rows of a dynamic length.
 static bool add_pieces(struct vks_recorder *recorder, const struct vks_dispatch *dispatch,
                        struct vks_command *command, double work, double budget)
 {
-    const uint32_t groups[3] = {dispatch->groups.x, dispatch->groups.y, dispatch->groups.z};
+    const bool dynamic = dispatch->groups.per_row > 0;
+    uint32_t groups[3] = {dispatch->groups.x, dispatch->groups.y, dispatch->groups.z};
+    if (dynamic)
+        vks_dynamic_groups(&dispatch->groups, UINT32_MAX, groups);
     const int axis = groups[2] >= groups[1] && groups[2] >= groups[0] ? 2 : groups[1] >= groups[0] ? 1 : 0;
     const uint32_t pieces = work > budget ? (uint32_t)fmin(ceil(work / budget), groups[axis]) : 1;
-    for (uint32_t piece = 0; piece < pieces; piece++) {
-        const uint32_t begin = (uint32_t)((uint64_t)groups[axis] * piece / pieces);
-        const uint32_t end = (uint32_t)((uint64_t)groups[axis] * (piece + 1) / pieces);
-        memcpy(command->groups, groups, sizeof(groups));
-        command->groups[axis] = end - begin;
-        command->base[axis] = begin;
-        if (piece > 0) {
-            recorder->totals.submissions++;
-            if (recorder->stream && !vks_stream_cut(recorder->stream))
-                return false;
-        }
-        if (recorder->stream && !vks_stream_add(recorder->stream, command))
+    if (dynamic && pieces == 1)
+        return add_dynamic(recorder, dispatch, command);
+    for (uint32_t i = 0; i < pieces; i++) {
+        const struct vks_piece piece = {
+            .groups = dispatch->groups,
+            .axis = axis,
+            .begin = (uint32_t)((uint64_t)groups[axis] * i / pieces),
+            .end = (uint32_t)((uint64_t)groups[axis] * (i + 1) / pieces),
+        };
+        recorder->totals.submissions += i > 0;
+        if (dynamic ? !add_late(recorder, &piece, command) : !add_static(recorder, &piece, command))
             return false;
-        command->barrier = false;  // pieces of one dispatch do not depend on each other
     }
     return true;
 }
@@ -191,8 +223,7 @@ static bool record_one(struct vks_recorder *recorder, const struct vks_dispatch 
         if (!add_span(recorder, hazards, spans[i]))
             return false;
     recorder->totals.dispatches++;
-    return dispatch->groups.per_row ? add_dynamic(recorder, dispatch, &command)
-                                    : add_pieces(recorder, dispatch, &command, work, budget);
+    return add_pieces(recorder, dispatch, &command, work, budget);
 }
 
 // Test mode: poisons the values that dispatch `d` was the last to touch, so that a later read of them shows. The

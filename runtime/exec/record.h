@@ -6,6 +6,14 @@
 
 #define VKS_POISON 0x7fc0dead  // a NaN that no kernel makes
 
+// A piece of a dispatch that is cut by time: workgroups [begin, end) along one axis (dynamic: of those that the valid
+// rows need).
+struct vks_piece {
+    struct vks_groups groups;
+    int axis;
+    uint32_t begin, end;
+};
+
 struct vks_recorder {
     struct vks_gpu *gpu;
     const struct vks_emitter *emitter;
@@ -15,6 +23,8 @@ struct vks_recorder {
     struct vks_stream *stream;           // NULL when only measuring
     struct vks_groups *dynamic;          // out: heap, one a dynamic dispatch
     size_t dynamic_count, dynamic_capacity;
+    struct vks_piece *pieces;            // out: heap, one a late command of the stream
+    size_t piece_count, piece_capacity;
     bool poison;                         // fill a value's bytes with VKS_POISON after its last use
     uint64_t max_range;                  // bytes of a binding: the device's, or what a test pretends
     double rate;                         // floating-point operations a second that the device is taken to do
@@ -25,5 +35,7 @@ struct vks_recorder {
 bool vks_record(struct vks_recorder *recorder);
 // Workgroups of a dynamic dispatch when `rows` leading rows are valid.
 void vks_dynamic_groups(const struct vks_groups *groups, uint32_t rows, uint32_t xyz[3]);
+// The same of a piece, from `base` on; none beyond the valid rows.
+void vks_piece_groups(const struct vks_piece *piece, uint32_t rows, uint32_t base[3], uint32_t xyz[3]);
 
 #endif

@@ -42,9 +42,10 @@ bool vks_vk_fail(struct vks_gpu *gpu, VkResult result, const char *what)
                     vks_vk_result(result), (int)result);
 }
 
-bool vks_gpu_disabled(const char *fast_path)
+// Whether an environment variable, words separated by commas, holds a word.
+static bool lists(const char *variable, const char *fast_path)
 {
-    const char *list = getenv("VKSTEER_DISABLE");
+    const char *list = getenv(variable);
     const size_t length = strlen(fast_path);
     while (list && *list) {
         const size_t word = strcspn(list, ",");
@@ -53,6 +54,11 @@ bool vks_gpu_disabled(const char *fast_path)
         list += word + (list[word] == ',');
     }
     return false;
+}
+
+bool vks_gpu_disabled(const char *fast_path)
+{
+    return lists("VKSTEER_DISABLE", fast_path);
 }
 
 static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
@@ -146,14 +152,16 @@ static bool device_has(VkPhysicalDevice physical, const char *extension)
            has_extension(extension, available, count);
 }
 
-// Bytes that may be allocated now: nine tenths of the largest local heap, and no more than the driver grants where it
-// tells (VK_EXT_memory_budget). Where the heap is host memory, taking too much of it ends in the system killing the
-// process, so no more than four fifths of what is free; of a CPU driver's heaps nothing else is to be believed.
+uint64_t vks_memory_budget(uint64_t heap, uint64_t grant, uint64_t host, bool is_cpu)
+{
+    uint64_t bytes = heap / 10 * 9;
+    bytes = grant < bytes ? grant : bytes;
+    host = host / 5 * 4;
+    return host && (is_cpu || host < bytes) ? host : bytes;
+}
+
 static uint64_t device_memory(VkPhysicalDevice physical, const struct vks_gpu_info *info)
 {
-    const uint64_t host = info->unified ? vks_os_available_memory() / 5 * 4 : 0;
-    if (info->is_cpu)
-        return host;
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
     const bool told = device_has(physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
@@ -168,9 +176,7 @@ static uint64_t device_memory(VkPhysicalDevice physical, const struct vks_gpu_in
             if (told && budget.heapBudget[i] > 0)
                 grant = budget.heapBudget[i] > budget.heapUsage[i] ? budget.heapBudget[i] - budget.heapUsage[i] : 0;
         }
-    uint64_t bytes = largest / 10 * 9;
-    bytes = grant < bytes ? grant : bytes;
-    return host && host < bytes ? host : bytes;
+    return vks_memory_budget(largest, grant, info->unified ? vks_os_available_memory() : 0, info->is_cpu);
 }
 
 static void describe(VkPhysicalDevice physical, uint32_t index, struct vks_gpu_info *info)
@@ -210,6 +216,8 @@ static void describe(VkPhysicalDevice physical, uint32_t index, struct vks_gpu_i
                    p->deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU,
     };
     info->memory = device_memory(physical, info);
+    if (driver.driverID == VK_DRIVER_ID_MESA_LLVMPIPE && sscanf(driver.driverInfo, "Mesa %u", &info->llvmpipe) != 1)
+        info->llvmpipe = 0;
     snprintf(info->name, sizeof(info->name), "%.255s", p->deviceName);
     if (p->apiVersion >= VK_API_VERSION_1_2 && driver.driverName[0])
         snprintf(info->driver, sizeof(info->driver), "%.100s %.150s", driver.driverName, driver.driverInfo);
@@ -331,6 +339,7 @@ static void read_limits(struct vks_gpu *gpu, const struct vks_gpu_params *params
         out->subgroup_size = 0;
         out->dispatch_seconds = 0.1;
     }
+    gpu->most_allocations = limits->maxMemoryAllocationCount;
     if (out->offset_align < 16)
         out->offset_align = 16;
     gpu->budget = params->memory ? params->memory : gpu->info.memory;
@@ -437,17 +446,46 @@ static bool create_queue_objects(struct vks_gpu *gpu)
     return result == VK_SUCCESS || vks_vk_fail(gpu, result, "creating the command pool");
 }
 
+static void destroy_instance(struct vks_gpu *gpu)
+{
+    if (gpu->messenger) {
+        // Not volk's global pointer: that is the one of the instance made last.
+        const PFN_vkDestroyDebugUtilsMessengerEXT destroy = (PFN_vkDestroyDebugUtilsMessengerEXT)
+            vkGetInstanceProcAddr(gpu->instance, "vkDestroyDebugUtilsMessengerEXT");
+        destroy(gpu->instance, gpu->messenger, NULL);
+    }
+    if (gpu->instance)
+        vkDestroyInstance(gpu->instance, NULL);
+    gpu->messenger = VK_NULL_HANDLE;
+    gpu->instance = VK_NULL_HANDLE;
+}
+
+// Mesa's CPU driver uses 256 bits of wider vectors unless told otherwise before it is loaded. With all of them its
+// subgroups have 16 lanes, and from version 25 on products run half as fast again. The loader unloads the driver with the
+// last instance; where it does not, all stays as it is.
+static bool widen(struct vks_gpu *gpu, const struct vks_gpu_params *params)
+{
+    static const char variable[] = "LP_NATIVE_VECTOR_WIDTH";
+    if (gpu->info.llvmpipe < 25 || vks_os_env(variable) || vks_gpu_disabled("avx512") || !vks_os_wide_vectors() ||
+        !vks_os_set_env(variable, "512"))
+        return true;
+    destroy_instance(gpu);
+    return load(gpu, params->validate) && choose(gpu, params->device);
+}
+
 struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params)
 {
     struct vks_gpu *gpu = calloc(1, sizeof(*gpu));
     if (!gpu)
         return vks_fail_null(params->log, VKS_NO_MEMORY);
     gpu->log = params->log;
-    if (!load(gpu, params->validate) || !choose(gpu, params->device))
+    if (!load(gpu, params->validate) || !choose(gpu, params->device) || (params->own_process && !widen(gpu, params)))
         goto fail;
     // Graphics cards load 16 bytes at once as they are.
     gpu->wide_loads = gpu->info.is_cpu && gpu->info.int64 && !params->phone_limits && !vks_gpu_disabled("int64");
-    gpu->addresses = gpu->wide_loads && !vks_gpu_disabled("address") && has_addresses(gpu);
+    // Mesa 25 gathers from addresses, Mesa 22 loads lane by lane as from descriptors; what lies between was not seen.
+    gpu->addresses = gpu->wide_loads && !vks_gpu_disabled("address") && has_addresses(gpu) &&
+                     (gpu->info.llvmpipe >= 25 || lists("VKSTEER_ENABLE", "address"));
     if (!create_device(gpu))
         goto fail;
     // Kernels that count lanes need a size that is pinned; drivers on which it cannot vary pin it by themselves.
@@ -476,14 +514,7 @@ void vks_gpu_destroy(struct vks_gpu **gpu_address)
         gpu->vk.vkDestroyCommandPool(gpu->device, gpu->pool, NULL);
         gpu->vk.vkDestroyDevice(gpu->device, NULL);
     }
-    if (gpu->messenger) {
-        // Not volk's global pointer: that is the one of the instance made last.
-        const PFN_vkDestroyDebugUtilsMessengerEXT destroy = (PFN_vkDestroyDebugUtilsMessengerEXT)
-            vkGetInstanceProcAddr(gpu->instance, "vkDestroyDebugUtilsMessengerEXT");
-        destroy(gpu->instance, gpu->messenger, NULL);
-    }
-    if (gpu->instance)
-        vkDestroyInstance(gpu->instance, NULL);
+    destroy_instance(gpu);
     free(gpu);
 }
 

@@ -35,6 +35,7 @@ struct vks_gpu_info {
     uint32_t index, vendor, device_id, api_version, driver_version;
     const char *type;           // "discrete", "integrated", "virtual", "cpu", "other"
     bool is_cpu;
+    uint32_t llvmpipe;          // Mesa's major version where the driver is its CPU driver; otherwise 0
     uint64_t memory;            // bytes that may be allocated now
     bool fp16, int8, int64, storage16, storage8, cooperative_matrix, subgroup_ballot, unified;
 };
@@ -45,6 +46,7 @@ struct vks_gpu_params {
     bool phone_limits;          // the floor of the design whatever the device offers
     uint64_t memory;            // bytes to use at most; 0: what the driver reports, or 80 % of free memory on a CPU
     bool validate;              // validation and synchronization layers; their messages are counted
+    bool own_process;           // environment variables that drivers read may be set (see vks_os_set_env)
 };
 
 // Lists the devices into `infos` (at most `capacity`); returns their number, or -1 when Vulkan cannot be loaded.
@@ -54,7 +56,8 @@ int vks_gpu_list(const struct vks_log *log, struct vks_gpu_info infos[], int cap
 // that count lanes), `hostmap` (the host writes into device memory: without it everything is copied through a stage,
 // as on graphics cards), `cpu` (kernels made for CPU drivers: without it those of graphics cards run), `int64` (loads of
 // 64 bits), `address` (device addresses: without it kernels take descriptors, which alone synchronization validation
-// sees).
+// sees), `avx512` (vectors of 512 bits in Mesa's CPU driver). VKSTEER_ENABLE=address takes addresses also where the
+// driver gains nothing by them.
 struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params);
 void vks_gpu_destroy(struct vks_gpu **gpu);
 const struct vks_gpu_limits *vks_gpu_limits(const struct vks_gpu *gpu);
@@ -66,6 +69,10 @@ void vks_gpu_tune(struct vks_gpu *gpu, const uint8_t matmul[3]);
 unsigned vks_gpu_validation_messages(const struct vks_gpu *gpu);
 // Bytes of device memory allocated now, and at most so far.
 uint64_t vks_gpu_allocated(const struct vks_gpu *gpu, uint64_t *peak);
+
+// Bytes that storages may still take: what is left of `budget` (params->memory, or what the device has to give), and
+// the gaps between storages.
+uint64_t vks_gpu_available(const struct vks_gpu *gpu, uint64_t *budget);
 
 // Floating-point operations a second that the device is taken to do when work is cut into submissions: pessimistic at
 // first, then the best of the runs that took long enough to tell.
@@ -110,6 +117,12 @@ struct vks_command {
 struct vks_stream *vks_stream_create(struct vks_gpu *gpu);
 void vks_stream_destroy(struct vks_stream **stream);
 bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command);
+// Adds a command whose workgroups come later, with a first one, which an indirect dispatch has not: a submission of
+// its own, waiting for what came before, that does nothing until vks_stream_set, where it goes by its number among
+// such commands.
+bool vks_stream_add_late(struct vks_stream *stream, const struct vks_command *command);
+// Gives late command `late` its workgroups for the runs to come: `groups` from `base` on, none where an extent is 0.
+bool vks_stream_set(struct vks_stream *stream, size_t late, const uint32_t base[3], const uint32_t groups[3]);
 // Fills bytes, in whole words, after everything before it; what comes next needs `barrier` to see them.
 bool vks_stream_fill(struct vks_stream *stream, struct vks_storage *storage, uint64_t offset, uint64_t size,
                      uint32_t word);

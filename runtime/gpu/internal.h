@@ -40,11 +40,12 @@ struct vks_gpu {
     void *staging_data;
     uint32_t device_type, host_type;  // memory types
     bool map;                         // device memory is host-visible and used so
-    bool size_control;                // the subgroup size of a pipeline may be pinned
+    bool size_control;                // a pipeline may ask for full subgroups of the size that the device reports
     bool wide_loads, addresses;       // see struct vks_gpu_limits
     bool lost;                        // sticky
     double rate;                      // see vks_gpu_rate; 0: not known yet
     uint64_t budget, allocated, peak;
+    uint32_t allocations, most_allocations;  // of the driver's: Vulkan promises 4,096
     struct vks_memory_block *blocks;
     VkPipelineCache cache;
     char *cache_path;
@@ -100,6 +101,11 @@ struct vks_memory_wish {
     ((struct vks_memory_wish){(types), VKS_MEMORY_HOST, VKS_MEMORY_CACHED, VKS_MEMORY_LOCAL})
 bool vks_memory_choose(const VkPhysicalDeviceMemoryProperties *memory, const struct vks_memory_wish *wish,
                        uint32_t *type);
+// Bytes that may be allocated now: nine tenths of the largest local heap, and no more than the driver grants where it
+// tells (VK_EXT_memory_budget; UINT64_MAX: it does not). Where the heap is host memory, taking too much of it ends in
+// the system killing the process, so no more than four fifths of the `host` bytes that are free (0: a heap of its own,
+// or the system does not tell); of a CPU driver's heaps nothing else is to be believed while it tells.
+uint64_t vks_memory_budget(uint64_t heap, uint64_t grant, uint64_t host, bool is_cpu);
 bool vks_memory_init(struct vks_gpu *gpu);
 void vks_memory_finish(struct vks_gpu *gpu);
 bool vks_pipelines_init(struct vks_gpu *gpu);

@@ -57,6 +57,9 @@ bool vks_memory_choose(const VkPhysicalDeviceMemoryProperties *memory, const str
 static bool create_buffer(struct vks_gpu *gpu, uint64_t size, uint32_t type, bool map, VkBuffer *buffer,
                           VkDeviceMemory *memory, void **data)
 {
+    if (gpu->allocations >= gpu->most_allocations)
+        return vks_fail(gpu->log, "%s allows %u allocations of device memory, and all are in use: use a smaller model, "
+                        "or fewer at a time", gpu->info.name, gpu->most_allocations);
     VkResult result = create_handle(gpu, size, buffer);
     if (result != VK_SUCCESS)
         return vks_vk_fail(gpu, result, "creating a buffer");
@@ -72,6 +75,7 @@ static bool create_buffer(struct vks_gpu *gpu, uint64_t size, uint32_t type, boo
         .allocationSize = requirements.size,
         .memoryTypeIndex = type,
     }, NULL, memory);
+    gpu->allocations += result == VK_SUCCESS;
     if (result == VK_SUCCESS)
         result = gpu->vk.vkBindBufferMemory(gpu->device, *buffer, *memory, 0);
     if (result == VK_SUCCESS && map)
@@ -96,11 +100,17 @@ bool vks_memory_init(struct vks_gpu *gpu)
                          &gpu->staging_data);
 }
 
+static void destroy_buffer(struct vks_gpu *gpu, VkBuffer buffer, VkDeviceMemory memory)
+{
+    gpu->vk.vkDestroyBuffer(gpu->device, buffer, NULL);
+    gpu->vk.vkFreeMemory(gpu->device, memory, NULL);
+    gpu->allocations -= memory != VK_NULL_HANDLE;
+}
+
 static void destroy_block(struct vks_memory_block *block)
 {
     struct vks_gpu *gpu = block->gpu;
-    gpu->vk.vkDestroyBuffer(gpu->device, block->buffer, NULL);
-    gpu->vk.vkFreeMemory(gpu->device, block->memory, NULL);
+    destroy_buffer(gpu, block->buffer, block->memory);
     gpu->allocated -= block->size;
     free(block);
 }
@@ -112,8 +122,7 @@ void vks_memory_finish(struct vks_gpu *gpu)
         destroy_block(gpu->blocks);
         gpu->blocks = next;
     }
-    gpu->vk.vkDestroyBuffer(gpu->device, gpu->staging, NULL);
-    gpu->vk.vkFreeMemory(gpu->device, gpu->staging_memory, NULL);
+    destroy_buffer(gpu, gpu->staging, gpu->staging_memory);
 }
 
 static struct vks_memory_block *create_block(struct vks_gpu *gpu, uint64_t size)
@@ -160,6 +169,18 @@ static struct vks_storage **find_gap(struct vks_memory_block *block, uint64_t si
         *offset = (*link)->offset + (*link)->size;
     }
     return block->size - *offset >= size ? link : NULL;
+}
+
+uint64_t vks_gpu_available(const struct vks_gpu *gpu, uint64_t *budget)
+{
+    uint64_t bytes = gpu->budget > gpu->allocated ? gpu->budget - gpu->allocated : 0;
+    for (const struct vks_memory_block *block = gpu->blocks; block; block = block->next) {
+        bytes += block->size;
+        for (const struct vks_storage *storage = block->first; storage; storage = storage->next)
+            bytes -= storage->size;
+    }
+    *budget = gpu->budget;
+    return bytes;
 }
 
 struct vks_storage *vks_storage_create(struct vks_gpu *gpu, uint64_t size)

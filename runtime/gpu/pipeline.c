@@ -127,15 +127,16 @@ static VkResult create_pipeline(struct vks_gpu *gpu, struct vks_pipeline *pipeli
             .constantID = i + 1, .offset = i * (uint32_t)sizeof(uint32_t), .size = sizeof(uint32_t)};
     const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
-        .requiredSubgroupSize = gpu->limits.subgroup_size,
+        .requiredSubgroupSize = vks_kernels[pipeline->kernel].lanes,
     };
-    const bool pin = gpu->size_control && gpu->limits.subgroup_size;
+    const bool pin = gpu->size_control && size.requiredSubgroupSize;
     return gpu->vk.vkCreateComputePipelines(gpu->device, gpu->cache, 1, &(VkComputePipelineCreateInfo){
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .flags = VK_PIPELINE_CREATE_DISPATCH_BASE_BIT,
         .stage = {
             .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
             .pNext = pin ? &size : NULL,
+            .flags = pin ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
             .stage = VK_SHADER_STAGE_COMPUTE_BIT,
             .module = layout->module,
             .pName = "main",

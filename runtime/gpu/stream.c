@@ -8,6 +8,20 @@
 #define SETS_PER_POOL 256
 #define MAX_PUSH 128  // bytes; the floor
 
+// What a command binds: all of it but its workgroups.
+struct bound {
+    VkPipeline pipeline;
+    VkPipelineLayout layout;
+    VkDescriptorSet set;       // VK_NULL_HANDLE: the kernel takes addresses
+    unsigned char push[MAX_PUSH];
+    uint32_t push_size;
+};
+
+struct late {
+    size_t part;
+    struct bound bound;
+};
+
 struct vks_stream {
     struct vks_gpu *gpu;
     VkCommandBuffer *parts;
@@ -16,6 +30,8 @@ struct vks_stream {
     VkDescriptorPool *pools;
     size_t pool_count, pool_capacity;
     uint32_t pool_used;        // sets taken from the last pool
+    struct late *late;
+    size_t late_count, late_capacity;
 };
 
 struct vks_stream *vks_stream_create(struct vks_gpu *gpu)
@@ -40,7 +56,15 @@ void vks_stream_destroy(struct vks_stream **stream_address)
         gpu->vk.vkDestroyDescriptorPool(gpu->device, stream->pools[i], NULL);
     free(stream->parts);
     free(stream->pools);
+    free(stream->late);
     free(stream);
+}
+
+static bool begin_buffer(struct vks_gpu *gpu, VkCommandBuffer buffer)
+{
+    const VkResult result = gpu->vk.vkBeginCommandBuffer(buffer, &(VkCommandBufferBeginInfo){
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO});
+    return result == VK_SUCCESS || vks_vk_fail(gpu, result, "recording");
 }
 
 static bool begin_part(struct vks_stream *stream)
@@ -50,7 +74,7 @@ static bool begin_part(struct vks_stream *stream)
         return true;
     if (!vks_grow(&stream->parts, &stream->part_capacity, stream->part_count, sizeof(*stream->parts)))
         return vks_fail(gpu->log, VKS_NO_MEMORY);
-    VkResult result = gpu->vk.vkAllocateCommandBuffers(gpu->device, &(VkCommandBufferAllocateInfo){
+    const VkResult result = gpu->vk.vkAllocateCommandBuffers(gpu->device, &(VkCommandBufferAllocateInfo){
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
         .commandPool = gpu->pool,
         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
@@ -58,11 +82,8 @@ static bool begin_part(struct vks_stream *stream)
     }, &stream->parts[stream->part_count]);
     if (result != VK_SUCCESS)
         return vks_vk_fail(gpu, result, "recording");
-    VkCommandBuffer buffer = stream->parts[stream->part_count++];
-    result = gpu->vk.vkBeginCommandBuffer(buffer, &(VkCommandBufferBeginInfo){
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO});
     stream->open = stream->empty = true;
-    return result == VK_SUCCESS || vks_vk_fail(gpu, result, "recording");
+    return begin_buffer(gpu, stream->parts[stream->part_count++]);
 }
 
 // All that was recorded before is done, and visible to these accesses.
@@ -77,18 +98,21 @@ static void barrier(struct vks_gpu *gpu, VkCommandBuffer buffer, VkPipelineStage
         }, 0, NULL, 0, NULL);
 }
 
-bool vks_stream_cut(struct vks_stream *stream)
+static bool end_buffer(struct vks_gpu *gpu, VkCommandBuffer buffer)
 {
-    struct vks_gpu *gpu = stream->gpu;
-    if (!stream->open || stream->empty)
-        return true;
-    VkCommandBuffer buffer = stream->parts[stream->part_count - 1];
-    stream->open = false;
     // A fence makes nothing visible to the host, not even in coherent memory.
     if (gpu->map)
         barrier(gpu, buffer, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
     const VkResult result = gpu->vk.vkEndCommandBuffer(buffer);
     return result == VK_SUCCESS || vks_vk_fail(gpu, result, "recording");
+}
+
+bool vks_stream_cut(struct vks_stream *stream)
+{
+    if (!stream->open || stream->empty)
+        return true;
+    stream->open = false;
+    return end_buffer(stream->gpu, stream->parts[stream->part_count - 1]);
 }
 
 static bool new_pool(struct vks_stream *stream)
@@ -159,50 +183,95 @@ bool vks_stream_fill(struct vks_stream *stream, struct vks_storage *storage, uin
 }
 
 // Where the operands begin, then the kernel's own struct (shaders/include/vks.glsl).
-static void push(struct vks_gpu *gpu, VkCommandBuffer buffer, const struct vks_command *command)
+static void fill_push(const struct vks_gpu *gpu, const struct vks_command *command, struct bound *bound)
 {
-    unsigned char block[MAX_PUSH];
     uint32_t size = 0;
     for (uint32_t i = 0; i < command->binding_count; i++) {
         const struct vks_binding *binding = &command->bindings[i];
         const uint64_t address = binding->storage->block->address + binding->storage->offset + binding->offset +
                                  (uint64_t)binding->first * binding->element;
         const uint32_t each = gpu->limits.addresses ? sizeof(address) : sizeof(binding->first);
-        memcpy(block + size, gpu->limits.addresses ? (const void *)&address : (const void *)&binding->first, each);
+        const void *from = gpu->limits.addresses ? (const void *)&address : (const void *)&binding->first;
+        memcpy(bound->push + size, from, each);
         size += each;
     }
-    memcpy(block + size, command->push, command->push_size);
-    gpu->vk.vkCmdPushConstants(buffer, gpu->layouts[command->kernel].pipeline, VK_SHADER_STAGE_COMPUTE_BIT, 0,
-                               size + command->push_size, block);
+    memcpy(bound->push + size, command->push, command->push_size);
+    bound->push_size = size + command->push_size;
+}
+
+static bool bind(struct vks_stream *stream, const struct vks_command *command, struct bound *bound)
+{
+    struct vks_gpu *gpu = stream->gpu;
+    *bound = (struct bound){.pipeline = vks_pipeline(gpu, command->kernel, command->spec, command->spec_count)};
+    if (!bound->pipeline || (!gpu->limits.addresses && !make_set(stream, command, &bound->set)))
+        return false;
+    bound->layout = gpu->layouts[command->kernel].pipeline;
+    fill_push(gpu, command, bound);
+    return true;
+}
+
+static void record_bound(struct vks_gpu *gpu, VkCommandBuffer buffer, const struct bound *bound, bool wait)
+{
+    if (wait)
+        barrier(gpu, buffer, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+    gpu->vk.vkCmdBindPipeline(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, bound->pipeline);
+    if (bound->set)
+        gpu->vk.vkCmdBindDescriptorSets(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, bound->layout, 0, 1, &bound->set, 0,
+                                        NULL);
+    gpu->vk.vkCmdPushConstants(buffer, bound->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, bound->push_size, bound->push);
+}
+
+static void dispatch(struct vks_gpu *gpu, VkCommandBuffer buffer, const uint32_t base[3], const uint32_t groups[3])
+{
+    if (base[0] + base[1] + base[2] == 0)  // all that synchronization validation sees
+        gpu->vk.vkCmdDispatch(buffer, groups[0], groups[1], groups[2]);
+    else
+        gpu->vk.vkCmdDispatchBase(buffer, base[0], base[1], base[2], groups[0], groups[1], groups[2]);
 }
 
 bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command)
 {
     struct vks_gpu *gpu = stream->gpu;
-    const VkPipeline pipeline = vks_pipeline(gpu, command->kernel, command->spec, command->spec_count);
-    VkDescriptorSet set = VK_NULL_HANDLE;
-    if (!pipeline || !begin_part(stream) || (!gpu->limits.addresses && !make_set(stream, command, &set)))
+    struct bound bound;
+    if (!bind(stream, command, &bound) || !begin_part(stream))
         return false;
     VkCommandBuffer buffer = stream->parts[stream->part_count - 1];
-    const struct vks_kernel_layout *layout = &gpu->layouts[command->kernel];
     // The order of submissions alone makes nothing visible: every part begins with a barrier.
-    if (command->barrier || stream->empty)
-        barrier(gpu, buffer, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-                VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+    record_bound(gpu, buffer, &bound, command->barrier || stream->empty);
     stream->empty = false;
-    gpu->vk.vkCmdBindPipeline(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
-    if (set)
-        gpu->vk.vkCmdBindDescriptorSets(buffer, VK_PIPELINE_BIND_POINT_COMPUTE, layout->pipeline, 0, 1, &set, 0, NULL);
-    push(gpu, buffer, command);
     if (command->indirect)
         gpu->vk.vkCmdDispatchIndirect(buffer, command->indirect->block->buffer,
                                       command->indirect->offset + command->indirect_offset);
-    else if (command->base[0] + command->base[1] + command->base[2] == 0)  // all that synchronization validation sees
-        gpu->vk.vkCmdDispatch(buffer, command->groups[0], command->groups[1], command->groups[2]);
     else
-        gpu->vk.vkCmdDispatchBase(buffer, command->base[0], command->base[1], command->base[2], command->groups[0],
-                                  command->groups[1], command->groups[2]);
+        dispatch(gpu, buffer, command->base, command->groups);
     return true;
+}
+
+bool vks_stream_add_late(struct vks_stream *stream, const struct vks_command *command)
+{
+    if (!vks_grow(&stream->late, &stream->late_capacity, stream->late_count, sizeof(*stream->late)))
+        return vks_fail(stream->gpu->log, VKS_NO_MEMORY);
+    struct late *late = &stream->late[stream->late_count];
+    if (!vks_stream_cut(stream) || !bind(stream, command, &late->bound) || !begin_part(stream))
+        return false;
+    stream->late_count++;
+    late->part = stream->part_count - 1;
+    stream->empty = false;  // a part although nothing is in it yet
+    return vks_stream_cut(stream);
+}
+
+bool vks_stream_set(struct vks_stream *stream, size_t late, const uint32_t base[3], const uint32_t groups[3])
+{
+    struct vks_gpu *gpu = stream->gpu;
+    VkCommandBuffer buffer = stream->parts[stream->late[late].part];
+    if (!begin_buffer(gpu, buffer))
+        return false;
+    if (groups[0] && groups[1] && groups[2]) {
+        record_bound(gpu, buffer, &stream->late[late].bound, true);
+        dispatch(gpu, buffer, base, groups);
+    }
+    return end_buffer(gpu, buffer);
 }
 
 bool vks_stream_run(struct vks_stream *stream)

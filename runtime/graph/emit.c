@@ -11,6 +11,17 @@ bool vks_emit(struct vks_emitter *emitter, enum vks_kernel kernel, const struct 
     return vks_emit_special(emitter, kernel, NULL, 0, operands, operand_count, push, push_size, groups);
 }
 
+// An unused slot is bound to bytes that the dispatch writes anyway: there must be some.
+static bool slots_fill(const struct vks_operand operands[], uint32_t count)
+{
+    bool unused = false, written = false;
+    for (uint32_t i = 0; i < count; i++) {
+        unused |= !operands[i].tensor;
+        written |= operands[i].tensor && (operands[i].access & VKS_WRITE);
+    }
+    return !unused || written;
+}
+
 bool vks_emit_special(struct vks_emitter *emitter, enum vks_kernel kernel, const uint32_t spec[], uint32_t spec_count,
                       const struct vks_operand operands[], uint32_t operand_count, const void *push,
                       size_t push_size, struct vks_groups groups)
@@ -21,6 +32,9 @@ bool vks_emit_special(struct vks_emitter *emitter, enum vks_kernel kernel, const
         push_size + 8 * operand_count > VKS_MAX_PUSH)
         return vks_graph_fail(graph, "kernel %s: %u operands and %zu push bytes do not fit its row in the table",
                               info->name, operand_count, push_size) != NULL;
+    if (!slots_fill(operands, operand_count))
+        return vks_graph_fail(graph, "kernel %s leaves a slot unused and writes none that could stand for it",
+                              info->name) != NULL;
     if (groups.per_row == 0 && groups.x * (uint64_t)groups.y * groups.z == 0)
         return true;
     if (groups.x > emitter->limits.max_groups || groups.y > emitter->limits.max_groups ||

@@ -21,7 +21,7 @@ enum vks_access {
 
 // A stretch of a tensor as a kernel sees it: element 0 of the binding is element `first` of the tensor.
 struct vks_operand {
-    const struct vks_tensor *tensor;  // NULL: the kernel leaves this slot alone
+    const struct vks_tensor *tensor;  // NULL: the kernel leaves this slot alone; it must write another
     enum vks_access access;
     uint64_t first, count;            // elements; count 0: to the end of the tensor
 };

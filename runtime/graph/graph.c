@@ -108,9 +108,22 @@ struct vks_tensor *vks_graph_columns(struct vks_graph *graph, struct vks_tensor 
     if (view) {
         view->storage = state->storage;
         view->offset = state->offset + first;
-        view->row_stride = state->rank == 1 ? 0 : state->row_stride ? state->row_stride : columns;
+        const uint32_t stride = state->row_stride ? state->row_stride : columns;
+        view->row_stride = shape[0] == 1 || state->rank == 1 || count == stride ? 0 : stride;
     }
     return view;
+}
+
+// Most kernels know no distance from row to row: they would read the columns beside the view.
+static bool views_fit(struct vks_graph *graph, const struct vks_node *node)
+{
+    for (uint32_t i = 0; i < node->input_count; i++) {
+        const struct vks_tensor *x = node->inputs[i];
+        if (x && x->row_stride && !(node->op->strided >> i & 1))
+            return vks_graph_fail(graph, "%s: input %u, %s, is a view of some columns, which it cannot read: copy "
+                                  "them to a state of their own", node->op->name, i, vks_tensor_text(graph, x)) != NULL;
+    }
+    return true;
 }
 
 struct vks_tensor *vks_graph_add(struct vks_graph *graph, const struct vks_op *op, struct vks_tensor *const inputs[],
@@ -134,7 +147,7 @@ struct vks_tensor *vks_graph_add(struct vks_graph *graph, const struct vks_op *o
         .segment = graph->segment,
     };
     memcpy(node->inputs, inputs, input_count * sizeof(*inputs));
-    if (!op->infer(graph, node))
+    if (!views_fit(graph, node) || !op->infer(graph, node))
         return vks_graph_fail(graph, "the operator %s cannot be built: its shapes do not fit", op->name);
     graph->nodes[graph->node_count++] = node;
     return node->outputs[0];

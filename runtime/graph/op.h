@@ -23,6 +23,8 @@ struct vks_op {
     // Floating-point operations of one run; bytes follow from the dispatches' operands.
     double (*flop)(const struct vks_node *node);
 
+    uint32_t strided;         // bit i: input i may be a column view (row_stride); all others are read densely, and a
+                              // view given there is refused
     uint32_t in_place;        // bit i: output 0 may take the bytes of input i (elementwise kernels only)
     bool alias;               // output 0 is input 0's bytes, perhaps under another shape; emit writes no value
     bool never_recompute;     // pooling, loss, optimiser: not repeated in recomputed segments (output 0 is then

@@ -36,7 +36,7 @@ static bool want_shapes(struct vks_graph *graph, const struct vks_node *node)
 {
     const struct vks_tensor *x = node->inputs[0], *w = node->inputs[1];
     const struct vks_conv2d *conv = &((const struct conv2d *)node->attrs)->conv;
-    if (x->rank != 4 || w->rank != 4 || w->dtype == VKS_I32 || x->dynamic || w->row_stride)
+    if (x->rank != 4 || w->rank != 4 || w->dtype == VKS_I32 || x->dynamic)
         return vks_graph_fail(graph, "%s: %s and the weight %s are no pictures (B, H, W, C) and kernels (Cout, KH, KW, "
                               "Cin)", node->op->name, vks_tensor_text(graph, x), vks_tensor_text(graph, w)) != NULL;
     if (conv->stride < 1 || conv->stride > 2)
@@ -150,7 +150,7 @@ static bool emit_window(struct vks_emitter *emitter, const struct product *produ
     const uint32_t flags = (vks_matmul_aligned(&a) ? VEC_A : 0) |
                            (vks_matmul_aligned(&b) && (nt || n % 4 == 0) ? VEC_B : 0) |
                            (vks_matmul_aligned(&c) && n % 4 == 0 ? VEC_C : 0) | (push.k % 4 ? TAIL : 0) |
-                           (push.k % 8 ? 0 : EIGHTS);
+                           (emitter->limits.addresses && push.k % 8 == 0 ? EIGHTS : 0);
     const struct vks_operand operands[] = {
         vks_read(product->source, source_first, source_count_all),
         vks_read(b.tensor, b.first, nt ? b_span(product, n) : b_span(product, n) - j),

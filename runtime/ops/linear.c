@@ -93,6 +93,7 @@ static const struct vks_op linear = {
     .backward = backward,
     .differentiable = 1,
     .flop = flop,
+    .strided = 2,
 };
 
 static const struct vks_op linear_transposed = {
@@ -102,6 +103,7 @@ static const struct vks_op linear_transposed = {
     .backward = backward_transposed,
     .differentiable = 1,
     .flop = flop,
+    .strided = 2,
 };
 
 vks_tensor *vks_linear(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, vks_tensor *bias)

@@ -10,7 +10,8 @@ static const struct vks_matmul_kernel kernels[] = {
     [VKS_MATMUL_PLAIN] = {VKS_K_matmul_plain, VKS_K_conv2d_plain, 4, 64},
     [VKS_MATMUL_TILE] = {VKS_K_matmul_tile, VKS_K_conv2d_tile, 32, 64},
     [VKS_MATMUL_CPU4] = {VKS_K_matmul_cpu4, VKS_K_conv2d_cpu4, 12, 16},
-    [VKS_MATMUL_CPU8] = {VKS_K_matmul_cpu8, VKS_K_conv2d_cpu8, 32, 32},
+    [VKS_MATMUL_CPU8] = {VKS_K_matmul_cpu8, VKS_K_conv2d_cpu8, 24, 32},
+    [VKS_MATMUL_CPU8_TALL] = {VKS_K_matmul_cpu8_tall, VKS_K_conv2d_cpu8_tall, 32, 32},
     [VKS_MATMUL_CPU8_FEW] = {VKS_K_matmul_cpu8_few, VKS_K_conv2d_cpu8, 8, 32},
     [VKS_MATMUL_CPU16] = {VKS_K_matmul_cpu16, VKS_K_conv2d_cpu16, 32, 64},
     [VKS_MATMUL_CPU16_NARROW] = {VKS_K_matmul_cpu16_narrow, VKS_K_conv2d_cpu16_narrow, 48, 32},
@@ -24,17 +25,17 @@ enum vks_matmul_use vks_matmul_use(uint32_t m)
 
 bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_variant variant)
 {
-    static const uint32_t subgroups[] = {[VKS_MATMUL_PLAIN] = 0, [VKS_MATMUL_TILE] = 0, [VKS_MATMUL_CPU4] = 4,
-                                         [VKS_MATMUL_CPU8] = 8, [VKS_MATMUL_CPU8_FEW] = 8,
-                                         [VKS_MATMUL_CPU16] = 16, [VKS_MATMUL_CPU16_NARROW] = 16,
-                                         [VKS_MATMUL_CPU16_FEW] = 16};
-    return variant < VKS_MATMUL_VARIANTS && (!subgroups[variant] || subgroups[variant] == limits->subgroup_size);
+    if (variant >= VKS_MATMUL_VARIANTS)
+        return false;
+    const uint32_t lanes = vks_kernels[kernels[variant].matmul].lanes;
+    return !lanes || (limits->is_cpu && lanes == limits->subgroup_size);
 }
 
 const char *vks_matmul_name(enum vks_matmul_variant variant)
 {
     static const char *const names[] = {[VKS_MATMUL_PLAIN] = "plain", [VKS_MATMUL_TILE] = "tile",
                                         [VKS_MATMUL_CPU4] = "cpu4", [VKS_MATMUL_CPU8] = "cpu8",
+                                        [VKS_MATMUL_CPU8_TALL] = "cpu8-tall",
                                         [VKS_MATMUL_CPU8_FEW] = "cpu8-few", [VKS_MATMUL_CPU16] = "cpu16",
                                         [VKS_MATMUL_CPU16_NARROW] = "cpu16-narrow",
                                         [VKS_MATMUL_CPU16_FEW] = "cpu16-few"};
@@ -49,7 +50,7 @@ enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, u
     if (limits->is_cpu && limits->subgroup_size == 16)
         return m <= 16 ? VKS_MATMUL_CPU16_FEW : n <= 32 ? VKS_MATMUL_CPU16_NARROW : VKS_MATMUL_CPU16;
     if (limits->is_cpu && limits->subgroup_size == 8)
-        return m <= 16 ? VKS_MATMUL_CPU8_FEW : VKS_MATMUL_CPU8;
+        return m <= 16 ? VKS_MATMUL_CPU8_FEW : limits->addresses ? VKS_MATMUL_CPU8_TALL : VKS_MATMUL_CPU8;
     if (limits->is_cpu && limits->subgroup_size == 4)
         return VKS_MATMUL_CPU4;
     // Barriers are coroutine switches on a CPU; graphics cards want the tile even for few rows, whose loads it joins.
@@ -154,7 +155,7 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
                            (vks_matmul_aligned(&mm->b) && (nt || piece->nn % 4 == 0) ? VEC_B : 0) |
                            (vks_matmul_aligned(&mm->c) && piece->nn % 4 == 0 ? VEC_C : 0) |
                            (push.alpha != 1 ? ALPHA : 0) | (more ? START_C : 0) | (piece->nk % 4 ? TAIL : 0) |
-                           (piece->nk % 8 ? 0 : EIGHTS);
+                           (emitter->limits.addresses && piece->nk % 8 == 0 ? EIGHTS : 0);
     const uint64_t a = tn ? first_of(&mm->a, piece, piece->k, piece->m) : first_of(&mm->a, piece, piece->m, piece->k);
     const uint64_t b = nt ? first_of(&mm->b, piece, piece->n, piece->k) : first_of(&mm->b, piece, piece->k, piece->n);
     const uint64_t c = first_of(&mm->c, piece, piece->m, piece->n), c_count = span(&mm->c, piece, piece->nm, piece->nn);

@@ -48,6 +48,7 @@ enum vks_matmul_variant {
     VKS_MATMUL_TILE,      // shared-memory tile for graphics cards
     VKS_MATMUL_CPU4,      // drivers that run on a CPU, by subgroup size
     VKS_MATMUL_CPU8,
+    VKS_MATMUL_CPU8_TALL,     // where loads are gathers
     VKS_MATMUL_CPU8_FEW,  // at most 16 rows
     VKS_MATMUL_CPU16,
     VKS_MATMUL_CPU16_NARROW,  // at most 32 columns
@@ -64,7 +65,7 @@ enum vks_matmul_use {
 enum vks_matmul_use vks_matmul_use(uint32_t m);
 enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m, uint32_t n);
 
-// Whether a variant runs on a device with these limits.
+// Whether a variant runs on a device with these limits: those that count lanes on CPU drivers alone.
 bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_variant variant);
 const char *vks_matmul_name(enum vks_matmul_variant variant);
 

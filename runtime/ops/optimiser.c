@@ -83,6 +83,7 @@ static const struct vks_op op_sum_rows = {
     .infer = sum_rows_infer,
     .emit = sum_rows_emit,
     .flop = update_flop,
+    .strided = 1,
 };
 
 bool vks_sum_rows(struct vks_graph *g, vks_tensor *rows, vks_tensor *grad)

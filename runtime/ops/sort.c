@@ -261,6 +261,7 @@ static const struct vks_op op_sort_columns = {
     .infer = sort_infer,
     .emit = sort_emit,
     .flop = sort_flop,
+    .strided = 1,
 };
 
 bool vks_sort_columns(struct vks_graph *g, vks_tensor *x, vks_tensor *flag, vks_tensor **sorted,

@@ -632,6 +632,7 @@ static const struct vks_op op_pool_backward = {
     .name = "pool_backward",
     .infer = like_z_infer,
     .emit = pool_backward_emit,
+    .strided = 2,
     .in_place = 1,
 };
 

@@ -122,9 +122,8 @@ static bool wasserstein_infer(struct vks_graph *graph, struct vks_node *node)
     const struct vks_tensor *u = node->inputs[0], *permutation = node->inputs[1], *v = node->inputs[2];
     const struct vks_tensor *pairs = node->inputs[3], *weights = node->inputs[4], *scale = node->inputs[5];
     const struct vks_tensor *grad = attrs->grad;
-    const bool fits = u->rank == 2 && u->row_stride == 0 && permutation->rank == 2 && permutation->row_stride == 0 &&
-                      permutation->dtype == VKS_I32 && permutation->shape[0] == u->shape[0] &&
-                      permutation->shape[1] == u->shape[1] && v->rank == 2 && v->shape[1] == u->shape[1] &&
+    const bool fits = u->rank == 2 && permutation->rank == 2 && permutation->dtype == VKS_I32 &&
+                      permutation->shape[0] == u->shape[0] && permutation->shape[1] == u->shape[1] && v->rank == 2 && v->shape[1] == u->shape[1] &&
                       pairs->rank == 2 && pairs->shape[1] == 2 && pairs->dtype == VKS_I32 && weights->rank == 1 &&
                       weights->shape[0] == pairs->shape[0] && scale->rank == 1 && scale->shape[0] == u->shape[1] &&
                       grad->kind == VKS_TENSOR_STATE && grad->rank == 2 && grad->shape[0] == u->shape[0] &&
@@ -153,6 +152,7 @@ static const struct vks_op op_wasserstein = {
     .infer = wasserstein_infer,
     .emit = wasserstein_emit,
     .flop = wasserstein_flop,
+    .strided = 4,
 };
 
 vks_tensor *vks_wasserstein(struct vks_graph *g, vks_tensor *sorted, vks_tensor *permutation, vks_tensor *target,

@@ -8,8 +8,8 @@
 //     plain        operands are descriptors; `off` holds what the device's offset alignment leaves over, in elements,
 //                  so that an operand may start at any element of any block
 //     VKS_WIDE     the same with 64 bits as the loaded type of four neighbouring elements (wide.glsl)
-//     VKS_ADDRESS  wide, and `off` holds device addresses. Mesa's CPU driver makes of a descriptor's load a branch and a
-//                  bounds check for each lane, of an address's load one gather instruction
+//     VKS_ADDRESS  wide, and `off` holds device addresses. Mesa 25's CPU driver makes of a descriptor's load a branch and
+//                  a bounds check for each lane, of an address's load one gather instruction
 #ifndef VKS_GLSL
 #define VKS_GLSL
 
