@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "tests/test_scratch.h"
 
+#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -171,6 +172,31 @@ static void text_numbers(struct test *t)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         EXPECT(t, !vks_parse_double(bad[i], &number), "\"%s\" is taken", bad[i]);
     EXPECT(t, !vks_parse_u64("-1", &natural) && !vks_parse_u64("18446744073709551616", &natural), "naturals");
+}
+
+// A library lives in programs that have set their locale: what machines read has a point all the same.
+static void numbers_in_other_locales(struct test *t)
+{
+    static const char *const names[] = {"de_DE.UTF-8", "fr_FR.UTF-8", "ru_RU.UTF-8", "es_ES.UTF-8", "ps_AF.UTF-8"};
+    static const double values[] = {0.1, -1.5e-7, 1e300, 0, -2.0 / 3};
+    double number;
+    uint32_t met = 0;
+    for (size_t n = 0; n <= sizeof(names) / sizeof(names[0]); n++) {
+        const char *name = n ? setlocale(LC_NUMERIC, names[n - 1]) : "C";
+        met += n && name && strcmp(localeconv()->decimal_point, ".") != 0;
+        for (size_t i = 0; i < sizeof(values) / sizeof(values[0]) && name; i++) {
+            const char *text = VKS_NUMBER("%.17g", values[i]);
+            EXPECT(t, !strchr(text, ',') && vks_parse_double(text, &number) && number == values[i], "%s: %s", name,
+                   text);
+        }
+        if (name)
+            CHECK_STR(t, VKS_NUMBER("%.3f", -1234.5678), "-1234.568");
+        if (name)
+            EXPECT(t, !vks_parse_double("1,5", &number), "%s: a comma is taken", name);
+        setlocale(LC_NUMERIC, "C");
+    }
+    if (!met && !t->bad)
+        SKIP(t, "no locale with a decimal comma here (Debian and Ubuntu: locales, with localedef)");
 }
 
 static void text_paths(struct test *t)
@@ -386,6 +412,7 @@ int main(void)
     TEST(&t, hash_values);
     TEST(&t, text_utf8);
     TEST(&t, text_numbers);
+    TEST(&t, numbers_in_other_locales);
     TEST(&t, text_paths);
     TEST(&t, os_files);
     TEST(&t, os_append);

@@ -203,7 +203,7 @@ static bool write_note(struct bake *b)
         if (use->inverse)
             vks_text_add_str(&text, "inv");
         else
-            vks_text_printf(&text, "%g", (double)use->strength);
+            vks_text_add_str(&text, VKS_NUMBER("%g", use->strength));
     }
     b->note = text.failed || !text.data ? NULL : vks_arena_strdup(&b->arena, text.data);
     vks_text_finish(&text);

@@ -33,6 +33,7 @@ static void add_value(struct vks_text *text, const struct vks_gguf_value *value)
 {
     static const char *const names[] = {"uint8", "int8",   "uint16", "int16",  "uint32", "int32",  "float32",
                                         "bool",  "string", "array",  "uint64", "int64",  "float64"};
+    const bool is_float = value->kind == VKS_GGUF_F32 || value->kind == VKS_GGUF_F64;
     char quoted[208];
     uint64_t whole;
     double number;
@@ -43,7 +44,7 @@ static void add_value(struct vks_text *text, const struct vks_gguf_value *value)
     else if (vks_gguf_uint(value, &whole))
         vks_text_printf(text, "%llu", (unsigned long long)whole);
     else if (vks_gguf_number(value, &number))
-        vks_text_printf(text, value->kind == VKS_GGUF_F32 || value->kind == VKS_GGUF_F64 ? "%.9g" : "%.0f", number);
+        vks_text_add_str(text, VKS_NUMBER(is_float ? "%.9g" : "%.0f", number));
     else
         vks_text_printf(text, "%llu of %s", (unsigned long long)value->count, names[value->item]);
 }

@@ -171,8 +171,8 @@ void vks_api_norms_add(struct vks_api_norms *norms, const float *weights, uint64
 void vks_api_norms_text(const struct vks_api_norms *norms, char *text, size_t capacity)
 {
     const double n = norms->count ? (double)norms->count : 1;
-    snprintf(text, capacity, "norms %llu mean %.5f rms %.5f", (unsigned long long)norms->count, norms->sum / n,
-             sqrt(norms->squares / n));
+    snprintf(text, capacity, "norms %llu mean %s rms %s", (unsigned long long)norms->count,
+             VKS_NUMBER("%.5f", norms->sum / n), VKS_NUMBER("%.5f", sqrt(norms->squares / n)));
 }
 
 void vks_api_fingerprint(vksteer_model *model)

@@ -4,17 +4,28 @@
 #include <string.h>
 
 #include "api/internal.h"
+#include "base/text.h"
+
+struct fingerprint {
+    unsigned long long count;
+    double mean, rms;
+};
+
+static bool read_fingerprint(const char *text, struct fingerprint *out)
+{
+    char mean[32], rms[32];
+    return sscanf(text, "norms %llu mean %31s rms %31s", &out->count, mean, rms) == 3 &&
+           vks_parse_double(mean, &out->mean) && vks_parse_double(rms, &out->rms);
+}
 
 // Two fingerprints agree when their numbers do, within what storage types change.
 static bool fingerprints_agree(const char *a, const char *b)
 {
-    unsigned long long count_a, count_b;
-    double mean_a, mean_b, rms_a, rms_b;
-    const char *form = "norms %llu mean %lf rms %lf";
-    if (sscanf(a, form, &count_a, &mean_a, &rms_a) != 3 || sscanf(b, form, &count_b, &mean_b, &rms_b) != 3)
+    struct fingerprint x, y;
+    if (!read_fingerprint(a, &x) || !read_fingerprint(b, &y))
         return strcmp(a, b) == 0;
-    return count_a == count_b && fabs(mean_a - mean_b) <= 1e-3 * (1 + fabs(mean_a)) &&
-           fabs(rms_a - rms_b) <= 1e-3 * (1 + fabs(rms_a));
+    return x.count == y.count && fabs(x.mean - y.mean) <= 1e-3 * (1 + fabs(x.mean)) &&
+           fabs(x.rms - y.rms) <= 1e-3 * (1 + fabs(x.rms));
 }
 
 static bool fits(const vksteer_model *model, const char *path, const struct vks_steering *steering, bool strict,

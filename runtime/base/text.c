@@ -216,19 +216,32 @@ bool vks_ends_with(const char *text, const char *end)
     return true;
 }
 
+char *vks_number(char *out, size_t capacity, const char *format, double value)
+{
+    snprintf(out, capacity, format, value);
+    const char *point = localeconv()->decimal_point;
+    char *at = *point ? strstr(out, point) : NULL;
+    if (at) {
+        *at = '.';
+        memmove(at + 1, at + strlen(point), strlen(at + strlen(point)) + 1);
+    }
+    return out;
+}
+
 bool vks_parse_double(const char *text, double *value)
 {
     if (!*text || strspn(text, "+-.0123456789eE") != strlen(text))
         return false;
     // strtod follows the locale of the program that uses this library: hand it the point that it expects.
-    char copy[64], *end;
-    const size_t size = strlen(text);
-    if (size >= sizeof(copy))
+    char copy[80], *end;
+    const size_t whole = strcspn(text, ".");
+    const bool point = text[whole] != 0;
+    if (whole >= sizeof(copy))
         return false;
-    memcpy(copy, text, size + 1);
-    char *point = strchr(copy, '.');
-    if (point)
-        *point = localeconv()->decimal_point[0];
+    const int size = snprintf(copy, sizeof(copy), "%.*s%s%s", (int)whole, text,
+                              point ? localeconv()->decimal_point : "", point ? text + whole + 1 : "");
+    if (size < 0 || (size_t)size >= sizeof(copy))
+        return false;
     const double parsed = strtod(copy, &end);
     if (*end || end == copy || !isfinite(parsed))
         return false;

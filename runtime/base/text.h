@@ -41,6 +41,10 @@ char *vks_path_folder(const char *path);
 // Whether `text` ends in `end`, ASCII letters compared without case.
 bool vks_ends_with(const char *text, const char *end);
 
+// A number as printf's `format` (of one double) writes it, but with a point whatever the locale of the program is:
+// for all that machines read. Returns `out`; VKS_NUMBER has room of its own, which lasts to the end of the block.
+char *vks_number(char *out, size_t capacity, const char *format, double value);
+#define VKS_NUMBER(format, value) vks_number((char[32]){0}, 32, format, value)
 // Whole-string numbers in the C locale's spelling, whatever the locale is; false when malformed or out of range.
 bool vks_parse_double(const char *text, double *value);  // finite only
 bool vks_parse_u64(const char *text, uint64_t *value);

@@ -10,9 +10,29 @@
 #include "base/text.h"
 #include "io/safetensors.h"
 
-#define FORMAT "vksteer-state-2"  // counts on whenever the bits of a step change
+#define FORMAT "vksteer-state-3"  // counts on whenever the bits of a step change
 
 static const char *const array_names[VKS_LINEAS_ARRAYS] = {"maps", "moments", "squared_moments"};
+
+// Two numbers, every bit of them; NaN stands for none.
+static void write_pair(const double pair[2], char *out, size_t capacity)
+{
+    snprintf(out, capacity, "%s %s", isnan(pair[0]) ? "nan" : VKS_NUMBER("%.17g", pair[0]),
+             isnan(pair[1]) ? "nan" : VKS_NUMBER("%.17g", pair[1]));
+}
+
+static bool read_pair(const char *text, double pair[2])
+{
+    char words[2][32], more;
+    if (sscanf(text, "%31s %31s %c", words[0], words[1], &more) != 2)
+        return false;
+    for (int i = 0; i < 2; i++) {
+        pair[i] = NAN;
+        if (strcmp(words[i], "nan") != 0 && !vks_parse_double(words[i], &pair[i]))
+            return false;
+    }
+    return true;
+}
 
 bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas, const struct vks_log *log)
 {
@@ -31,8 +51,8 @@ bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas,
     vks_hash_hex(resume->hash, hash);
     snprintf(step, sizeof(step), "%u", resume->step);
     snprintf(log_size, sizeof(log_size), "%" PRIu64, resume->log_size);
-    snprintf(losses, sizeof(losses), "%a %a", resume->first_loss, resume->last_loss);
-    snprintf(validation, sizeof(validation), "%a %a", resume->validation[0], resume->validation[1]);
+    write_pair((double[]){resume->first_loss, resume->last_loss}, losses, sizeof(losses));
+    write_pair(resume->validation, validation, sizeof(validation));
     const struct vks_st_pair pairs[] = {
         {"format", FORMAT}, {"hash", hash}, {"step", step}, {"log_size", log_size}, {"losses", losses},
         {"device", resume->device}, {"validation", validation},
@@ -67,19 +87,18 @@ static bool read_progress(struct vks_resume *resume, const struct vks_safetensor
     const char *step = vks_safetensors_metadata(file, "step"), *losses = vks_safetensors_metadata(file, "losses");
     const char *log_size = vks_safetensors_metadata(file, "log_size");
     uint64_t steps = 0;
-    char *end = NULL;
+    double pair[2];
     if (!step || !losses || !log_size || !vks_parse_u64(step, &steps) || steps > UINT32_MAX ||
         !vks_parse_u64(log_size, &resume->log_size))
         return false;
     resume->step = (uint32_t)steps;
-    resume->first_loss = strtod(losses, &end);  // hexadecimal: every bit of it
-    resume->last_loss = strtod(end, &end);
-    if (end == losses || *end || !isfinite(resume->first_loss) || !isfinite(resume->last_loss))
+    if (!read_pair(losses, pair) || !isfinite(pair[0]) || !isfinite(pair[1]))
         return false;
+    resume->first_loss = pair[0];
+    resume->last_loss = pair[1];
     const char *validation = vks_safetensors_metadata(file, "validation");
-    resume->validation[0] = validation ? strtod(validation, &end) : NAN;
-    resume->validation[1] = validation ? strtod(end, &end) : NAN;
-    return !validation || (end != validation && !*end);
+    resume->validation[0] = resume->validation[1] = NAN;
+    return !validation || read_pair(validation, resume->validation);
 }
 
 bool vks_resume_load(struct vks_resume *resume, struct vks_lineas *lineas, bool force, const struct vks_log *log)

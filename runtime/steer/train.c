@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/os.h"
+#include "base/text.h"
 #include "shaders/push.h"
 #include "steer/closed.h"
 #include "steer/collect.h"
@@ -98,7 +99,7 @@ static bool describe(struct training *t)
     if (ok && p->sample_steps)
         ok = vks_steering_note(s, "sample_steps", "%u", p->sample_steps);
     if (ok && p->cfg_scale > 0)
-        ok = vks_steering_note(s, "cfg_scale", "%g", p->cfg_scale);
+        ok = vks_steering_note(s, "cfg_scale", "%s", VKS_NUMBER("%g", p->cfg_scale));
     if (ok && t->subject->fingerprint)
         ok = vks_steering_note(s, "fingerprint", "%s", t->subject->fingerprint);
     // Closed forms see pooled means, so on pictures their gain must not act on single pixels (METHODS, section 2).
@@ -110,7 +111,8 @@ static bool describe(struct training *t)
            vks_steering_note(s, "loss_scale", "%s", p->mean_scale ? "mean" : "sum") &&
            vks_steering_note(s, "p", "%u", p->p) &&
            vks_steering_note(s, "optimizer", "%s", p->sgd ? "sgd" : "adam") &&
-           vks_steering_note(s, "lr", "%g", p->lr) && vks_steering_note(s, "gamma", "%g", p->gamma) &&
+           vks_steering_note(s, "lr", "%s", VKS_NUMBER("%g", p->lr)) &&
+           vks_steering_note(s, "gamma", "%s", VKS_NUMBER("%g", p->gamma)) &&
            vks_steering_note(s, "prox", "%s", p->sgd || p->sparse_group ? "sparse-group" : "l1") &&
            vks_steering_note(s, "steps", "%u", p->steps) && vks_steering_note(s, "batch", "%u", p->batch);
 }
@@ -230,8 +232,8 @@ static bool validate_first(struct training *t)
     if (!validate(t))
         return false;
     t->progress.validation_first = t->progress.validation;
-    return write_log(t, line, snprintf(line, sizeof(line), "{\"step\": 0, \"validation\": %.9g}\n",
-                                       t->progress.validation));
+    return write_log(t, line, snprintf(line, sizeof(line), "{\"step\": 0, \"validation\": %s}\n",
+                                       VKS_NUMBER("%.9g", t->progress.validation)));
 }
 
 static bool log_step(struct training *t, bool validated)
@@ -239,11 +241,13 @@ static bool log_step(struct training *t, bool validated)
     char line[256];
     const struct vks_train_progress *now = &t->progress;
     int length = snprintf(line, sizeof(line),
-                          "{\"step\": %u, \"lr\": %.9g, \"loss\": %.9g, \"floor\": %.9g, \"max_w\": %.9g, "
-                          "\"max_b\": %.9g", now->step, vks_cosine(t->params->lr, now->step - 1, now->steps), now->loss,
-                          now->floor, now->max_w, now->max_b);
+                          "{\"step\": %u, \"lr\": %s, \"loss\": %s, \"floor\": %s, \"max_w\": %s, \"max_b\": %s",
+                          now->step, VKS_NUMBER("%.9g", vks_cosine(t->params->lr, now->step - 1, now->steps)),
+                          VKS_NUMBER("%.9g", now->loss), VKS_NUMBER("%.9g", now->floor),
+                          VKS_NUMBER("%.9g", now->max_w), VKS_NUMBER("%.9g", now->max_b));
     if (validated)
-        length += snprintf(line + length, sizeof(line) - (size_t)length, ", \"validation\": %.9g", now->validation);
+        length += snprintf(line + length, sizeof(line) - (size_t)length, ", \"validation\": %s",
+                           VKS_NUMBER("%.9g", now->validation));
     length += snprintf(line + length, sizeof(line) - (size_t)length, "}\n");
     return write_log(t, line, length);
 }
@@ -316,9 +320,10 @@ static enum vks_train_result train_lineas(struct training *t)
     if (!p->sgd && !t->trial && t->progress.path_share > 0.9)
         vks_warn(subject->log, "some channels moved %.0f %% of what the learning rates allow: the step budget is "
                  "used up; raise --lr or --steps for a stronger steering", 100 * t->progress.path_share);
-    const bool noted = vks_steering_note(&t->steering, "first_loss", "%.9g", t->resume.first_loss) &&
-                       vks_steering_note(&t->steering, "last_loss", "%.9g", t->resume.last_loss) &&
-                       vks_steering_note(&t->steering, "loss_floor", "%.9g", t->progress.floor);
+    struct vks_steering *s = &t->steering;
+    const bool noted = vks_steering_note(s, "first_loss", "%s", VKS_NUMBER("%.9g", t->resume.first_loss)) &&
+                       vks_steering_note(s, "last_loss", "%s", VKS_NUMBER("%.9g", t->resume.last_loss)) &&
+                       vks_steering_note(s, "loss_floor", "%s", VKS_NUMBER("%.9g", t->progress.floor));
     return noted ? VKS_TRAIN_DONE : VKS_TRAIN_FAILED;
 }
 
