@@ -127,7 +127,8 @@ static void the_last_allocation_is_refused_in_one_line(struct test *t)
     CHECK(t, own);
     const uint32_t before = own->allocations;
     struct vks_storage *large = vks_storage_create(own, 20 * MIB), *small = vks_storage_create(own, 64);
-    EXPECT(t, large && small && own->allocations == before + 2, "%u allocations, not %u", own->allocations, before + 2);
+    EXPECT(t, large && small && own->allocations == before + 2, "%u allocations, not %u", own->allocations,
+           before + 2);
     own->most_allocations = own->allocations;
     inner.messages = 0;
     EXPECT(t, !vks_storage_create(own, 20 * MIB) && inner.messages == 1 && strstr(inner.message, "allocations"),

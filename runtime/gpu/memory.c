@@ -58,8 +58,8 @@ static bool create_buffer(struct vks_gpu *gpu, uint64_t size, uint32_t type, boo
                           VkDeviceMemory *memory, void **data)
 {
     if (gpu->allocations >= gpu->most_allocations)
-        return vks_fail(gpu->log, "%s allows %u allocations of device memory, and all are in use: use a smaller model, "
-                        "or fewer at a time", gpu->info.name, gpu->most_allocations);
+        return vks_fail(gpu->log, "%s allows %u allocations of device memory, and all are in use: use a smaller "
+                        "model, or fewer at a time", gpu->info.name, gpu->most_allocations);
     VkResult result = create_handle(gpu, size, buffer);
     if (result != VK_SUCCESS)
         return vks_vk_fail(gpu, result, "creating a buffer");
