@@ -22,11 +22,12 @@ vks_tensor *vks_build_site(struct vks_build *build, const char *path, vks_tensor
                                                VKS_SITE_PIXELS};
     if (build->graph->failed || !x)
         return NULL;
-    return vks_graph_site(build->graph, vks_path(build, "%s%s", build->site_prefix, path), kinds[x->rank], x, NULL);
+    return vks_graph_site(build->graph, vks_path(build, "%s%s", build->site_prefix, path), kinds[x->rank], x,
+                          x->rank == 3 ? build->mask : NULL);
 }
 
-static vks_tensor *parameter(struct vks_build *build, const char *path, const char *name,
-                             enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[])
+vks_tensor *vks_build_parameter(struct vks_build *build, const char *path, const char *name,
+                                enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[])
 {
     return vks_weights_get(build->weights, build->graph,
                            vks_path(build, "%s%s.%s", build->weight_prefix, path, name), layout, rank, shape);
@@ -34,7 +35,7 @@ static vks_tensor *parameter(struct vks_build *build, const char *path, const ch
 
 static vks_tensor *vector(struct vks_build *build, const char *path, const char *name, uint32_t size)
 {
-    return parameter(build, path, name, VKS_WEIGHT_VECTOR, 1, &size);
+    return vks_build_parameter(build, path, name, VKS_WEIGHT_VECTOR, 1, &size);
 }
 
 vks_tensor *vks_build_linear(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, bool bias)
@@ -42,9 +43,18 @@ vks_tensor *vks_build_linear(struct vks_build *build, const char *path, vks_tens
     if (build->graph->failed || !x)
         return NULL;
     vks_tensor *weight =
-        parameter(build, path, "weight", VKS_WEIGHT_MATRIX, 2, (uint32_t[]){out, vks_tensor_channels(x)});
+        vks_build_parameter(build, path, "weight", VKS_WEIGHT_MATRIX, 2, (uint32_t[]){out, vks_tensor_channels(x)});
     vks_tensor *b = bias ? vector(build, path, "bias", out) : NULL;
     return vks_build_site(build, path, vks_linear(build->graph, x, weight, b));
+}
+
+vks_tensor *vks_build_conv1d(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out)
+{
+    if (build->graph->failed || !x)
+        return NULL;
+    vks_tensor *weight = vks_build_parameter(build, path, "weight", VKS_WEIGHT_CONV1D, 2,
+                                             (uint32_t[]){out, vks_tensor_channels(x)});
+    return vks_build_site(build, path, vks_linear(build->graph, x, weight, vector(build, path, "bias", out)));
 }
 
 vks_tensor *vks_build_conv(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, uint32_t kernel,
@@ -57,7 +67,7 @@ vks_tensor *vks_build_conv(struct vks_build *build, const char *path, vks_tensor
     const bool point = kernel == 1 && attrs->stride == 1 && !attrs->pad_before && !attrs->pad_after;
     const uint32_t matrix[] = {out, in}, cube[] = {out, kernel, kernel, in};
     vks_tensor *weight =
-        parameter(build, path, "weight", VKS_WEIGHT_CONV, point ? 2 : 4, point ? matrix : cube);
+        vks_build_parameter(build, path, "weight", VKS_WEIGHT_CONV, point ? 2 : 4, point ? matrix : cube);
     vks_tensor *b = bias ? vector(build, path, "bias", out) : NULL;
     vks_tensor *y = point ? vks_linear(build->graph, x, weight, b) : vks_conv2d(build->graph, x, weight, b, attrs);
     return vks_build_site(build, path, y);
@@ -88,12 +98,27 @@ vks_tensor *vks_build_layer_norm(struct vks_build *build, const char *path, vks_
     return vks_build_site(build, path, vks_layer_norm(build->graph, x, weight, bias, eps));
 }
 
+vks_tensor *vks_build_rms_norm(struct vks_build *build, const char *path, vks_tensor *x, uint32_t heads, float offset,
+                               float eps)
+{
+    if (build->graph->failed || !x)
+        return NULL;
+    const uint32_t width = vks_tensor_channels(x) / heads;
+    vks_tensor *weight = vector(build, path, "weight", width), *y = x;
+    if (heads > 1)
+        y = vks_reshape(build->graph, y, 4, (uint32_t[]){x->shape[0], x->shape[1], heads, width});
+    y = vks_rms_norm(build->graph, y, weight, offset, eps);
+    if (heads > 1)
+        y = vks_reshape(build->graph, y, x->rank, x->shape);
+    return vks_build_site(build, path, y);
+}
+
 vks_tensor *vks_build_embedding(struct vks_build *build, const char *path, vks_tensor *ids, uint32_t rows,
                                 uint32_t out)
 {
     if (build->graph->failed || !ids)
         return NULL;
-    vks_tensor *table = parameter(build, path, "weight", VKS_WEIGHT_MATRIX, 2, (uint32_t[]){rows, out});
+    vks_tensor *table = vks_build_parameter(build, path, "weight", VKS_WEIGHT_MATRIX, 2, (uint32_t[]){rows, out});
     return vks_build_site(build, path, vks_embedding(build->graph, ids, table));
 }
 
