@@ -218,11 +218,6 @@ void vks_weights_close(struct vks_weights **at)
     *at = NULL;
 }
 
-const struct vks_safetensors *vks_weights_file(const struct vks_weights *weights)
-{
-    return weights->file;
-}
-
 const struct vks_gguf *vks_weights_gguf(const struct vks_weights *weights)
 {
     return weights->gguf;

@@ -65,8 +65,6 @@ bool vks_weights_read(const struct vks_weights *weights, size_t index, float *ou
 uint64_t vks_weights_device_bytes(const struct vks_weights *weights);
 // The GGUF file, for its metadata; NULL where there is none.
 const struct vks_gguf *vks_weights_gguf(const struct vks_weights *weights);
-// The safetensors; NULL where the file is a GGUF one.
-const struct vks_safetensors *vks_weights_file(const struct vks_weights *weights);
 // Bytes in the file, and parameters: floating-point elements.
 uint64_t vks_weights_bytes(const struct vks_weights *weights);
 uint64_t vks_weights_parameters(const struct vks_weights *weights);
