@@ -198,7 +198,11 @@ static const char *weight_name(const vksteer_model *model, const char *name)
 static struct vks_api_subject *trial_subject(const struct bench *bench)
 {
     static const char *const prompt = "a cat";
-    const struct vks_api_subject_params params = {.prompts = {&prompt, &prompt}, .counts = {1, 1}};
+    const struct vks_api_subject_params params = {
+        .prompts = {&prompt, &prompt},
+        .counts = {1, 1},
+        .length = bench->model->decoder ? vks_api_text_length(bench->model) : 0,
+    };
     return vks_api_subject_create(bench->model, &params);
 }
 
