@@ -26,8 +26,8 @@ vks_tensor *vks_build_site(struct vks_build *build, const char *path, vks_tensor
                           x->rank == 3 ? build->mask : NULL);
 }
 
-vks_tensor *vks_build_parameter(struct vks_build *build, const char *path, const char *name,
-                                enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[])
+static vks_tensor *parameter(struct vks_build *build, const char *path, const char *name,
+                             enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[])
 {
     return vks_weights_get(build->weights, build->graph,
                            vks_path(build, "%s%s.%s", build->weight_prefix, path, name), layout, rank, shape);
@@ -35,26 +35,49 @@ vks_tensor *vks_build_parameter(struct vks_build *build, const char *path, const
 
 static vks_tensor *vector(struct vks_build *build, const char *path, const char *name, uint32_t size)
 {
-    return vks_build_parameter(build, path, name, VKS_WEIGHT_VECTOR, 1, &size);
+    return parameter(build, path, name, VKS_WEIGHT_VECTOR, 1, &size);
+}
+
+// The matrix (rows, columns) of the module `path` where it stays in blocks, otherwise NULL.
+static vks_tensor *blocks(struct vks_build *build, const char *path, uint32_t rows, uint32_t columns,
+                          struct vks_packed *packed)
+{
+    const char *name = vks_path(build, "%s%s.weight", build->weight_prefix, path);
+    if (!vks_weights_is_packed(build->weights, name))
+        return NULL;
+    return vks_weights_get_packed(build->weights, build->graph, name, rows, columns, packed);
+}
+
+// y = x Wᵀ + bias
+static vks_tensor *product(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, bool bias,
+                           enum vks_weight_layout layout)
+{
+    struct vks_packed packed;
+    if (build->graph->failed || !x)
+        return NULL;
+    const uint32_t in = vks_tensor_channels(x);
+    vks_tensor *in_blocks = blocks(build, path, out, in, &packed);
+    vks_tensor *w = in_blocks ? NULL : parameter(build, path, "weight", layout, 2, (uint32_t[]){out, in});
+    vks_tensor *b = bias ? vector(build, path, "bias", out) : NULL;
+    if (!in_blocks)
+        return vks_linear(build->graph, x, w, b);
+    vks_tensor *y = vks_linear_packed(build->graph, x, in_blocks, &packed);
+    return b ? vks_add(build->graph, y, b) : y;
+}
+
+vks_tensor *vks_build_product(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out)
+{
+    return product(build, path, x, out, false, VKS_WEIGHT_MATRIX);
 }
 
 vks_tensor *vks_build_linear(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, bool bias)
 {
-    if (build->graph->failed || !x)
-        return NULL;
-    vks_tensor *weight =
-        vks_build_parameter(build, path, "weight", VKS_WEIGHT_MATRIX, 2, (uint32_t[]){out, vks_tensor_channels(x)});
-    vks_tensor *b = bias ? vector(build, path, "bias", out) : NULL;
-    return vks_build_site(build, path, vks_linear(build->graph, x, weight, b));
+    return vks_build_site(build, path, product(build, path, x, out, bias, VKS_WEIGHT_MATRIX));
 }
 
 vks_tensor *vks_build_conv1d(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out)
 {
-    if (build->graph->failed || !x)
-        return NULL;
-    vks_tensor *weight = vks_build_parameter(build, path, "weight", VKS_WEIGHT_CONV1D, 2,
-                                             (uint32_t[]){out, vks_tensor_channels(x)});
-    return vks_build_site(build, path, vks_linear(build->graph, x, weight, vector(build, path, "bias", out)));
+    return vks_build_site(build, path, product(build, path, x, out, true, VKS_WEIGHT_CONV1D));
 }
 
 vks_tensor *vks_build_conv(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, uint32_t kernel,
@@ -67,7 +90,7 @@ vks_tensor *vks_build_conv(struct vks_build *build, const char *path, vks_tensor
     const bool point = kernel == 1 && attrs->stride == 1 && !attrs->pad_before && !attrs->pad_after;
     const uint32_t matrix[] = {out, in}, cube[] = {out, kernel, kernel, in};
     vks_tensor *weight =
-        vks_build_parameter(build, path, "weight", VKS_WEIGHT_CONV, point ? 2 : 4, point ? matrix : cube);
+        parameter(build, path, "weight", VKS_WEIGHT_CONV, point ? 2 : 4, point ? matrix : cube);
     vks_tensor *b = bias ? vector(build, path, "bias", out) : NULL;
     vks_tensor *y = point ? vks_linear(build->graph, x, weight, b) : vks_conv2d(build->graph, x, weight, b, attrs);
     return vks_build_site(build, path, y);
@@ -113,13 +136,22 @@ vks_tensor *vks_build_rms_norm(struct vks_build *build, const char *path, vks_te
     return vks_build_site(build, path, y);
 }
 
+vks_tensor *vks_build_rows(struct vks_build *build, const char *path, vks_tensor *ids, uint32_t rows, uint32_t out)
+{
+    struct vks_packed packed;
+    if (build->graph->failed || !ids)
+        return NULL;
+    vks_tensor *table = blocks(build, path, rows, out, &packed);
+    if (table)
+        return vks_embedding_packed(build->graph, ids, table, &packed);
+    table = parameter(build, path, "weight", VKS_WEIGHT_MATRIX, 2, (uint32_t[]){rows, out});
+    return vks_embedding(build->graph, ids, table);
+}
+
 vks_tensor *vks_build_embedding(struct vks_build *build, const char *path, vks_tensor *ids, uint32_t rows,
                                 uint32_t out)
 {
-    if (build->graph->failed || !ids)
-        return NULL;
-    vks_tensor *table = vks_build_parameter(build, path, "weight", VKS_WEIGHT_MATRIX, 2, (uint32_t[]){rows, out});
-    return vks_build_site(build, path, vks_embedding(build->graph, ids, table));
+    return vks_build_site(build, path, vks_build_rows(build, path, ids, rows, out));
 }
 
 vks_tensor *vks_build_unary(struct vks_build *build, const char *path, vks_tensor *x, enum vks_unary kind)

@@ -30,9 +30,9 @@ const char *vks_path(struct vks_build *build, const char *format, ...) VKS_PRINT
 // Returns what the rest of the model reads.
 vks_tensor *vks_build_site(struct vks_build *build, const char *path, vks_tensor *x);
 
-// The parameter `name` of the module `path`.
-vks_tensor *vks_build_parameter(struct vks_build *build, const char *path, const char *name,
-                                enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[]);
+// x (..., K) times the matrix (out, K) of the module `path`, and rows of its table (rows, out): of any type; no site.
+vks_tensor *vks_build_product(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out);
+vks_tensor *vks_build_rows(struct vks_build *build, const char *path, vks_tensor *ids, uint32_t rows, uint32_t out);
 
 // torch.nn.Linear: x (..., K) -> (..., out)
 vks_tensor *vks_build_linear(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, bool bias);

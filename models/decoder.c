@@ -74,13 +74,6 @@ struct decoder_build {
     float offset;           // of the norms' gains
 };
 
-// y = W[ids]
-static vks_tensor *look_up(struct decoder_build *d, const char *path, vks_tensor *ids, uint32_t rows)
-{
-    const uint32_t shape[] = {rows, d->config->width};
-    return vks_embedding(d->b.graph, ids, vks_build_parameter(&d->b, path, "weight", VKS_WEIGHT_MATRIX, 2, shape));
-}
-
 // The angles at every position: rows of a table that covers the graph's length.
 static vks_tensor *angles_of(struct decoder_build *d, uint32_t kind)
 {
@@ -184,7 +177,7 @@ static vks_tensor *rotary_model(struct decoder_build *d)
 {
     struct vks_build *b = &d->b;
     const bool gemma = vks_decoder_is_gemma(d->config);
-    vks_tensor *x = look_up(d, "embed_tokens", d->io->ids, d->config->vocabulary);
+    vks_tensor *x = vks_build_rows(b, "embed_tokens", d->io->ids, d->config->vocabulary, d->config->width);
     if (gemma)
         x = vks_scale(b->graph, x, (float)sqrt(d->config->width), 0);
     x = vks_build_site(b, "embed_tokens", x);
@@ -225,8 +218,8 @@ static vks_tensor *gpt2_model(struct decoder_build *d)
 {
     const struct vks_decoder_config *c = d->config;
     struct vks_build *b = &d->b;
-    vks_tensor *tokens = vks_build_site(b, "wte", look_up(d, "wte", d->io->ids, c->vocabulary));
-    vks_tensor *positions = vks_build_site(b, "wpe", look_up(d, "wpe", d->io->positions, c->context));
+    vks_tensor *tokens = vks_build_embedding(b, "wte", d->io->ids, c->vocabulary, c->width);
+    vks_tensor *positions = vks_build_embedding(b, "wpe", d->io->positions, c->context, c->width);
     vks_tensor *x = vks_build_site(b, "drop", vks_add(b->graph, tokens, positions));
     for (uint32_t i = 0; i < c->layers; i++) {
         const uint32_t outer = vks_build_segment(b);
@@ -241,13 +234,11 @@ static vks_tensor *head_of(struct decoder_build *d, vks_tensor *x)
 {
     const struct vks_decoder_config *c = d->config;
     struct vks_build *b = &d->b;
-    const uint32_t shape[] = {c->vocabulary, c->width};
     const char *owner = !c->tied ? "lm_head" : c->family == VKS_DECODER_GPT2 ? "wte" : "embed_tokens";
     if (!c->tied)
         b->weight_prefix = "";
     b->site_prefix = "";
-    vks_tensor *weight = vks_build_parameter(b, owner, "weight", VKS_WEIGHT_MATRIX, 2, shape);
-    x = vks_build_site(b, "lm_head", vks_linear(b->graph, x, weight, NULL));
+    x = vks_build_site(b, "lm_head", vks_build_product(b, owner, x, c->vocabulary));
     return c->logit_cap > 0 ? capped(b->graph, x, c->logit_cap) : x;
 }
 

@@ -90,14 +90,31 @@ static struct entry *find(const struct vks_weights *weights, const char *name)
     return weights->entry_count ? bsearch(&key, weights->entries, weights->entry_count, sizeof(key), by_name) : NULL;
 }
 
-// The type of a parameter on the device, in a layout. Blocks are unpacked to fp32 when they are uploaded: keeping
-// them as they are, and unpacking inside the kernels that read them, is still to be done.
+// Whether a parameter is a matrix that can stay in its blocks.
+static bool packable(const struct entry *entry)
+{
+    const struct vks_weight *weight = &entry->weight;
+    return weight->rank == 2 && entry->form != VKS_GGUF_PLUS_ONE && weight->shape[1] <= UINT32_MAX &&
+           vks_packed_can(entry->type, (uint32_t)weight->shape[1]);
+}
+
+// The type of a parameter on the device, in a layout.
 static enum vks_dtype device_type(const struct entry *entry, enum vks_weight_layout layout)
 {
-    return layout == VKS_WEIGHT_VECTOR || entry->form == VKS_GGUF_PLUS_ONE ? VKS_F32
+    return layout == VKS_WEIGHT_PACKED                                      ? VKS_I32
+           : layout == VKS_WEIGHT_VECTOR || entry->form == VKS_GGUF_PLUS_ONE ? VKS_F32
            : entry->type == VKS_QUANT_F16                                   ? VKS_F16
            : entry->type == VKS_QUANT_BF16                                  ? VKS_BF16
                                                                             : VKS_F32;
+}
+
+// Bytes that a parameter takes on the device in a layout.
+static uint64_t device_size(const struct entry *entry, enum vks_weight_layout layout)
+{
+    const struct vks_weight *weight = &entry->weight;
+    if (layout == VKS_WEIGHT_PACKED)
+        return weight->shape[0] * vks_packed_words(entry->type, (uint32_t)weight->shape[1]) * sizeof(uint32_t);
+    return weight->count * vks_dtype_size(device_type(entry, layout));
 }
 
 static bool add_safetensors(struct vks_weights *weights)
@@ -228,7 +245,7 @@ uint64_t vks_weights_device_bytes(const struct vks_weights *weights)
     uint64_t bytes = 0;
     for (size_t i = 0; i < weights->entry_count; i++) {
         const struct entry *entry = &weights->entries[i];
-        bytes += entry->weight.count * vks_dtype_size(device_type(entry, VKS_WEIGHT_MATRIX));
+        bytes += device_size(entry, packable(entry) ? VKS_WEIGHT_PACKED : VKS_WEIGHT_MATRIX);
     }
     return bytes;
 }
@@ -384,18 +401,21 @@ static bool rows_of(const struct vks_weights *weights, const struct entry *entry
         return vks_fail(weights->log, "%s: %s has %llu rows, which are no heads of %u: the file is damaged, fetch it "
                         "again", weights->path, weight->name, (unsigned long long)count, weights->head_width);
     *rows = (struct rows){weights, entry, dtype, count, weight->count / count, 0, weight->size / count};
-    rows->size = rows->columns * vks_dtype_size(dtype);
+    rows->size = dtype == VKS_I32 ? device_size(entry, VKS_WEIGHT_PACKED) / count
+                                  : rows->columns * vks_dtype_size(dtype);
     return true;
 }
 
 static void convert_rows(const struct rows *rows, uint64_t first, uint64_t count, unsigned char *out)
 {
     const struct entry *entry = rows->entry;
-    const bool same = rows->size == rows->file_size && entry->form != VKS_GGUF_PLUS_ONE;
+    const bool same = rows->dtype == VKS_I32 ||
+                      (rows->size == rows->file_size && entry->form != VKS_GGUF_PLUS_ONE);
     for (uint64_t i = 0; i < count; i++) {
         const unsigned char *in = entry->weight.data + file_row(rows->weights, entry, first + i) * rows->file_size;
         if (same) {
-            memcpy(out, in, rows->size);
+            memcpy(out, in, rows->file_size);
+            memset(out + rows->file_size, 0, rows->size - rows->file_size);
         } else {
             float *values = (void *)out;
             vks_quant_unpack(entry->type, in, rows->columns, values);
@@ -427,7 +447,7 @@ static bool upload_rows(struct vks_weights *weights, struct entry *entry)
 
 static bool upload(struct vks_weights *weights, struct entry *entry)
 {
-    const uint64_t room = entry->weight.count * vks_dtype_size(device_type(entry, VKS_WEIGHT_MATRIX));
+    const uint64_t room = device_size(entry, entry->at.layout);
     bool done = make_room(weights, &entry->at);
     if (is_turned(weights, entry, entry->at.layout))
         done = done && upload_turned(weights, entry);
@@ -494,8 +514,9 @@ static struct vks_tensor *state_of(struct vks_graph *graph, const struct place *
     return vks_graph_state(graph, name, at->dtype, rank, shape, at->storage, at->offset / vks_dtype_size(at->dtype));
 }
 
-struct vks_tensor *vks_weights_get(struct vks_weights *weights, struct vks_graph *graph, const char *name,
-                                   enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[])
+// The parameter, uploaded; NULL: the graph has failed.
+static const struct entry *need(struct vks_weights *weights, struct vks_graph *graph, const char *name,
+                                enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[])
 {
     if (graph->failed)
         return NULL;
@@ -521,13 +542,36 @@ struct vks_tensor *vks_weights_get(struct vks_weights *weights, struct vks_graph
     if (!entry->at.storage) {
         entry->at.layout = layout;
         entry->at.dtype = device_type(entry, layout);
-        entry->at.size = weight->count * vks_dtype_size(entry->at.dtype);
+        entry->at.size = device_size(entry, layout);
     }
     if (weights->gpu && !entry->at.storage && !upload(weights, entry)) {
         graph->failed = true;  // said why
         return NULL;
     }
-    return state_of(graph, &entry->at, name, rank, shape);
+    return entry;
+}
+
+struct vks_tensor *vks_weights_get(struct vks_weights *weights, struct vks_graph *graph, const char *name,
+                                   enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[])
+{
+    const struct entry *entry = need(weights, graph, name, layout, rank, shape);
+    return entry ? state_of(graph, &entry->at, name, rank, shape) : NULL;
+}
+
+bool vks_weights_is_packed(const struct vks_weights *weights, const char *name)
+{
+    const struct entry *entry = find(weights, name);
+    return entry && packable(entry);
+}
+
+struct vks_tensor *vks_weights_get_packed(struct vks_weights *weights, struct vks_graph *graph, const char *name,
+                                          uint32_t rows, uint32_t columns, struct vks_packed *packed)
+{
+    const struct entry *entry = need(weights, graph, name, VKS_WEIGHT_PACKED, 2, (uint32_t[]){rows, columns});
+    if (!entry)
+        return NULL;
+    *packed = (struct vks_packed){entry->type, columns};
+    return state_of(graph, &entry->at, name, 2, (uint32_t[]){rows, vks_packed_words(entry->type, columns)});
 }
 
 struct vks_tensor *vks_weights_constant(struct vks_weights *weights, struct vks_graph *graph, const char *key,

@@ -13,6 +13,7 @@
 #include "graph/graph.h"
 #include "io/gguf.h"
 #include "io/safetensors.h"
+#include "ops/ops.h"
 
 // How a parameter lies on the device.
 enum vks_weight_layout {
@@ -20,6 +21,7 @@ enum vks_weight_layout {
     VKS_WEIGHT_VECTOR,  // fp32 whatever the file has: biases and the affine part of norms
     VKS_WEIGHT_CONV,    // (O, I, KH, KW) in the file, the same bits as (O, KH, KW, I) on the device; with a device
                         // shape of two dimensions a 1x1 kernel as a matrix (O, I)
+    VKS_WEIGHT_PACKED,  // a matrix in quantised blocks, as ops.h has them (vks_weights_get_packed)
     VKS_WEIGHT_CONV1D,  // transformers' Conv1D (GPT-2): (K, N) in safetensors, (N, K) in GGUF files and on the device
 };
 
@@ -32,8 +34,7 @@ struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *
                                      const char *name);
 // The same from a GGUF file, under the names of transformers: the tensors that gguf_names.h knows, the rest is left
 // out. Rows of queries and keys are put in PyTorch's order (head_width: of a head) and Gemma's norms back to weight -
-// 1, so that every channel is the one of the Hugging Face folder. Blocks of quantised types become fp32 on the
-// device. Takes `file`, whatever happens.
+// 1, so that every channel is the one of the Hugging Face folder. Takes `file`, whatever happens.
 struct vks_weights *vks_weights_from_gguf(const struct vks_log *log, struct vks_gpu *gpu, struct vks_gguf *file,
                                           const char *architecture, uint32_t head_width);
 // Gives a device to weights that were opened without one; graphs that were made before still cannot be run.
@@ -73,6 +74,11 @@ uint64_t vks_weights_parameters(const struct vks_weights *weights);
 // asked for. A missing parameter or one of another shape or type fails the graph with a message that names the file.
 struct vks_tensor *vks_weights_get(struct vks_weights *weights, struct vks_graph *graph, const char *name,
                                    enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[]);
+// Whether a matrix stays in quantised blocks on the device: they are unpacked when they are read.
+bool vks_weights_is_packed(const struct vks_weights *weights, const char *name);
+// The same as vks_weights_get for such a matrix (rows, columns): int32 words, and what ops.h needs to read them.
+struct vks_tensor *vks_weights_get_packed(struct vks_weights *weights, struct vks_graph *graph, const char *name,
+                                          uint32_t rows, uint32_t columns, struct vks_packed *packed);
 // A STATE tensor with these values (a table that never changes, such as positions), kept under `key`.
 struct vks_tensor *vks_weights_constant(struct vks_weights *weights, struct vks_graph *graph, const char *key,
                                         enum vks_dtype dtype, uint32_t rank, const uint32_t shape[],

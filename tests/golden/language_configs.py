@@ -35,7 +35,7 @@ MODELS = {
     # Linear scaling in the old spelling, every head its own keys, quantised blocks in the GGUF file.
     "linear": dict(
         seed=43, kind="llama", old_rope=True, quantised=True,
-        config=rotary(2, 2, 32, 64, 2, tie_word_embeddings=True, rms_norm_eps=1e-5,
+        config=rotary(2, 2, 32, 64, 2, tie_word_embeddings=True, rms_norm_eps=1e-5, attention_bias=True,
                       rope_parameters=theta(30.0, rope_type="linear", factor=2.5))),
     "qwen2": dict(
         seed=44, kind="qwen2",
@@ -59,7 +59,7 @@ MODELS = {
                       rope_parameters={"sliding_attention": theta(20.0),
                                        "full_attention": theta(90.0, rope_type="linear", factor=3.0)})),
     "gpt2": dict(
-        seed=49, kind="gpt2",
-        config=dict(vocab_size=VOCABULARY, n_embd=20, n_layer=2, n_head=4, n_positions=24, n_inner=36,
+        seed=49, kind="gpt2", quantised=True,
+        config=dict(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=24, n_inner=64,
                     bos_token_id=0, eos_token_id=1, layer_norm_epsilon=1e-4)),
 }

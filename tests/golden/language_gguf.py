@@ -31,14 +31,16 @@ def types_of(model, quantised):
     return {n: TYPES[i % len(TYPES)] if quantised else Type.F32 for i, n in enumerate(names)}
 
 
-def quantise(model):
+def quantise(model, kind):
     """Rounds the matrices to what their blocks hold."""
     import torch
     kinds = types_of(model, True)
     with torch.no_grad():
         for name, p in model.named_parameters():
             if p.ndim == 2:
-                p.copy_(torch.from_numpy(gguf.dequantize(gguf.quantize(p.numpy(), kinds[name]), kinds[name])))
+                x = p.T if kind == "gpt2" and name.endswith(TRANSPOSED) else p
+                packed = gguf.quantize(np.ascontiguousarray(x.numpy()), kinds[name])
+                x.copy_(torch.from_numpy(gguf.dequantize(packed, kinds[name])))
 
 
 def metadata(writer, config, kind):

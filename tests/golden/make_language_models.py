@@ -170,7 +170,7 @@ def make(name, fixture):
             for p in model.parameters():
                 p.copy_(p.bfloat16())
     if fixture.get("quantised"):
-        language_gguf.quantise(model)
+        language_gguf.quantise(model, fixture["kind"])
     inputs = make_inputs(torch.Generator().manual_seed(fixture["seed"]), VOCABULARY)
     low, high = entropy(model, None, inputs)
     out = expected(model, inputs, True)
