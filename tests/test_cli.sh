@@ -247,6 +247,8 @@ check "a folder and its GGUF file have the same sites" bash -c \
 check "train a language model" speak -o speak.safetensors
 check "and get the same bits again" bash -c "'$vksteer' train -q -m '$llama' --source plain.txt --target rare.txt --steps 5 \
     --micro-batch 2 -o speak2.safetensors && cmp speak.safetensors speak2.safetensors"
+check "and from its GGUF file" bash -c "'$vksteer' train -q -m '$llama/model.gguf' --source plain.txt --target rare.txt \
+    --steps 5 -o speak3.safetensors && cmp speak.safetensors speak3.safetensors"
 check "train it by a closed form" speak -o closed.safetensors --method linear-act
 check "eval of a language model" bash -c "'$vksteer' eval -m '$llama' --steer speak.safetensors --source plain.txt \
     --target rare.txt | grep -q 'mean over 2 sites'"

@@ -11,6 +11,12 @@ TYPES = [Type.Q8_0, Type.Q5_1, Type.Q4_1, Type.Q5_0]
 TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")  # GPT-2's Conv1D
 
 
+# Of the tiny tokenizer: a blank is "\u0120", as in every vocabulary of bytes.
+MERGES = [("t", "h"), ("th", "e"), ("a", "n"), ("an", "d"), ("i", "n"), ("o", "n"), ("e", "r"), ("\u0120", "the"),
+          ("\u0120", "on")]
+WORDS = ["<s>", "</s>", "<pad>", "<unk>", *map(chr, range(ord("a"), ord("z") + 1)), "\u0120", *map("".join, MERGES)]
+
+
 def pair_rows(x, heads):
     """The two halves of a head that rotate together, side by side: the llama architecture's queries and keys."""
     return x.reshape(heads, 2, x.shape[0] // heads // 2, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
@@ -43,12 +49,24 @@ def quantise(model, kind):
                 x.copy_(torch.from_numpy(gguf.dequantize(packed, kinds[name])))
 
 
+def add_tokenizer(writer):
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(WORDS)
+    writer.add_token_types([gguf.TokenType.CONTROL] * 3 + [gguf.TokenType.UNKNOWN] +
+                           [gguf.TokenType.NORMAL] * (len(WORDS) - 4))
+    writer.add_token_merges([" ".join(pair) for pair in MERGES])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    writer.add_unk_token_id(3)
+    writer.add_add_bos_token(True)
+
+
 def metadata(writer, config, kind):
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_token_list([f"<{i}>" for i in range(config.vocab_size)])
     if kind == "gpt2":
         writer.add_feed_forward_length(config.n_inner)
         writer.add_layer_norm_eps(config.layer_norm_epsilon)
@@ -76,12 +94,16 @@ def metadata(writer, config, kind):
         writer.add_tensor("rope_freqs.weight", llama3_factors(rope, head))
 
 
-def write(model, kind, path, quantised):
+def write(model, kind, path, quantised, tokenizer):
     import torch
     architecture = ARCHITECTURES[kind]
     config = model.config
     writer = gguf.GGUFWriter(path, architecture)
     metadata(writer, config, kind)
+    if tokenizer:
+        add_tokenizer(writer)
+    else:
+        writer.add_token_list([f"<{i}>" for i in range(config.vocab_size)])
     keys = {name: key for key, name in gguf.MODEL_ARCH_NAMES.items()}
     table = gguf.get_tensor_name_map(keys[architecture], config.num_hidden_layers)
     kinds = types_of(model, quantised)

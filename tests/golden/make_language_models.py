@@ -147,12 +147,10 @@ def old_rope(folder):
 
 def write_tokenizer(path):
     """Letters, a few merges, and a token that begins each text, so that a folder can be trained on."""
-    letters = [chr(ord("a") + i) for i in range(26)]
-    merges = [("t", "h"), ("th", "e"), ("a", "n"), ("an", "d"), ("i", "n"), ("o", "n"), ("e", "r")]
-    words = ["<s>", "</s>", "<pad>", "<unk>", *letters, *(a + b for a, b in merges)]
+    words, merges = language_gguf.WORDS, language_gguf.MERGES
     model = tokenizers.models.BPE({w: i for i, w in enumerate(words)}, merges, unk_token="<unk>")
     tokenizer = tokenizers.Tokenizer(model)
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     tokenizer.add_special_tokens(["<s>", "</s>", "<pad>"])
     tokenizer.save(str(path))
@@ -183,7 +181,8 @@ def make(name, fixture):
     if fixture.get("tokenizer"):
         write_tokenizer(folder / "tokenizer.json")
     if not fixture.get("no_gguf"):
-        language_gguf.write(stored, fixture["kind"], folder / "model.gguf", fixture.get("quantised"))
+        language_gguf.write(stored, fixture["kind"], folder / "model.gguf", fixture.get("quantised"),
+                            fixture.get("tokenizer"))
     for path in folder.rglob("*"):
         path.chmod(0o644)
     size = sum(f.stat().st_size for f in folder.iterdir())
