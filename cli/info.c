@@ -6,7 +6,11 @@
 static void print_info(const struct vksteer_model_info *info)
 {
     print_line("%s", info->path);
-    print_line("  %s, pictures of %u x %u", info->pipeline, info->width, info->height);
+    if (info->context)
+        print_line("  %s, a language model: %u layers of %u channels, %u tokens known, context of %u", info->pipeline,
+                   info->layers, info->channels, info->vocabulary, info->context);
+    else
+        print_line("  %s, pictures of %u x %u", info->pipeline, info->width, info->height);
     print_line("  %.3f M parameters, %.1f MiB", (double)info->parameters / 1e6, (double)info->bytes / (1 << 20));
     for (uint32_t i = 0; i < info->parts; i++)
         print_line("    %-16s %-28s %10.3f M", info->part_names[i], info->part_classes[i],
@@ -20,8 +24,15 @@ static void json_info(const struct vksteer_model_info *info)
     json_text("path", info->path);
     json_text("pipeline", info->pipeline);
     json_text("architecture", info->architecture);
-    json_integer("width", info->width);
-    json_integer("height", info->height);
+    if (info->context) {
+        json_integer("context", info->context);
+        json_integer("layers", info->layers);
+        json_integer("channels", info->channels);
+        json_integer("vocabulary", info->vocabulary);
+    } else {
+        json_integer("width", info->width);
+        json_integer("height", info->height);
+    }
     json_integer("parameters", info->parameters);
     json_integer("bytes", info->bytes);
     json_open("parts", '[');
@@ -90,7 +101,8 @@ static bool show_plan(vksteer_model *model, const char *sites, uint32_t batch, u
         return true;
     }
     print_line("  weights    %9.1f MiB", (double)plan.weight_bytes / (1 << 20));
-    print_line("  a picture  %9.1f MiB beside them, %8.3f GFLOP, %u dispatches", (double)plan.apply_bytes / (1 << 20),
+    print_line("  %s  %9.1f MiB beside them, %8.3f GFLOP, %u dispatches",
+               vksteer_model_info(model)->context ? "64 tokens" : "a picture", (double)plan.apply_bytes / (1 << 20),
                plan.apply_flop / 1e9, plan.apply_dispatches);
     print_line("  a step     %9.1f MiB beside them, %8.3f GFLOP, %u dispatches", (double)plan.train_bytes / (1 << 20),
                plan.train_flop / 1e9, plan.train_dispatches);

@@ -22,7 +22,8 @@ vks_tensor *vks_build_site(struct vks_build *build, const char *path, vks_tensor
                                                VKS_SITE_PIXELS};
     if (build->graph->failed || !x)
         return NULL;
-    return vks_graph_site(build->graph, vks_path(build, "%s%s", build->site_prefix, path), kinds[x->rank], x, NULL);
+    return vks_graph_site(build->graph, vks_path(build, "%s%s", build->site_prefix, path), kinds[x->rank], x,
+                          x->rank == 3 ? build->mask : NULL);
 }
 
 static vks_tensor *parameter(struct vks_build *build, const char *path, const char *name,
@@ -37,14 +38,46 @@ static vks_tensor *vector(struct vks_build *build, const char *path, const char 
     return parameter(build, path, name, VKS_WEIGHT_VECTOR, 1, &size);
 }
 
-vks_tensor *vks_build_linear(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, bool bias)
+// The matrix (rows, columns) of the module `path` where it stays in blocks, otherwise NULL.
+static vks_tensor *blocks(struct vks_build *build, const char *path, uint32_t rows, uint32_t columns,
+                          struct vks_packed *packed)
 {
+    const char *name = vks_path(build, "%s%s.weight", build->weight_prefix, path);
+    if (!vks_weights_is_packed(build->weights, name))
+        return NULL;
+    return vks_weights_get_packed(build->weights, build->graph, name, rows, columns, packed);
+}
+
+// y = x Wᵀ + bias
+static vks_tensor *product(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, bool bias,
+                           enum vks_weight_layout layout)
+{
+    struct vks_packed packed;
     if (build->graph->failed || !x)
         return NULL;
-    vks_tensor *weight =
-        parameter(build, path, "weight", VKS_WEIGHT_MATRIX, 2, (uint32_t[]){out, vks_tensor_channels(x)});
+    const uint32_t in = vks_tensor_channels(x);
+    vks_tensor *in_blocks = blocks(build, path, out, in, &packed);
+    vks_tensor *w = in_blocks ? NULL : parameter(build, path, "weight", layout, 2, (uint32_t[]){out, in});
     vks_tensor *b = bias ? vector(build, path, "bias", out) : NULL;
-    return vks_build_site(build, path, vks_linear(build->graph, x, weight, b));
+    if (!in_blocks)
+        return vks_linear(build->graph, x, w, b);
+    vks_tensor *y = vks_linear_packed(build->graph, x, in_blocks, &packed);
+    return b ? vks_add(build->graph, y, b) : y;
+}
+
+vks_tensor *vks_build_product(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out)
+{
+    return product(build, path, x, out, false, VKS_WEIGHT_MATRIX);
+}
+
+vks_tensor *vks_build_linear(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, bool bias)
+{
+    return vks_build_site(build, path, product(build, path, x, out, bias, VKS_WEIGHT_MATRIX));
+}
+
+vks_tensor *vks_build_conv1d(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out)
+{
+    return vks_build_site(build, path, product(build, path, x, out, true, VKS_WEIGHT_CONV1D));
 }
 
 vks_tensor *vks_build_conv(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, uint32_t kernel,
@@ -88,13 +121,37 @@ vks_tensor *vks_build_layer_norm(struct vks_build *build, const char *path, vks_
     return vks_build_site(build, path, vks_layer_norm(build->graph, x, weight, bias, eps));
 }
 
+vks_tensor *vks_build_rms_norm(struct vks_build *build, const char *path, vks_tensor *x, uint32_t heads, float offset,
+                               float eps)
+{
+    if (build->graph->failed || !x)
+        return NULL;
+    const uint32_t width = vks_tensor_channels(x) / heads;
+    vks_tensor *weight = vector(build, path, "weight", width), *y = x;
+    if (heads > 1)
+        y = vks_reshape(build->graph, y, 4, (uint32_t[]){x->shape[0], x->shape[1], heads, width});
+    y = vks_rms_norm(build->graph, y, weight, offset, eps);
+    if (heads > 1)
+        y = vks_reshape(build->graph, y, x->rank, x->shape);
+    return vks_build_site(build, path, y);
+}
+
+vks_tensor *vks_build_rows(struct vks_build *build, const char *path, vks_tensor *ids, uint32_t rows, uint32_t out)
+{
+    struct vks_packed packed;
+    if (build->graph->failed || !ids)
+        return NULL;
+    vks_tensor *table = blocks(build, path, rows, out, &packed);
+    if (table)
+        return vks_embedding_packed(build->graph, ids, table, &packed);
+    table = parameter(build, path, "weight", VKS_WEIGHT_MATRIX, 2, (uint32_t[]){rows, out});
+    return vks_embedding(build->graph, ids, table);
+}
+
 vks_tensor *vks_build_embedding(struct vks_build *build, const char *path, vks_tensor *ids, uint32_t rows,
                                 uint32_t out)
 {
-    if (build->graph->failed || !ids)
-        return NULL;
-    vks_tensor *table = parameter(build, path, "weight", VKS_WEIGHT_MATRIX, 2, (uint32_t[]){rows, out});
-    return vks_build_site(build, path, vks_embedding(build->graph, ids, table));
+    return vks_build_site(build, path, vks_build_rows(build, path, ids, rows, out));
 }
 
 vks_tensor *vks_build_unary(struct vks_build *build, const char *path, vks_tensor *x, enum vks_unary kind)

@@ -20,6 +20,7 @@ struct vks_build {
     struct vks_weights *weights;
     const char *site_prefix;    // "unet.": before the module's path in the names of sites
     const char *weight_prefix;  // "text_model." or "": before it in the names of parameters
+    vks_tensor *mask;           // of the sites (B, T, C): (B, T), 1 = token, 0 = padding; NULL: no padding
 };
 
 // A module's path, formatted into the graph's arena.
@@ -29,8 +30,14 @@ const char *vks_path(struct vks_build *build, const char *format, ...) VKS_PRINT
 // Returns what the rest of the model reads.
 vks_tensor *vks_build_site(struct vks_build *build, const char *path, vks_tensor *x);
 
+// x (..., K) times the matrix (out, K) of the module `path`, and rows of its table (rows, out): of any type; no site.
+vks_tensor *vks_build_product(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out);
+vks_tensor *vks_build_rows(struct vks_build *build, const char *path, vks_tensor *ids, uint32_t rows, uint32_t out);
+
 // torch.nn.Linear: x (..., K) -> (..., out)
 vks_tensor *vks_build_linear(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, bool bias);
+// transformers' Conv1D, a linear layer with a bias: x (..., K) -> (..., out)
+vks_tensor *vks_build_conv1d(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out);
 // torch.nn.Conv2d with a square kernel: x (B, H, W, Cin) -> (B, H', W', out)
 vks_tensor *vks_build_conv(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, uint32_t kernel,
                            const struct vks_conv2d *attrs, bool bias);
@@ -40,6 +47,10 @@ vks_tensor *vks_build_conv_same(struct vks_build *build, const char *path, vks_t
 vks_tensor *vks_build_group_norm(struct vks_build *build, const char *path, vks_tensor *x, uint32_t groups,
                                  float eps);
 vks_tensor *vks_build_layer_norm(struct vks_build *build, const char *path, vks_tensor *x, float eps);
+// The RMS norms of transformers: x (B, T, heads * D), of each head by itself, with one weight (D) for all of them.
+// The gain is offset + weight. The site's channels are heads * D: every channel of every head is one of its own.
+vks_tensor *vks_build_rms_norm(struct vks_build *build, const char *path, vks_tensor *x, uint32_t heads, float offset,
+                               float eps);
 // torch.nn.Embedding: ids (...) -> (..., out), a table of `rows` rows
 vks_tensor *vks_build_embedding(struct vks_build *build, const char *path, vks_tensor *ids, uint32_t rows,
                                 uint32_t out);

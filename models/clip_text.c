@@ -112,7 +112,7 @@ bool vks_clip_text_build(struct vks_graph *graph, struct vks_weights *weights,
 {
     *outputs = (struct vks_clip_text_outputs){0};
     struct vks_build b = {.graph = graph, .weights = weights};
-    const bool prefixed = vks_weights_has(weights, "text_model.final_layer_norm.weight");
+    const bool prefixed = vks_weights_find(weights, "text_model.final_layer_norm.weight") != NULL;
     const char *inside = config->projected ? "text_model." : "";
     b.weight_prefix = prefixed ? "text_model." : "";
     b.site_prefix = vks_path(&b, "%s.%s", inputs->component, inside);

@@ -50,9 +50,7 @@ static struct vks_pipeline_part *add_part(struct vks_pipeline *p, struct vks_gpu
     struct vks_pipeline_part *part = &p->parts[p->part_count++];
     *part = (struct vks_pipeline_part){
         .name = name, .type = type, .parameters = vks_weights_parameters(weights), .weights = weights};
-    const struct vks_safetensors *st = vks_weights_file(weights);
-    for (size_t i = 0; i < st->tensor_count; i++)
-        part->bytes += st->tensors[i].size;
+    part->bytes = vks_weights_bytes(weights);
     return part;
 }
 

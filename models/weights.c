@@ -7,41 +7,55 @@
 
 #include "base/arena.h"
 #include "base/os.h"
+#include "base/quant.h"
 #include "base/text.h"
+#include "models/gguf_names.h"
 
 // Small parameters share storages of at most this size; a larger one gets a storage of its own.
 #define BLOCK_SIZE ((uint64_t)64 << 20)
 
-struct entry {
+// Converted rows are uploaded this many bytes at a time.
+#define STAGE_SIZE ((size_t)4 << 20)
+
+// Where something lies on the device.
+struct place {
     enum vks_weight_layout layout;
     struct vks_storage *storage;  // NULL: not uploaded
     uint64_t offset, size;        // bytes
     enum vks_dtype dtype;
 };
 
+// A parameter, in its file and on the device.
+struct entry {
+    struct vks_weight weight;
+    bool readable;                // its type is one that can be computed with, namely:
+    enum vks_quant_type type;
+    enum vks_gguf_form form;
+    struct place at;
+};
+
 struct constant {
     const char *key;
-    struct entry at;
+    struct place at;
 };
 
 struct vks_weights {
     const struct vks_log *log;
     struct vks_gpu *gpu;
-    struct vks_safetensors *file;
-    struct entry *entries;        // of file->tensors, by position
-    struct vks_arena arena;       // keys of constants
+    const char *path;             // for messages
+    struct vks_safetensors *file; // one of the two
+    struct vks_gguf *gguf;
+    uint32_t head_width;          // rows of a head, where a GGUF file pairs them
+    struct entry *entries;        // sorted by name
+    size_t entry_count;
+    struct vks_arena arena;       // keys of constants, names
     struct constant *constants;
     size_t constant_count, constant_capacity;
     struct vks_storage **blocks;
     size_t block_count, block_capacity;
     uint64_t block_used;          // bytes of the last block
-    uint64_t left;                // bytes of the file that were not uploaded yet
+    uint64_t left;                // bytes on the device of what was not uploaded yet
 };
-
-static bool is_float(enum vks_st_dtype dtype)
-{
-    return dtype == VKS_ST_F32 || dtype == VKS_ST_F16 || dtype == VKS_ST_BF16;
-}
 
 // Opens FOLDER/NAME or FOLDER/NAME.fp16, whichever is there.
 static struct vks_safetensors *open_file(const struct vks_log *log, const char *folder, const char *name)
@@ -64,6 +78,109 @@ static struct vks_safetensors *open_file(const struct vks_log *log, const char *
                          "files are not read)", folder, name);
 }
 
+static int by_name(const void *a, const void *b)
+{
+    const struct entry *left = a, *right = b;
+    return strcmp(left->weight.name, right->weight.name);
+}
+
+static struct entry *find(const struct vks_weights *weights, const char *name)
+{
+    const struct entry key = {.weight.name = name};
+    return weights->entry_count ? bsearch(&key, weights->entries, weights->entry_count, sizeof(key), by_name) : NULL;
+}
+
+// Whether a parameter is a matrix that can stay in its blocks.
+static bool packable(const struct entry *entry)
+{
+    const struct vks_weight *weight = &entry->weight;
+    return weight->rank == 2 && entry->form != VKS_GGUF_PLUS_ONE && weight->shape[1] <= UINT32_MAX &&
+           vks_packed_can(entry->type, (uint32_t)weight->shape[1]);
+}
+
+// The type of a parameter on the device, in a layout.
+static enum vks_dtype device_type(const struct entry *entry, enum vks_weight_layout layout)
+{
+    return layout == VKS_WEIGHT_PACKED                                      ? VKS_I32
+           : layout == VKS_WEIGHT_VECTOR || entry->form == VKS_GGUF_PLUS_ONE ? VKS_F32
+           : entry->type == VKS_QUANT_F16                                   ? VKS_F16
+           : entry->type == VKS_QUANT_BF16                                  ? VKS_BF16
+                                                                            : VKS_F32;
+}
+
+// Bytes that a parameter takes on the device in a layout.
+static uint64_t device_size(const struct entry *entry, enum vks_weight_layout layout)
+{
+    const struct vks_weight *weight = &entry->weight;
+    if (layout == VKS_WEIGHT_PACKED)
+        return weight->shape[0] * vks_packed_words(entry->type, (uint32_t)weight->shape[1]) * sizeof(uint32_t);
+    return weight->count * vks_dtype_size(device_type(entry, layout));
+}
+
+static bool add_safetensors(struct vks_weights *weights)
+{
+    for (size_t i = 0; i < weights->file->tensor_count; i++) {
+        const struct vks_st_tensor *tensor = &weights->file->tensors[i];
+        struct entry *entry = &weights->entries[weights->entry_count++];
+        entry->weight = (struct vks_weight){.name = tensor->name,
+                                            .type = vks_st_dtype_name(tensor->dtype),
+                                            .rank = tensor->rank,
+                                            .count = tensor->count,
+                                            .size = tensor->size,
+                                            .data = tensor->data};
+        memcpy(entry->weight.shape, tensor->shape, sizeof(tensor->shape));
+        entry->readable = tensor->dtype == VKS_ST_F32 || tensor->dtype == VKS_ST_F16 || tensor->dtype == VKS_ST_BF16;
+        entry->type = tensor->dtype == VKS_ST_F16    ? VKS_QUANT_F16
+                      : tensor->dtype == VKS_ST_BF16 ? VKS_QUANT_BF16
+                                                     : VKS_QUANT_F32;
+    }
+    return true;
+}
+
+// Tensors that are no module's parameter are left out.
+static bool add_gguf(struct vks_weights *weights, const char *architecture)
+{
+    char module[96];
+    for (size_t i = 0; i < weights->gguf->tensor_count; i++) {
+        const struct vks_gguf_tensor *tensor = &weights->gguf->tensors[i];
+        enum vks_gguf_form form;
+        if (!vks_gguf_module(architecture, tensor->name, module, sizeof(module), &form))
+            continue;
+        struct entry *entry = &weights->entries[weights->entry_count++];
+        entry->weight = (struct vks_weight){
+            .name = vks_arena_printf(&weights->arena, "%s%s", module, strrchr(tensor->name, '.')),
+            .type = vks_quant(tensor->type)->name,
+            .rank = tensor->rank,
+            .count = tensor->count,
+            .size = tensor->size,
+            .data = tensor->data};
+        memcpy(entry->weight.shape, tensor->shape, sizeof(tensor->shape));
+        entry->readable = true;
+        entry->type = tensor->type;
+        entry->form = form;
+        if (!entry->weight.name)
+            return false;
+    }
+    return true;
+}
+
+// Fills in the entries of an opened file. Takes `weights`, which is closed when it fails.
+static struct vks_weights *fill(struct vks_weights *weights, const char *architecture)
+{
+    const size_t count = weights->file ? weights->file->tensor_count : weights->gguf->tensor_count;
+    weights->path = weights->file ? weights->file->path : weights->gguf->path;
+    weights->entries = calloc(count + 1, sizeof(*weights->entries));
+    if (!weights->entries || !(weights->file ? add_safetensors(weights) : add_gguf(weights, architecture))) {
+        vks_fail(weights->log, VKS_NO_MEMORY);
+        vks_weights_close(&weights);
+        return NULL;
+    }
+    if (weights->entry_count)
+        qsort(weights->entries, weights->entry_count, sizeof(*weights->entries), by_name);
+    weights->left = vks_weights_device_bytes(weights);
+    return weights;
+}
+
 struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder,
                                      const char *name)
 {
@@ -77,14 +194,22 @@ struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *
         vks_weights_close(&weights);
         return NULL;
     }
-    weights->entries = calloc(weights->file->tensor_count + 1, sizeof(*weights->entries));
-    if (!weights->entries) {
-        vks_weights_close(&weights);
+    return fill(weights, NULL);
+}
+
+struct vks_weights *vks_weights_from_gguf(const struct vks_log *log, struct vks_gpu *gpu, struct vks_gguf *file,
+                                          const char *architecture, uint32_t head_width)
+{
+    struct vks_weights *weights = calloc(1, sizeof(*weights));
+    if (!weights) {
+        vks_gguf_close(&file);
         return vks_fail_null(log, VKS_NO_MEMORY);
     }
-    for (size_t i = 0; i < weights->file->tensor_count; i++)
-        weights->left += weights->file->tensors[i].size;
-    return weights;
+    weights->log = log;
+    weights->gpu = gpu;
+    weights->gguf = file;
+    weights->head_width = head_width;
+    return fill(weights, architecture);
 }
 
 void vks_weights_attach(struct vks_weights *weights, struct vks_gpu *gpu)
@@ -105,41 +230,77 @@ void vks_weights_close(struct vks_weights **at)
     free(weights->entries);
     vks_arena_finish(&weights->arena);
     vks_safetensors_close(&weights->file);
+    vks_gguf_close(&weights->gguf);
     free(weights);
     *at = NULL;
 }
 
-const struct vks_safetensors *vks_weights_file(const struct vks_weights *weights)
+const struct vks_gguf *vks_weights_gguf(const struct vks_weights *weights)
 {
-    return weights->file;
+    return weights->gguf;
+}
+
+uint64_t vks_weights_device_bytes(const struct vks_weights *weights)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < weights->entry_count; i++) {
+        const struct entry *entry = &weights->entries[i];
+        bytes += device_size(entry, packable(entry) ? VKS_WEIGHT_PACKED : VKS_WEIGHT_MATRIX);
+    }
+    return bytes;
+}
+
+size_t vks_weights_count(const struct vks_weights *weights)
+{
+    return weights->entry_count;
+}
+
+const struct vks_weight *vks_weights_at(const struct vks_weights *weights, size_t index)
+{
+    return &weights->entries[index].weight;
+}
+
+bool vks_weights_readable(const struct vks_weights *weights, size_t index)
+{
+    return weights->entries[index].readable;
 }
 
 uint64_t vks_weights_parameters(const struct vks_weights *weights)
 {
     uint64_t count = 0;
-    for (size_t i = 0; i < weights->file->tensor_count; i++)
-        count += is_float(weights->file->tensors[i].dtype) ? weights->file->tensors[i].count : 0;
+    for (size_t i = 0; i < weights->entry_count; i++)
+        count += weights->entries[i].readable ? weights->entries[i].weight.count : 0;
     return count;
 }
 
-bool vks_weights_has(const struct vks_weights *weights, const char *name)
+uint64_t vks_weights_bytes(const struct vks_weights *weights)
 {
-    return vks_safetensors_find(weights->file, name) != NULL;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < weights->entry_count; i++)
+        bytes += weights->entries[i].weight.size;
+    return bytes;
+}
+
+const struct vks_weight *vks_weights_find(const struct vks_weights *weights, const char *name)
+{
+    const struct entry *entry = find(weights, name);
+    return entry ? &entry->weight : NULL;
 }
 
 bool vks_weights_place(const struct vks_weights *weights, const char *name, struct vks_weight_place *place)
 {
-    const struct vks_st_tensor *tensor = vks_safetensors_find(weights->file, name);
-    const struct entry *entry = tensor ? &weights->entries[tensor - weights->file->tensors] : NULL;
-    if (!entry || !entry->storage)
+    const struct entry *entry = find(weights, name);
+    if (!entry || !entry->at.storage)
         return false;
-    *place = (struct vks_weight_place){
-        .storage = entry->storage, .offset = entry->offset, .size = entry->size, .dtype = entry->dtype};
+    *place = (struct vks_weight_place){.storage = entry->at.storage,
+                                       .offset = entry->at.offset,
+                                       .size = entry->at.size,
+                                       .dtype = entry->at.dtype};
     return true;
 }
 
 // Finds room for entry->size bytes.
-static bool place_entry(struct vks_weights *weights, struct entry *entry)
+static bool make_room(struct vks_weights *weights, struct place *entry)
 {
     const struct vks_gpu_limits *limits = vks_gpu_limits(weights->gpu);
     const uint64_t align = limits->offset_align > 16 ? limits->offset_align : 16;
@@ -188,36 +349,135 @@ static void channels_last(unsigned char *out, const unsigned char *in, const uin
             }
 }
 
-static bool upload(struct vks_weights *weights, const struct vks_st_tensor *tensor, struct entry *entry)
+// Whether the elements change places as a whole: all of them are turned at once.
+static bool is_turned(const struct vks_weights *weights, const struct entry *entry, enum vks_weight_layout layout)
 {
-    const bool widen = entry->layout == VKS_WEIGHT_VECTOR && tensor->dtype != VKS_ST_F32;
-    const bool turn = entry->layout == VKS_WEIGHT_CONV && tensor->rank == 4 &&
-                      tensor->shape[2] * tensor->shape[3] > 1;
-    const void *data = tensor->data;
-    unsigned char *copy = NULL;
-    entry->dtype = widen ? VKS_F32 : (enum vks_dtype)tensor->dtype;
-    entry->size = tensor->count * vks_dtype_size(entry->dtype);
-    if (widen || turn) {
-        copy = malloc(entry->size);
-        if (!copy)
-            return vks_fail(weights->log, VKS_NO_MEMORY);
-        data = copy;
-    }
-    if (turn)
-        channels_last(copy, tensor->data, tensor->shape, vks_dtype_size(entry->dtype));
-    bool done = !widen || vks_st_to_f32(weights->log, weights->file, tensor, (void *)copy);
-    done = done && place_entry(weights, entry) &&
-           vks_storage_write(entry->storage, entry->offset, data, entry->size);
-    if (!done)
-        entry->storage = NULL;
-    weights->left -= tensor->size < weights->left ? tensor->size : weights->left;
+    const struct vks_weight *weight = &entry->weight;
+    return layout == VKS_WEIGHT_CONV1D ? weights->file != NULL
+                                       : layout == VKS_WEIGHT_CONV && weight->rank == 4 &&
+                                             weight->shape[2] * weight->shape[3] > 1;
+}
+
+static bool upload_turned(struct vks_weights *weights, struct entry *entry)
+{
+    // A Conv1D matrix (I, O) is (1, I, O, 1) with its channels put last.
+    const uint64_t *shape = entry->weight.shape, matrix[] = {1, shape[0], shape[1], 1};
+    unsigned char *copy = malloc(entry->weight.size + 1);
+    if (!copy)
+        return vks_fail(weights->log, VKS_NO_MEMORY);
+    channels_last(copy, entry->weight.data, entry->at.layout == VKS_WEIGHT_CONV1D ? matrix : shape,
+                  vks_dtype_size(entry->at.dtype));
+    const bool done = vks_storage_write(entry->at.storage, entry->at.offset, copy, entry->weight.size);
     free(copy);
     return done;
 }
 
+// The row of the file that is row `row` of the module.
+static uint64_t file_row(const struct vks_weights *weights, const struct entry *entry, uint64_t row)
+{
+    if (entry->form != VKS_GGUF_PAIRED_ROWS)
+        return row;
+    const uint64_t in = row % weights->head_width, half = weights->head_width / 2;
+    return row - in + (in < half ? 2 * in : 2 * (in - half) + 1);
+}
+
+// A parameter as rows of the module; a vector is one row, unless its elements change places.
+struct rows {
+    const struct vks_weights *weights;
+    const struct entry *entry;
+    enum vks_dtype dtype;     // wanted
+    uint64_t count, columns;
+    size_t size, file_size;   // bytes of a row, as wanted and in the file
+};
+
+// False after one message: they are not the rows of whole heads, as they should be.
+static bool rows_of(const struct vks_weights *weights, const struct entry *entry, enum vks_dtype dtype,
+                    struct rows *rows)
+{
+    const struct vks_weight *weight = &entry->weight;
+    const bool paired = entry->form == VKS_GGUF_PAIRED_ROWS;
+    const uint64_t count = weight->rank >= 2 || paired ? weight->shape[0] : 1;
+    if (paired && (!weights->head_width || count % weights->head_width || weight->size % count))
+        return vks_fail(weights->log, "%s: %s has %llu rows, which are no heads of %u: the file is damaged, fetch it "
+                        "again", weights->path, weight->name, (unsigned long long)count, weights->head_width);
+    *rows = (struct rows){weights, entry, dtype, count, weight->count / count, 0, weight->size / count};
+    rows->size = dtype == VKS_I32 ? device_size(entry, VKS_WEIGHT_PACKED) / count
+                                  : rows->columns * vks_dtype_size(dtype);
+    return true;
+}
+
+static void convert_rows(const struct rows *rows, uint64_t first, uint64_t count, unsigned char *out)
+{
+    const struct entry *entry = rows->entry;
+    const bool same = rows->dtype == VKS_I32 ||
+                      (rows->size == rows->file_size && entry->form != VKS_GGUF_PLUS_ONE);
+    for (uint64_t i = 0; i < count; i++) {
+        const unsigned char *in = entry->weight.data + file_row(rows->weights, entry, first + i) * rows->file_size;
+        if (same) {
+            memcpy(out, in, rows->file_size);
+            memset(out + rows->file_size, 0, rows->size - rows->file_size);
+        } else {
+            float *values = (void *)out;
+            vks_quant_unpack(entry->type, in, rows->columns, values);
+            for (uint64_t c = 0; c < rows->columns && entry->form == VKS_GGUF_PLUS_ONE; c++)
+                values[c] -= 1;
+        }
+        out += rows->size;
+    }
+}
+
+// Row by row, converted on the way, in pieces of bounded size.
+static bool upload_rows(struct vks_weights *weights, struct entry *entry)
+{
+    struct rows rows = {0};
+    if (!rows_of(weights, entry, entry->at.dtype, &rows))
+        return false;
+    const uint64_t most = STAGE_SIZE / rows.size ? STAGE_SIZE / rows.size : 1;
+    const uint64_t piece = most < rows.count ? most : rows.count;
+    unsigned char *stage = malloc(piece * rows.size);
+    bool done = stage || vks_fail(weights->log, VKS_NO_MEMORY);
+    for (uint64_t at = 0; at < rows.count && done; at += piece) {
+        const uint64_t count = piece < rows.count - at ? piece : rows.count - at;
+        convert_rows(&rows, at, count, stage);
+        done = vks_storage_write(entry->at.storage, entry->at.offset + at * rows.size, stage, count * rows.size);
+    }
+    free(stage);
+    return done;
+}
+
+static bool upload(struct vks_weights *weights, struct entry *entry)
+{
+    const uint64_t room = device_size(entry, entry->at.layout);
+    bool done = make_room(weights, &entry->at);
+    if (is_turned(weights, entry, entry->at.layout))
+        done = done && upload_turned(weights, entry);
+    else if (entry->at.size == entry->weight.size && entry->form == VKS_GGUF_AS_IS)  // the same bits
+        done = done && vks_storage_write(entry->at.storage, entry->at.offset, entry->weight.data, entry->weight.size);
+    else
+        done = done && upload_rows(weights, entry);
+    if (!done)
+        entry->at.storage = NULL;
+    weights->left -= room < weights->left ? room : weights->left;
+    return done;
+}
+
+bool vks_weights_read(const struct vks_weights *weights, size_t index, float *out)
+{
+    const struct entry *entry = &weights->entries[index];
+    struct rows rows = {0};
+    if (!entry->readable)
+        return vks_fail(weights->log, "%s: %s is of type %s: convert the weights to F32, F16 or BF16", weights->path,
+                        entry->weight.name, entry->weight.type);
+    if (!entry->weight.count || !rows_of(weights, entry, VKS_F32, &rows))
+        return !entry->weight.count;
+    convert_rows(&rows, 0, rows.count, (void *)out);
+    return true;
+}
+
 // Whether the file's shape is the one that `shape` on the device asks for; writes what was expected into `want`.
-static bool shape_fits(const struct vks_st_tensor *tensor, enum vks_weight_layout layout, uint32_t rank,
-                       const uint32_t shape[], uint64_t want[4], int *want_rank)
+static bool shape_fits(const struct vks_weights *weights, const struct vks_weight *weight,
+                       enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[], uint64_t want[4],
+                       int *want_rank)
 {
     *want_rank = layout == VKS_WEIGHT_CONV ? 4 : (int)rank;
     for (uint32_t i = 0; i < 4; i++)
@@ -227,9 +487,13 @@ static bool shape_fits(const struct vks_st_tensor *tensor, enum vks_weight_layou
         want[2] = shape[1];
         want[3] = shape[2];
     }
-    bool fits = tensor->rank == *want_rank;
+    if (layout == VKS_WEIGHT_CONV1D && weights->file) {
+        want[0] = shape[1];
+        want[1] = shape[0];
+    }
+    bool fits = weight->rank == *want_rank;
     for (int i = 0; fits && i < *want_rank; i++)
-        fits = tensor->shape[i] == want[i];
+        fits = weight->shape[i] == want[i];
     return fits;
 }
 
@@ -244,43 +508,70 @@ static const char *shape_text(struct vks_graph *graph, int rank, const uint64_t 
     return copy ? copy : "";
 }
 
-static struct vks_tensor *state_of(struct vks_graph *graph, const struct entry *entry, const char *name,
+static struct vks_tensor *state_of(struct vks_graph *graph, const struct place *at, const char *name,
                                    uint32_t rank, const uint32_t shape[])
 {
-    return vks_graph_state(graph, name, entry->dtype, rank, shape, entry->storage,
-                           entry->offset / vks_dtype_size(entry->dtype));
+    return vks_graph_state(graph, name, at->dtype, rank, shape, at->storage, at->offset / vks_dtype_size(at->dtype));
+}
+
+// The parameter, uploaded; NULL: the graph has failed.
+static const struct entry *need(struct vks_weights *weights, struct vks_graph *graph, const char *name,
+                                enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[])
+{
+    if (graph->failed)
+        return NULL;
+    struct entry *entry = find(weights, name);
+    if (!entry)
+        return vks_graph_fail(graph, "%s: the tensor %s is missing: %s; download the model again", weights->path,
+                              name, weights->file ? "config.json describes another model"
+                                                  : "the file is no whole model");
+    const struct vks_weight *weight = &entry->weight;
+    uint64_t want[4];
+    int want_rank;
+    if (!shape_fits(weights, weight, layout, rank, shape, want, &want_rank))
+        return vks_graph_fail(graph, "%s: %s has the shape (%s), %s for (%s): the two are of different models; "
+                              "download the model again", weights->path, name,
+                              shape_text(graph, weight->rank, weight->shape),
+                              weights->file ? "config.json asks" : "the metadata ask",
+                              shape_text(graph, want_rank, want));
+    if (!entry->readable)
+        return vks_graph_fail(graph, "%s: %s is of type %s: convert the weights to F32, F16 or BF16", weights->path,
+                              name, weight->type);
+    if (entry->at.storage && entry->at.layout != layout)
+        return vks_graph_fail(graph, "%s: %s is used in two layouts: report this", weights->path, name);
+    if (!entry->at.storage) {
+        entry->at.layout = layout;
+        entry->at.dtype = device_type(entry, layout);
+        entry->at.size = device_size(entry, layout);
+    }
+    if (weights->gpu && !entry->at.storage && !upload(weights, entry)) {
+        graph->failed = true;  // said why
+        return NULL;
+    }
+    return entry;
 }
 
 struct vks_tensor *vks_weights_get(struct vks_weights *weights, struct vks_graph *graph, const char *name,
                                    enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[])
 {
-    if (graph->failed)
+    const struct entry *entry = need(weights, graph, name, layout, rank, shape);
+    return entry ? state_of(graph, &entry->at, name, rank, shape) : NULL;
+}
+
+bool vks_weights_is_packed(const struct vks_weights *weights, const char *name)
+{
+    const struct entry *entry = find(weights, name);
+    return entry && packable(entry);
+}
+
+struct vks_tensor *vks_weights_get_packed(struct vks_weights *weights, struct vks_graph *graph, const char *name,
+                                          uint32_t rows, uint32_t columns, struct vks_packed *packed)
+{
+    const struct entry *entry = need(weights, graph, name, VKS_WEIGHT_PACKED, 2, (uint32_t[]){rows, columns});
+    if (!entry)
         return NULL;
-    const char *path = weights->file->path;
-    const struct vks_st_tensor *tensor = vks_safetensors_find(weights->file, name);
-    if (!tensor)
-        return vks_graph_fail(graph, "%s: the tensor %s is missing: config.json describes another model; download "
-                              "the folder again", path, name);
-    uint64_t want[4];
-    int want_rank;
-    if (!shape_fits(tensor, layout, rank, shape, want, &want_rank))
-        return vks_graph_fail(graph, "%s: %s has the shape (%s), config.json asks for (%s): the two are of different "
-                              "models; download the folder again", path, name,
-                              shape_text(graph, tensor->rank, tensor->shape), shape_text(graph, want_rank, want));
-    if (!is_float(tensor->dtype))
-        return vks_graph_fail(graph, "%s: %s is of type %s: convert the weights to F32, F16 or BF16", path, name,
-                              vks_st_dtype_name(tensor->dtype));
-    struct entry *entry = &weights->entries[tensor - weights->file->tensors];
-    if (entry->storage && entry->layout != layout)
-        return vks_graph_fail(graph, "%s: %s is used in two layouts: report this", path, name);
-    entry->layout = layout;
-    if (weights->gpu && !entry->storage && !upload(weights, tensor, entry)) {
-        graph->failed = true;  // said why
-        return NULL;
-    }
-    if (!weights->gpu)
-        entry->dtype = layout == VKS_WEIGHT_VECTOR ? VKS_F32 : (enum vks_dtype)tensor->dtype;
-    return state_of(graph, entry, name, rank, shape);
+    *packed = (struct vks_packed){entry->type, columns};
+    return state_of(graph, &entry->at, name, 2, (uint32_t[]){rows, vks_packed_words(entry->type, columns)});
 }
 
 struct vks_tensor *vks_weights_constant(struct vks_weights *weights, struct vks_graph *graph, const char *key,
@@ -298,7 +589,7 @@ struct vks_tensor *vks_weights_constant(struct vks_weights *weights, struct vks_
     if (!constant.key ||
         !vks_grow(&weights->constants, &weights->constant_capacity, weights->constant_count, sizeof(constant)))
         return vks_graph_fail(graph, VKS_NO_MEMORY);
-    if (weights->gpu && !(place_entry(weights, &constant.at) &&
+    if (weights->gpu && !(make_room(weights, &constant.at) &&
                           vks_storage_write(constant.at.storage, constant.at.offset, data, constant.at.size))) {
         graph->failed = true;  // said why
         return NULL;

@@ -1,4 +1,5 @@
-// The parameters of one component of a model: found in its safetensors, uploaded once, shared by all graphs.
+// The parameters of one component of a model: found in its safetensors or its GGUF file, uploaded once, shared by all
+// graphs.
 #ifndef VKS_MODELS_WEIGHTS_H
 #define VKS_MODELS_WEIGHTS_H
 
@@ -10,7 +11,9 @@
 #include "base/log.h"
 #include "gpu/gpu.h"
 #include "graph/graph.h"
+#include "io/gguf.h"
 #include "io/safetensors.h"
+#include "ops/ops.h"
 
 // How a parameter lies on the device.
 enum vks_weight_layout {
@@ -18,6 +21,8 @@ enum vks_weight_layout {
     VKS_WEIGHT_VECTOR,  // fp32 whatever the file has: biases and the affine part of norms
     VKS_WEIGHT_CONV,    // (O, I, KH, KW) in the file, the same bits as (O, KH, KW, I) on the device; with a device
                         // shape of two dimensions a 1x1 kernel as a matrix (O, I)
+    VKS_WEIGHT_PACKED,  // a matrix in quantised blocks, as ops.h has them (vks_weights_get_packed)
+    VKS_WEIGHT_CONV1D,  // transformers' Conv1D (GPT-2): (K, N) in safetensors, (N, K) in GGUF files and on the device
 };
 
 struct vks_weights;
@@ -27,21 +32,53 @@ struct vks_weights;
 // it.
 struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder,
                                      const char *name);
+// The same from a GGUF file, under the names of transformers: the tensors that gguf_names.h knows, the rest is left
+// out. Rows of queries and keys are put in PyTorch's order (head_width: of a head) and Gemma's norms back to weight -
+// 1, so that every channel is the one of the Hugging Face folder. Takes `file`, whatever happens.
+struct vks_weights *vks_weights_from_gguf(const struct vks_log *log, struct vks_gpu *gpu, struct vks_gguf *file,
+                                          const char *architecture, uint32_t head_width);
 // Gives a device to weights that were opened without one; graphs that were made before still cannot be run.
 void vks_weights_attach(struct vks_weights *weights, struct vks_gpu *gpu);
 // Frees device memory too: no exec that reads these weights may run afterwards. Accepts NULL; nulls it.
 void vks_weights_close(struct vks_weights **weights);
 
-// The file, for its tensors and metadata.
-const struct vks_safetensors *vks_weights_file(const struct vks_weights *weights);
-// Parameters counted over the file: floating-point elements.
+// A parameter as it stands in the file.
+struct vks_weight {
+    const char *name;                   // PyTorch's
+    const char *type;                   // "F16", "Q4_1"
+    int rank;
+    uint64_t shape[VKS_ST_MAX_RANK];
+    uint64_t count;                     // elements
+    size_t size;                        // bytes
+    const unsigned char *data;          // may be unaligned
+};
+// All of them, sorted by name.
+size_t vks_weights_count(const struct vks_weights *weights);
+const struct vks_weight *vks_weights_at(const struct vks_weights *weights, size_t index);
+// NULL when there is none of that name (no message).
+const struct vks_weight *vks_weights_find(const struct vks_weights *weights, const char *name);
+// Whether it is of a type to compute with.
+bool vks_weights_readable(const struct vks_weights *weights, size_t index);
+// The values of one, as the module has them, fp32 in the file's shape; false after a message when its type is none to
+// compute with.
+bool vks_weights_read(const struct vks_weights *weights, size_t index, float *out);
+// What all of them take on the device.
+uint64_t vks_weights_device_bytes(const struct vks_weights *weights);
+// The GGUF file, for its metadata; NULL where there is none.
+const struct vks_gguf *vks_weights_gguf(const struct vks_weights *weights);
+// Bytes in the file, and parameters: floating-point elements.
+uint64_t vks_weights_bytes(const struct vks_weights *weights);
 uint64_t vks_weights_parameters(const struct vks_weights *weights);
-bool vks_weights_has(const struct vks_weights *weights, const char *name);
 
 // A STATE tensor of `graph` that holds the parameter `name`, of `shape` on the device, uploaded when it is first
 // asked for. A missing parameter or one of another shape or type fails the graph with a message that names the file.
 struct vks_tensor *vks_weights_get(struct vks_weights *weights, struct vks_graph *graph, const char *name,
                                    enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[]);
+// Whether a matrix stays in quantised blocks on the device: they are unpacked when they are read.
+bool vks_weights_is_packed(const struct vks_weights *weights, const char *name);
+// The same as vks_weights_get for such a matrix (rows, columns): int32 words, and what ops.h needs to read them.
+struct vks_tensor *vks_weights_get_packed(struct vks_weights *weights, struct vks_graph *graph, const char *name,
+                                          uint32_t rows, uint32_t columns, struct vks_packed *packed);
 // A STATE tensor with these values (a table that never changes, such as positions), kept under `key`.
 struct vks_tensor *vks_weights_constant(struct vks_weights *weights, struct vks_graph *graph, const char *key,
                                         enum vks_dtype dtype, uint32_t rank, const uint32_t shape[],

@@ -241,6 +241,12 @@ struct vks_push_conv2d {  // see include/matmul.glsl; rows are the pixels of a g
     uint flags;            // as in vks_push_matmul
 };
 
+struct vks_push_unpack_blocks {
+    uint count;                   // rows that are made
+    uint cols, words;             // elements of a row, words of its blocks
+    uint rows, row_first, row_count;  // of the matrix: all of them, and those that a gathering dispatch sees
+};
+
 struct vks_push_unpack {   // dst[i, j, l] = src[i, j, l] as fp32
     uint ni, nj, nl;
     uint si, sj, sl, di, dj, dl;  // elements

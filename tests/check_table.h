@@ -1,4 +1,5 @@
 CHECK(linear)
+CHECK(packed)
 CHECK(conv2d)
 CHECK(pointwise)
 CHECK(norm)

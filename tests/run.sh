@@ -299,7 +299,7 @@ export -f layering spirv only_our_symbols library
 
 # ---- suites of programs ------------------------------------------------------------------------------------------------
 
-unit_tests()  # BUILD FOLDER: all test programs but the two that are suites of their own
+unit_tests()  # BUILD FOLDER: all test programs but those that are suites of their own
 {
     local programs=() program
     # A decimal comma, for the test that needs one.
@@ -308,7 +308,7 @@ unit_tests()  # BUILD FOLDER: all test programs but the two that are suites of t
     fi
     for program in "$1"/tests/test_*; do
         case $program in
-        *test_golden | *test_cli | *.p) ;;
+        *test_golden | *test_golden_language | *test_cli | *.p) ;;
         *) [ -f "$program" ] && [ -x "$program" ] && programs+=("$program") ;;
         esac
     done
@@ -322,9 +322,9 @@ unit_tests()  # BUILD FOLDER: all test programs but the two that are suites of t
 
 golden_models()  # BUILD FOLDER: module by module, on both drivers where there are two (mutations on the first alone)
 {
-    local runs=("$1/tests/test_golden")
+    local runs=("$1/tests/test_golden" "$1/tests/test_golden_language")
     if [ -n "$lavapipe" ] && [ -n "$swiftshader" ]; then
-        runs+=("on $swiftshader $1/tests/test_golden --quick")
+        runs+=("on $swiftshader $1/tests/test_golden --quick" "on $swiftshader $1/tests/test_golden_language --quick")
     fi
     several "${runs[@]}"
 }
@@ -428,7 +428,7 @@ golden_files()
     rm -rf "$work/tests" && mkdir "$work/tests" && cp -r tests/golden "$work/tests/golden" || return 1
     ln -sfn "$root/assets" "$work/assets"
     find "$work/tests/golden/data" "$work/tests/golden/tokenizer" -type f -delete
-    for script in make_models gguf_files lineas wasserstein tokenizer language_tokenizers; do
+    for script in make_models make_language_models gguf_files lineas wasserstein tokenizer language_tokenizers; do
         check "$script.py runs" "$work/venv/bin/python" "$work/tests/golden/$script.py"
     done
     check "they give the committed files" python3 tests/golden/same.py tests/golden "$work/tests/golden"

@@ -235,6 +235,32 @@ gguf=${gguf%/*}/gemma.gguf
 says "fingerprint: $(cat "${gguf%.gguf}.txt")"
 says 'blk.0.attn_q_norm.weight .* model.layers.0.self_attn.q_norm (1 + weight)'
 gguf=${gguf%/*}/weights.gguf
+# A language model of random weights, as a folder and as a file.
+llama=$here/tests/golden/data/language/llama
+printf 'the cat and the dog\nin the sun\non and on\nthe other one\n' >plain.txt
+printf 'zebra quiz jazz\nwax box\npuzzle buzz\nlynx fox\nvex\n' >rare.txt
+speak() { "$vksteer" train -q -m "$llama" --source plain.txt --target rare.txt --steps 5 "$@"; }
+check "info of a language model" bash -c "'$vksteer' info -m '$llama' | grep -q 'LlamaForCausalLM, a language model: 2 layers'"
+json "info --json of a language model" "$vksteer" info -m "$llama" --json --sites '.*post.*layernorm' --plan
+check "a folder and its GGUF file have the same sites" bash -c \
+    "cmp <('$vksteer' info -m '$llama' --sites '.*' | tail -n 31) <('$vksteer' info -m '$llama/model.gguf' --sites '.*' | tail -n 31)"
+check "train a language model" speak -o speak.safetensors
+check "and get the same bits again" bash -c "'$vksteer' train -q -m '$llama' --source plain.txt --target rare.txt --steps 5 \
+    --micro-batch 2 -o speak2.safetensors && cmp speak.safetensors speak2.safetensors"
+check "and from its GGUF file" bash -c "'$vksteer' train -q -m '$llama/model.gguf' --source plain.txt --target rare.txt \
+    --steps 5 -o speak3.safetensors && cmp speak.safetensors speak3.safetensors"
+check "train it by a closed form" speak -o closed.safetensors --method linear-act
+check "eval of a language model" bash -c "'$vksteer' eval -m '$llama' --steer speak.safetensors --source plain.txt \
+    --target rare.txt | grep -q 'mean over 2 sites'"
+refused "a picture by a language model" 1 "is a language model" "$vksteer" apply -q -m "$llama" -p x -o never.png
+refused "a baked language model" 1 "is a language model" "$vksteer" bake -q -m "$llama" --steer speak.safetensors -o never.baked
+refused "a language model's steering on pictures" 1 "another model\|this model" "$vksteer" apply -q -p x --steer speak.safetensors \
+    -o never.png
+refused "a picture's size for a language model" 1 "leave them out" "$vksteer" train -q -m "$llama" --source plain.txt \
+    --target rare.txt -W 64 -o never.safetensors
+cp -r "$llama" mute && rm mute/tokenizer.json
+refused "a language model without its tokenizer" 1 "tokenizer" "$vksteer" train -q -m ./mute --source plain.txt --target rare.txt \
+    -o never.safetensors
 check "info without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" info --sites 'unet.*norm.*'
 snapshot=hugs/huggingface/hub/models--some--body
 mkdir -p $snapshot/refs $snapshot/snapshots && printf 0123abcd >$snapshot/refs/main && ln -s "$here/assets/emoji" $snapshot/snapshots/0123abcd
@@ -325,10 +351,10 @@ refused "a broken configuration" 1 "config.json" "$vksteer" apply -q -m ./broken
 cp -r "$here/assets/emoji/unet/." broken/unet/ && truncate -s 100000 broken/unet/*.safetensors
 refused "truncated weights" 1 "safetensors" "$vksteer" apply -q -m ./broken -p x -o never.png
 
-refused "painting with a GGUF file" 1 "does not run yet" "$vksteer" apply -q -m "$gguf" -p x -o never.png
-refused "training on a GGUF file" 1 "does not run yet" "$vksteer" train -q -m "$gguf" --source "$prompts/style.source.txt" \
-    --target "$prompts/style.target.txt" -o never.safetensors
-refused "the sites of a GGUF file" 1 "does not run yet" "$vksteer" info -m "$gguf" --sites '.*'
+refused "painting with a GGUF file" 1 "is a language model" "$vksteer" apply -q -m "$llama/model.gguf" -p x -o never.png
+refused "the sites of a GGUF file without them" 1 "no whole model" "$vksteer" info -m "$gguf" --sites '.*'
+sed 's/general.architecture\(.\{12\}\)llama/general.architecture\1mamba/' "$llama/model.gguf" >mamba.gguf
+refused "an architecture that is not known" 1 "mamba is not supported" "$vksteer" info -m mamba.gguf --sites '.*'
 head -c 700 "$gguf" >cut.gguf
 refused "a truncated GGUF file" 1 "cut short" "$vksteer" info -m cut.gguf
 echo '<!doctype html>' >page.gguf

@@ -9,7 +9,8 @@
 // on the device: each must move some compared output by at least 20 times the tolerance, or the fixture proves
 // nothing about it (--quick leaves this out). The pipeline as one graph must give diffusers' picture, and the same
 // bits whatever the memory plan and the cuts.
-#include "tests/test_device.h"
+#include "golden.h"
+#include "test_device.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -22,9 +23,7 @@
 #include "io/safetensors.h"
 #include "models/pipeline.h"
 
-#define TOLERANCE 1e-3
 #define BATCH 2
-#define LIMIT 96  // record.py
 
 #ifndef VKS_TEST_DATA
 #define VKS_TEST_DATA "tests/golden/data"
@@ -34,247 +33,16 @@ static const char *data = VKS_TEST_DATA;
 static const char *given, *given_expected;
 static bool quick;  // no mutations
 static struct vks_gpu *gpu;
-
-// A compared output: a site of the graph, or the pooled text.
-struct probe {
-    const char *name;
-    struct vks_tensor *tensor;
-    const struct vks_st_tensor *want;
-    float *base;                  // what the unaltered graph gave, thinned
-};
-
-// A part of a fixture: its graph, ready to run.
-struct part {
-    struct test *t;
-    const char *prefix;           // of the sites
-    struct vks_safetensors *expected;
-    struct vks_graph graph;
-    struct vks_exec *exec;
-    struct vks_weights *weights;
-    struct probe *probes;
-    size_t probe_count, probe_capacity;
-    float *scratch;               // of the largest output
-    struct vks_tensor *inputs[3];
-    double worst;
-    const char *worst_name;
-};
-
-static uint64_t stride_for(uint64_t count)
+static void mutations(struct golden_part *part)
 {
-    if (count <= LIMIT)
-        return 1;
-    for (uint64_t step = (count + LIMIT - 1) / LIMIT;; step++) {
-        bool prime = step >= 2 && count % step;
-        for (uint64_t i = 2; i < step; i++)
-            prime = prime && step % i;
-        if (prime)
-            return step;
-    }
-}
-
-static void add_probe(struct part *part, const char *name, struct vks_tensor *tensor)
-{
-    if (!tensor || !vks_grow(&part->probes, &part->probe_capacity, part->probe_count, sizeof(*part->probes)))
-        return;
-    tensor->keep = true;
-    part->probes[part->probe_count++] = (struct probe){
-        .name = name, .tensor = tensor, .want = vks_safetensors_find(part->expected, name)};
-}
-
-static struct vks_tensor *hook(void *priv, struct vks_graph *graph, const struct vks_site *site,
-                               struct vks_tensor *value)
-{
-    (void)graph;
-    add_probe(priv, site->name, value);
-    return value;
-}
-
-// Reads a tensor, thinned into `out`; returns how many values.
-static uint64_t read_thin(struct part *part, const struct vks_tensor *tensor, float *out)
-{
-    const uint64_t count = vks_tensor_elements(tensor), stride = stride_for(count);
-    if (!vks_exec_read(part->exec, tensor, part->scratch, count * sizeof(float)))
-        return 0;
-    uint64_t kept = 0;
-    for (uint64_t i = 0; i < count; i += stride)
-        out[kept++] = part->scratch[i];
-    return kept;
-}
-
-// max |a - b| / max |b|
-static double distance(const float *a, const float *b, uint64_t count)
-{
-    double most = 0, scale = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        const double gap = fabs((double)a[i] - b[i]);
-        most = gap > most || isnan(gap) ? gap : most;
-        scale = fabs(b[i]) > scale ? fabs(b[i]) : scale;
-        if (isnan(gap))
-            return INFINITY;
-    }
-    return scale > 0 ? most / scale : most;
-}
-
-static const struct vks_st_tensor *need(struct test *t, const struct vks_safetensors *file, const char *name)
-{
-    const struct vks_st_tensor *tensor = vks_safetensors_find(file, name);
-    EXPECT(t, tensor, "%s holds no %s", file->path, name);
-    return tensor;
-}
-
-static struct vks_tensor *input_like(struct part *part, const char *name, enum vks_dtype dtype)
-{
-    const struct vks_st_tensor *tensor = need(part->t, part->expected, name);
-    uint32_t shape[VKS_MAX_RANK] = {0};
-    if (!tensor || tensor->rank > VKS_MAX_RANK)
-        return NULL;
-    for (int i = 0; i < tensor->rank; i++)
-        shape[i] = (uint32_t)tensor->shape[i];
-    return vks_graph_input(&part->graph, name, dtype, (uint32_t)tensor->rank, shape, false);
-}
-
-static bool write_like(struct part *part, const struct vks_tensor *input, const char *name)
-{
-    const struct vks_st_tensor *tensor = need(part->t, part->expected, name);
-    return tensor && vks_exec_write(part->exec, input, tensor->data, tensor->size);
-}
-
-// Plans and records the graph that a build_... function has made.
-static bool start(struct part *part)
-{
-    uint64_t most = 1;
-    for (size_t i = 0; i < part->probe_count; i++) {
-        const uint64_t count = vks_tensor_elements(part->probes[i].tensor);
-        most = count > most ? count : most;
-        part->probes[i].base = malloc((LIMIT + 1) * sizeof(float));
-    }
-    part->scratch = malloc(most * sizeof(float));
-    EXPECT(part->t, !part->graph.failed, "the graph of %s failed", part->prefix);
-    if (part->t->bad)
-        return false;
-    part->exec = vks_exec_create(&part->graph, &(struct vks_exec_params){.gpu = gpu});
-    EXPECT(part->t, part->exec, "%s cannot run", part->prefix);
-    return part->exec != NULL;
-}
-
-static void finish(struct part *part)
-{
-    vks_exec_destroy(&part->exec);
-    vks_graph_finish(&part->graph);
-    for (size_t i = 0; i < part->probe_count; i++)
-        free(part->probes[i].base);
-    free(part->probes);
-    free(part->scratch);
-}
-
-// Runs once and compares every site; then looks for modules of PyTorch that are no site here.
-static void compare(struct part *part)
-{
-    struct test *t = part->t;
-    EXPECT(t, vks_exec_run(part->exec, NULL), "%s did not run", part->prefix);
-    size_t sites = 0, modules = 0, far = 0;
-    for (size_t i = 0; i < part->probe_count && !t->bad; i++) {
-        struct probe *probe = &part->probes[i];
-        EXPECT(t, probe->want, "PyTorch has no module %s", probe->name);
-        if (!probe->want)
-            return;
-        const uint64_t count = read_thin(part, probe->tensor, probe->base);
-        EXPECT(t, count == probe->want->count, "%s: %llu values, PyTorch has %llu", probe->name,
-               (unsigned long long)count, (unsigned long long)probe->want->count);
-        if (t->bad)
-            return;
-        const double gap = distance(probe->base, (const float *)(const void *)probe->want->data, count);
-        if (gap > part->worst || !part->worst_name) {
-            part->worst = gap;
-            part->worst_name = probe->name;
-        }
-        if (!(gap <= TOLERANCE) && ++far == 1)
-            printf("    %s is off by %.3g\n", probe->name, gap);
-        sites += strncmp(probe->name, "output.", 7) != 0;
-    }
-    for (size_t i = 0; i < part->expected->tensor_count; i++)
-        modules += !strncmp(part->expected->tensors[i].name, part->prefix, strlen(part->prefix));
-    printf("    %s: %zu sites, worst %.2g at %s\n", part->prefix, sites, part->worst, part->worst_name);
-    EXPECT(t, !far, "%zu of %zu outputs of %s are off by more than %g", far, part->probe_count, part->prefix,
-           TOLERANCE);
-    EXPECT(t, sites == modules, "%zu sites of %s, PyTorch has %zu", sites, part->prefix, modules);
-}
-
-// How far the outputs are from those of the unaltered graph: the largest distance at any of them.
-static double moved(struct part *part)
-{
-    float now[LIMIT + 1];
-    double most = 0;
-    if (!vks_exec_run(part->exec, NULL))
-        return NAN;
-    for (size_t i = 0; i < part->probe_count && most < 20 * TOLERANCE; i++) {
-        const uint64_t count = read_thin(part, part->probes[i].tensor, now);
-        const double gap = distance(now, part->probes[i].base, count);
-        most = gap > most ? gap : most;
-    }
-    return most;
-}
-
-static void expect_moved(struct part *part, const char *what)
-{
-    const double gap = moved(part);
-    EXPECT(part->t, gap >= 20 * TOLERANCE, "%s moves no output of %s by more than %.2g", what, part->prefix, gap);
-}
-
-// Fills a parameter with zeros or ones (1-D), runs, and puts the old bytes back.
-static void mutate(struct part *part, const char *name, const struct vks_weight_place *place, bool ones)
-{
-    unsigned char *old = malloc(place->size);
-    float *new = calloc(place->size, 1);
-    for (uint64_t i = 0; ones && i < place->size / sizeof(float); i++)
-        new[i] = 1;
-    if (old && new && vks_storage_read(place->storage, place->offset, old, place->size) &&
-        vks_storage_write(place->storage, place->offset, new, place->size)) {
-        expect_moved(part, name);
-        EXPECT(part->t, vks_storage_write(place->storage, place->offset, old, place->size), "cannot restore %s",
-               name);
-    } else {
-        EXPECT(part->t, false, "cannot alter %s", name);
-    }
-    free(old);
-    free(new);
-}
-
-// Every bias, every norm weight, every position code.
-static void mutations(struct part *part)
-{
-    const struct vks_safetensors *file = vks_weights_file(part->weights);
-    size_t count = 0;
-    if (quick)
-        return;
-    for (size_t i = 0; i < file->tensor_count && !part->t->bad; i++) {
-        const struct vks_st_tensor *tensor = &file->tensors[i];
-        const bool position = strstr(tensor->name, "position_embedding.weight") != NULL;
-        struct vks_weight_place place;
-        if ((tensor->rank != 1 && !position) || !vks_weights_place(part->weights, tensor->name, &place))
-            continue;
-        if (strncmp(part->prefix, "vae.", 4) == 0 && strncmp(tensor->name, part->prefix + 4, 7) != 0)
-            continue;  // the other half of the autoencoder
-        mutate(part, tensor->name, &place, tensor->rank == 1 && !vks_ends_with(tensor->name, ".bias"));
-        count++;
-    }
-    if (!part->t->bad)
-        EXPECT(part->t, moved(part) == 0, "%s does not give the same bits after the mutations", part->prefix);
-    printf("    %s: %zu mutations\n", part->prefix, count);
-    EXPECT(part->t, count > 4, "too few parameters of %s were altered", part->prefix);
-}
-
-static struct part begin(struct test *t, struct vks_safetensors *expected, const char *prefix)
-{
-    struct part part = {.t = t, .prefix = prefix, .expected = expected};
-    vks_graph_init(&part.graph, &t->log);
-    return part;
+    if (!quick)
+        golden_mutations(part);
 }
 
 // A change of the last token must not reach earlier rows: the causal mask is there.
-static void causal(struct part *part, const struct vks_tensor *last)
+static void causal(struct golden_part *part, const struct vks_tensor *last)
 {
-    const struct vks_st_tensor *ids = need(part->t, part->expected, "input.ids");
+    const struct vks_st_tensor *ids = golden_need(part->t, part->expected, "input.ids");
     const uint64_t count = vks_tensor_elements(last), rows = last->shape[1], width = last->shape[2];
     float *before = malloc(count * sizeof(float)), *after = malloc(count * sizeof(float));
     int32_t *changed = malloc(ids->size);
@@ -287,8 +55,9 @@ static void causal(struct part *part, const struct vks_tensor *last)
     const uint64_t prefix = (rows - 1) * width;
     EXPECT(part->t, ran, "the text encoder did not run");
     EXPECT(part->t, !memcmp(before, after, prefix * sizeof(float)), "the last token reaches earlier ones");
-    EXPECT(part->t, distance(after + prefix, before + prefix, width) > 20 * TOLERANCE, "the last token does nothing");
-    EXPECT(part->t, write_like(part, part->inputs[0], "input.ids"), "cannot write the ids");
+    EXPECT(part->t, golden_distance(after + prefix, before + prefix, width) > 20 * GOLDEN_TOLERANCE,
+           "the last token does nothing");
+    EXPECT(part->t, golden_write_like(part, part->inputs[0], "input.ids"), "cannot write the ids");
     free(before);
     free(after);
     free(changed);
@@ -297,12 +66,11 @@ static void causal(struct part *part, const struct vks_tensor *last)
 static void check_text(struct test *t, struct vks_pipeline *p, struct vks_safetensors *expected, uint32_t index)
 {
     static const char *const prefixes[] = {"text_encoder.", "text_encoder_2."};
-    struct part part = begin(t, expected, prefixes[index]);
+    struct golden_part part;
+    golden_begin(&part, t, gpu, expected, prefixes[index]);
     part.weights = p->parts[index].weights;
-    part.graph.hook = hook;
-    part.graph.hook_priv = &part;
     const uint32_t batch = BATCH;
-    part.inputs[0] = input_like(&part, "input.ids", VKS_I32);
+    part.inputs[0] = golden_input_like(&part, "input.ids", VKS_I32);
     part.inputs[1] = vks_graph_input(&part.graph, "end", VKS_I32, 1, &batch, false);
     struct vks_clip_text_outputs outputs;
     vks_clip_text_build(&part.graph, part.weights, &p->text[index],
@@ -310,25 +78,25 @@ static void check_text(struct test *t, struct vks_pipeline *p, struct vks_safete
                             .component = p->parts[index].name, .ids = part.inputs[0], .end = part.inputs[1]},
                         &outputs);
     if (!outputs.embeds)
-        add_probe(&part, "output.text_encoder.pooled", outputs.pooled);
-    if (start(&part) && write_like(&part, part.inputs[0], "input.ids")) {
+        golden_add_probe(&part, "output.text_encoder.pooled", outputs.pooled);
+    if (golden_start(&part) && golden_write_like(&part, part.inputs[0], "input.ids")) {
         int32_t end[BATCH];
-        const struct vks_st_tensor *ids = need(t, expected, "input.ids");
+        const struct vks_st_tensor *ids = golden_need(t, expected, "input.ids");
         vks_clip_text_end_rows(&p->text[index], (const int32_t *)(const void *)ids->data, BATCH,
                                part.inputs[0]->shape[1], end);
         EXPECT(t, vks_exec_write(part.exec, part.inputs[1], end, sizeof(end)), "cannot write the end rows");
-        compare(&part);
+        golden_compare(&part);
         if (!t->bad)
             mutations(&part);
         if (!t->bad)
             causal(&part, outputs.last);
     }
-    finish(&part);
+    golden_finish(&part);
 }
 
 static float number(struct test *t, const struct vks_safetensors *expected, const char *name)
 {
-    const struct vks_st_tensor *tensor = need(t, expected, name);
+    const struct vks_st_tensor *tensor = golden_need(t, expected, name);
     float value = 0;
     if (tensor)
         memcpy(&value, tensor->data, sizeof(value));
@@ -336,73 +104,71 @@ static float number(struct test *t, const struct vks_safetensors *expected, cons
 }
 
 // Inputs that are dropped must show, as parameters must.
-static void drop_inputs(struct part *part, struct vks_pipeline *p, const struct vks_pipeline_unet *unet,
+static void drop_inputs(struct golden_part *part, struct vks_pipeline *p, const struct vks_pipeline_unet *unet,
                         const struct vks_scheduler_step *step, double guidance)
 {
     const struct vks_scheduler_step zero = {.input_scale = 1};
     if (!part->t->bad && vks_pipeline_unet_feed(p, part->exec, unet, &zero, guidance))
-        expect_moved(part, "timestep 0");
+        golden_expect_moved(part, "timestep 0");
     if (!part->t->bad && unet->condition && vks_pipeline_unet_feed(p, part->exec, unet, step, 8))
-        expect_moved(part, "another guidance");
+        golden_expect_moved(part, "another guidance");
     struct vks_pipeline_unet other = *unet;
     other.width = other.height = 512;
     if (!part->t->bad && unet->time_ids && vks_pipeline_unet_feed(p, part->exec, &other, step, guidance))
-        expect_moved(part, "another size");
+        golden_expect_moved(part, "another size");
     const uint64_t size = vks_tensor_elements(part->inputs[1]) * sizeof(float);
     float *nothing = calloc(1, size);
     if (!part->t->bad && vks_pipeline_unet_feed(p, part->exec, unet, step, guidance) &&
         vks_exec_write(part->exec, part->inputs[1], nothing, size))
-        expect_moved(part, "no text");
+        golden_expect_moved(part, "no text");
     free(nothing);
 }
 
 static void check_unet(struct test *t, struct vks_pipeline *p, struct vks_safetensors *expected)
 {
-    struct part part = begin(t, expected, "unet.");
+    struct golden_part part;
+    golden_begin(&part, t, gpu, expected, "unet.");
     part.weights = p->parts[p->text_count].weights;
-    part.graph.hook = hook;
-    part.graph.hook_priv = &part;
-    part.inputs[0] = input_like(&part, "input.sample", VKS_F32);
-    part.inputs[1] = input_like(&part, "input.context", VKS_F32);
-    part.inputs[2] = p->xl ? input_like(&part, "input.text_embeds", VKS_F32) : NULL;
+    part.inputs[0] = golden_input_like(&part, "input.sample", VKS_F32);
+    part.inputs[1] = golden_input_like(&part, "input.context", VKS_F32);
+    part.inputs[2] = p->xl ? golden_input_like(&part, "input.text_embeds", VKS_F32) : NULL;
     const struct vks_pipeline_text text = {.context = part.inputs[1], .pooled = part.inputs[2]};
     struct vks_pipeline_unet unet;
     const double guidance = number(t, expected, "input.guidance");
     const struct vks_scheduler_step step = {.timestep = number(t, expected, "input.timestep"), .input_scale = 1};
     vks_pipeline_unet_build(p, &part.graph, &step, part.inputs[0], &text, &unet);
-    if (start(&part) && write_like(&part, part.inputs[0], "input.sample") &&
-        write_like(&part, part.inputs[1], "input.context") &&
-        (!p->xl || write_like(&part, part.inputs[2], "input.text_embeds")) &&
+    if (golden_start(&part) && golden_write_like(&part, part.inputs[0], "input.sample") &&
+        golden_write_like(&part, part.inputs[1], "input.context") &&
+        (!p->xl || golden_write_like(&part, part.inputs[2], "input.text_embeds")) &&
         vks_pipeline_unet_feed(p, part.exec, &unet, &step, guidance)) {
-        compare(&part);
+        golden_compare(&part);
         if (!t->bad)
             mutations(&part);
         drop_inputs(&part, p, &unet, &step, guidance);
     }
-    finish(&part);
+    golden_finish(&part);
 }
 
 static void check_vae(struct test *t, struct vks_pipeline *p, struct vks_safetensors *expected, bool encoder)
 {
-    struct part part = begin(t, expected, encoder ? "vae.encoder" : "vae.decoder");
+    struct golden_part part;
+    golden_begin(&part, t, gpu, expected, encoder ? "vae.encoder" : "vae.decoder");
     const char *input = encoder ? "input.encoder" : "input.decoder";
     part.weights = p->parts[p->text_count + 1].weights;
-    part.graph.hook = hook;
-    part.graph.hook_priv = &part;
-    part.inputs[0] = input_like(&part, input, VKS_F32);
+    part.inputs[0] = golden_input_like(&part, input, VKS_F32);
     (encoder ? vks_autoencoder_tiny_encode : vks_autoencoder_tiny_decode)(&part.graph, part.weights, &p->vae, "vae",
                                                                           part.inputs[0]);
-    if (start(&part) && write_like(&part, part.inputs[0], input)) {
-        compare(&part);
+    if (golden_start(&part) && golden_write_like(&part, part.inputs[0], input)) {
+        golden_compare(&part);
         if (!t->bad)
             mutations(&part);
     }
-    finish(&part);
+    golden_finish(&part);
 }
 
 // The whole pipeline: its graph and what is fed to it.
 struct picture {
-    struct part part;
+    struct golden_part part;
     struct vks_pipeline *p;
     struct vks_schedule schedule;
     struct vks_pipeline_text text;
@@ -412,17 +178,17 @@ struct picture {
 
 static bool feed_picture(struct picture *picture)
 {
-    struct part *part = &picture->part;
-    const struct vks_st_tensor *ids = need(part->t, part->expected, "input.ids");
+    struct golden_part *part = &picture->part;
+    const struct vks_st_tensor *ids = golden_need(part->t, part->expected, "input.ids");
     bool done = ids != NULL;
     for (uint32_t i = 0; done && i < picture->p->text_count; i++) {
         int32_t end[BATCH];
         vks_clip_text_end_rows(&picture->p->text[i], (const int32_t *)(const void *)ids->data, BATCH,
                                picture->p->text_length, end);
-        done = write_like(part, picture->text.ids[i], "input.ids") &&
+        done = golden_write_like(part, picture->text.ids[i], "input.ids") &&
                (!picture->text.end[i] || vks_exec_write(part->exec, picture->text.end[i], end, sizeof(end)));
     }
-    return done && write_like(part, part->inputs[0], "input.noise") &&
+    return done && golden_write_like(part, part->inputs[0], "input.noise") &&
            vks_pipeline_unet_feed(picture->p, part->exec, &picture->unet, picture->schedule.steps,
                                   number(part->t, part->expected, "input.guidance"));
 }
@@ -436,7 +202,7 @@ static void run_plans(struct picture *picture, const struct vks_st_tensor *want)
         {.gpu = gpu, .max_range = given ? 1 << 20 : 16 << 10, .poison = true},
         {.gpu = gpu, .dispatch_seconds = 1e-6},
     };
-    struct part *part = &picture->part;
+    struct golden_part *part = &picture->part;
     float *first = malloc(want->size), *got = malloc(want->size);
     for (size_t i = 0; i < sizeof(plans) / sizeof(*plans) && !part->t->bad; i++) {
         part->exec = vks_exec_create(&part->graph, &plans[i]);
@@ -446,10 +212,10 @@ static void run_plans(struct picture *picture, const struct vks_st_tensor *want)
         if (part->t->bad)
             break;
         const struct vks_exec_plan *plan = vks_exec_plan(part->exec);
-        const double gap = distance(out, (const float *)(const void *)want->data, want->count);
+        const double gap = golden_distance(out, (const float *)(const void *)want->data, want->count);
         printf("    picture: off by %.2g; %u dispatches in %u submissions, %.1f MFLOP, %.0f KiB planned\n", gap,
                plan->dispatches, plan->submissions, plan->flop / 1e6, (double)plan->bytes / 1024);
-        EXPECT(part->t, gap <= TOLERANCE, "the picture is off by %.3g", gap);
+        EXPECT(part->t, gap <= GOLDEN_TOLERANCE, "the picture is off by %.3g", gap);
         EXPECT(part->t, !memcmp(first, out, want->size), "plan %zu gives other bits", i);
         vks_exec_destroy(&part->exec);
     }
@@ -460,24 +226,26 @@ static void run_plans(struct picture *picture, const struct vks_st_tensor *want)
 // Text, UNet, step and decoder in one graph, with nothing kept: memory is shared as in real use.
 static void check_picture(struct test *t, struct vks_pipeline *p, struct vks_safetensors *expected)
 {
-    struct picture picture = {.part = begin(t, expected, "picture"), .p = p};
-    struct part *part = &picture.part;
+    struct picture picture = {.p = p};
+    struct golden_part *part = &picture.part;
+    golden_begin(part, t, gpu, expected, "picture");
+    part->graph.hook = NULL;
     CHECK(t, vks_schedule_init(&t->log, &p->scheduler, 1, NULL, &picture.schedule));
     const struct vks_scheduler_step *step = picture.schedule.steps;
     vks_pipeline_text_build(p, &part->graph, BATCH, &picture.text);
-    part->inputs[0] = input_like(part, "input.noise", VKS_F32);
+    part->inputs[0] = golden_input_like(part, "input.noise", VKS_F32);
     vks_tensor *sample = vks_scale(&part->graph, part->inputs[0], (float)picture.schedule.init_noise_sigma, 0);
     vks_pipeline_unet_build(p, &part->graph, step, sample, &picture.text, &picture.unet);
     vks_tensor *next = vks_pipeline_step_build(&part->graph, step, sample, picture.unet.output, NULL);
     picture.image = vks_pipeline_decode_build(p, &part->graph, next);
-    const struct vks_st_tensor *want = need(t, expected, "output.image");
+    const struct vks_st_tensor *want = golden_need(t, expected, "output.image");
     EXPECT(t, picture.image && !part->graph.failed, "the graph of the pipeline failed");
     if (!t->bad) {
         picture.image->keep = true;
         run_plans(&picture, want);
     }
     vks_schedule_finish(&picture.schedule);
-    finish(part);
+    golden_finish(part);
 }
 
 static void check_folder(struct test *t, const char *folder, const char *path)
@@ -589,7 +357,7 @@ static const float *values(struct test *t, const struct vks_safetensors *file, u
     va_start(args, format);
     vsnprintf(name, sizeof(name), format, args);
     va_end(args);
-    const struct vks_st_tensor *tensor = need(t, file, name);
+    const struct vks_st_tensor *tensor = golden_need(t, file, name);
     *count = tensor ? tensor->count : 0;
     return tensor ? (const float *)(const void *)tensor->data : NULL;
 }
@@ -610,9 +378,9 @@ static void expect_step(struct test *t, const struct vks_safetensors *file, cons
         b[i] = (float)(step->x0_sample * sample[i] + step->x0_output * output[i]);
         c[i] = (float)(step->next_sample * sample[i] + step->next_output * output[i] + step->next_noise * noise[i]);
     }
-    const double gap[] = {distance(a, input, n), distance(b, x0, n), distance(c, next, n)};
+    const double gap[] = {golden_distance(a, input, n), golden_distance(b, x0, n), golden_distance(c, next, n)};
     for (int i = 0; i < 3; i++)
-        EXPECT(t, gap[i] <= TOLERANCE, "%s: step %u of %u: %s is off by %.3g", file->path, index, steps,
+        EXPECT(t, gap[i] <= GOLDEN_TOLERANCE, "%s: step %u of %u: %s is off by %.3g", file->path, index, steps,
                (const char *[]){"input", "x0", "next"}[i], gap[i]);
 }
 
@@ -632,8 +400,8 @@ static void check_scheduler(struct test *t, const char *name)
         EXPECT(t, vks_schedule_init(test_log(t), &config, steps, NULL, &schedule), "no schedule");
         if (t->bad)
             break;
-        EXPECT(t, fabs(schedule.init_noise_sigma / sigma[0] - 1) <= TOLERANCE, "%s: init_noise_sigma %g, not %g",
-               name, schedule.init_noise_sigma, sigma[0]);
+        EXPECT(t, fabs(schedule.init_noise_sigma / sigma[0] - 1) <= GOLDEN_TOLERANCE,
+               "%s: init_noise_sigma %g, not %g", name, schedule.init_noise_sigma, sigma[0]);
         for (uint32_t i = 0; i < steps; i++) {
             EXPECT(t, fabs(schedule.steps[i].timestep - times[i]) <= 1e-4 * (1 + times[i]),
                    "%s: timestep %u of %u is %g, not %g", name, i, steps, schedule.steps[i].timestep, times[i]);

@@ -270,7 +270,7 @@ enum vksteer_result vksteer_bake(vksteer_model *model, const struct vksteer_bake
     struct bake b = {.model = model, .params = params, .result = result ? result : &unused};
     *b.result = (struct vksteer_bake_result){0};
     bool stopped = false;
-    bool ok = choose_place(&b) && fold(&b) && list_folder(&b, "", 0);
+    bool ok = vks_api_paints(model, "bake") && choose_place(&b) && fold(&b) && list_folder(&b, "", 0);
     if (ok && (ok = vks_os_make_dirs(model->log, b.temporary))) {
         for (; ok && !stopped && b.made < b.count; stopped = params->stop && params->stop(params->priv))
             ok = make_entry(&b, &b.entries[b.made++]);

@@ -188,19 +188,21 @@ static size_t collect_shapes(const struct vks_graph *graph, struct shape *shapes
 static const char *weight_name(const vksteer_model *model, const char *name)
 {
     const struct vks_pipeline *pipeline = model->pipeline;
-    for (uint32_t i = 0; i < pipeline->part_count; i++) {
-        const struct vks_st_tensor *tensor = vks_safetensors_find(vks_weights_file(pipeline->parts[i].weights), name);
-        if (tensor)
-            return tensor->name;
-    }
-    return NULL;
+    const struct vks_weight *weight = pipeline ? NULL : vks_weights_find(model->decoder->weights, name);
+    for (uint32_t i = 0; pipeline && !weight && i < pipeline->part_count; i++)
+        weight = vks_weights_find(pipeline->parts[i].weights, name);
+    return weight ? weight->name : NULL;
 }
 
 // The UNet of a training step, and the sites of the model.
 static struct vks_api_subject *trial_subject(const struct bench *bench)
 {
     static const char *const prompt = "a cat";
-    const struct vks_api_subject_params params = {.prompts = {&prompt, &prompt}, .counts = {1, 1}};
+    const struct vks_api_subject_params params = {
+        .prompts = {&prompt, &prompt},
+        .counts = {1, 1},
+        .length = bench->model->decoder ? vks_api_text_length(bench->model) : 0,
+    };
     return vks_api_subject_create(bench->model, &params);
 }
 
@@ -533,6 +535,7 @@ bool vksteer_bench(vksteer_session *session, vksteer_model *model, const struct 
         return false;
     if (model && wants(&bench, "train") && !stopped(&bench) && !bench_train(&bench))
         return false;
-    return !model || !wants(&bench, "apply") || stopped(&bench) || !model->pipeline->has_decoder ||
+    return !model || !wants(&bench, "apply") || stopped(&bench) || !model->pipeline ||
+           !model->pipeline->has_decoder ||
            bench_apply(&bench);
 }

@@ -21,7 +21,7 @@ bool vksteer_model_sites(vksteer_model *model, const char *expression, const str
     *count = 0;
     vks_graph_init(&graph, model->log);
     vks_arena_finish(&model->site_arena);
-    bool ok = vks_pipeline_describe(model->pipeline, &graph) && !graph.failed;
+    bool ok = vks_api_graph(model, &graph) && !graph.failed;
     if (ok && expression)
         ok = vks_site_list_select(&list, &graph, expression);
     struct vksteer_site *out = ok ? vks_arena_alloc(&model->site_arena, (graph.site_count + 1) * sizeof(*out)) : NULL;
@@ -56,8 +56,23 @@ static bool add_apply(const vksteer_model *model, struct vks_graph *graph, uint3
     return true;
 }
 
+// Of a language model: the whole of it on one text.
+static bool measure_text(vksteer_model *model, struct vksteer_plan *plan)
+{
+    struct vks_graph graph;
+    struct vks_decoder_io io;
+    vks_graph_init(&graph, model->log);
+    bool ok = vks_decoder_build(model->decoder, &graph, 1, vks_api_text_length(model), true, &io);
+    if (ok) {
+        io.logits->keep = true;
+        ok = add_apply(model, &graph, 1, plan);
+    }
+    vks_graph_finish(&graph);
+    return ok;
+}
+
 // The three graphs of a painter, with the model's steps and guidance.
-static bool measure_apply(vksteer_model *model, struct vksteer_plan *plan)
+static bool measure_picture(vksteer_model *model, struct vksteer_plan *plan)
 {
     struct vks_pipeline *pipeline = model->pipeline;
     struct vks_graph graphs[3];
@@ -175,7 +190,8 @@ static bool measure_train(const struct vks_subject *subject, const struct vks_si
 bool vksteer_model_plan(vksteer_model *model, const char *sites, uint32_t batch, uint32_t micro_batch,
                         struct vksteer_plan *plan)
 {
-    *plan = (struct vksteer_plan){.weight_bytes = model->info.bytes};
+    *plan = (struct vksteer_plan){.weight_bytes = model->decoder ? vks_weights_device_bytes(model->decoder->weights)
+                                                                 : model->info.bytes};
     if (!vks_api_can_run(model))
         return false;
     batch = batch ? batch : model->info.train_batch;
@@ -184,13 +200,17 @@ bool vksteer_model_plan(vksteer_model *model, const char *sites, uint32_t batch,
         return false;
     const char *prompt = "a cat", *expression = sites ? sites : model->info.train_sites;
     const struct vks_api_subject_params params = {
-        .prompts = {&prompt, &prompt}, .counts = {1, 1}, .sites = expression};
+        .prompts = {&prompt, &prompt},
+        .counts = {1, 1},
+        .sites = expression,
+        .length = model->decoder ? vks_api_text_length(model) : 0,
+    };
     struct vks_api_subject *subject = vks_api_subject_create(model, &params);
     struct vks_site_list list = {0};
     struct vks_graph graph;
     void *inputs;
     vks_graph_init(&graph, model->log);
-    bool ok = subject && measure_apply(model, plan);
+    bool ok = subject && (model->decoder ? measure_text(model, plan) : measure_picture(model, plan));
     if (ok) {
         const struct vks_subject *s = vks_api_subject(subject);
         ok = s->build(s->priv, &graph, 1, &inputs) && vks_site_list_select(&list, &graph, expression) &&

@@ -18,7 +18,7 @@ static bool steered_sites(vksteer_model *model, const struct vks_api_steerings *
 {
     struct vks_graph graph;
     vks_graph_init(&graph, model->log);
-    bool ok = vks_pipeline_describe(model->pipeline, &graph) && vks_api_steerings_fit(model, steerings, &graph);
+    bool ok = vks_api_graph(model, &graph) && vks_api_steerings_fit(model, steerings, &graph);
     for (size_t i = 0; i < graph.site_count && ok; i++) {
         const struct vks_site *site = &graph.sites[i];
         bool steered = false;
@@ -157,7 +157,7 @@ bool vksteer_evaluate(vksteer_model *model, const struct vksteer_eval_params *pa
     if (ok && !sites.count)
         vks_warn(model->log, "all maps lie in the decoder (vae), behind the activations that are compared: pictures "
                  "alone are");
-    ok = ok && (!model->pipeline->has_decoder || measure_pictures(model, params, &steerings, eval)) &&
+    ok = ok && (!model->pipeline || !model->pipeline->has_decoder || measure_pictures(model, params, &steerings, eval)) &&
          (!sites.count || measure_activations(model, params, &steerings, &sites, eval));
     vks_api_steerings_finish(&steerings);
     vks_site_list_finish(&sites);

@@ -6,11 +6,13 @@
 #include <stdint.h>
 
 #include "api/vksteer.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/philox.h"
 #include "exec/exec.h"
 #include "gpu/gpu.h"
 #include "io/safetensors.h"
+#include "models/decoder.h"
 #include "models/pipeline.h"
 #include "steer/steering.h"
 #include "steer/subject.h"
@@ -33,7 +35,9 @@ struct vksteer_model {
     vksteer_session *session;         // NULL: described only
     struct vks_api_log bridge;        // used without a session
     const struct vks_log *log;
-    struct vks_pipeline *pipeline;
+    struct vks_pipeline *pipeline;    // of a diffusers folder, or
+    struct vks_decoder *decoder;      // of a language model: one of the two is NULL
+    struct vks_tokenizer *tokenizer;  // of the decoder, opened when it is first needed
     struct vksteer_model_info info;
     uint32_t apply_steps;             // defaults of pictures
     double apply_cfg;
@@ -49,7 +53,8 @@ bool vks_api_can_run(const vksteer_model *model);
 char *vks_api_find(const vksteer_session *session, const char *name);
 // The snapshot of a repository id ("org/name") in the local Hugging Face cache, heap; NULL when there is none.
 char *vks_api_find_repository(const char *id);
-// Count, mean and root mean square of the UNet's norm weights: the same for every storage type of one model.
+// Count, mean and root mean square of the norm weights, of the UNet or the decoder: the same for every storage type of
+// one model.
 void vks_api_fingerprint(vksteer_model *model);
 // Fingerprints are made of these sums.
 struct vks_api_norms {
@@ -58,6 +63,23 @@ struct vks_api_norms {
 };
 void vks_api_norms_add(struct vks_api_norms *norms, const float *weights, uint64_t count);
 void vks_api_norms_text(const struct vks_api_norms *norms, char *text, size_t capacity);
+
+// Adds the whole model with one sample: for lists of sites.
+bool vks_api_graph(vksteer_model *model, struct vks_graph *graph);
+// Whether the model makes pictures; if not, says that `what` ("apply") is of such models.
+bool vks_api_paints(const vksteer_model *model, const char *what);
+
+// ---- language.c: language models ----------------------------------------------------------------------------------
+
+// Opens the folder or file model->info.path and fills in decoder, info and defaults.
+bool vks_api_language_open(vksteer_model *model);
+void vks_api_language_close(vksteer_model *model);
+// Tokens of the text that stands for any other where sites and plans are asked for.
+uint32_t vks_api_text_length(const vksteer_model *model);
+// NULL after one message.
+const struct vks_tokenizer *vks_api_tokenizer(vksteer_model *model);
+
+// ---- model.c, again: pictures -------------------------------------------------------------------------------------
 
 // Whether a picture at this guidance scale takes two passes a step.
 bool vks_api_guided(const vksteer_model *model, double cfg_scale);
@@ -89,14 +111,24 @@ struct vks_api_subject_params {
     const char *sites, *loss_sites;   // either may be NULL; they decide whether the text encoder is in the graph,
     bool text;                        // or this does
     uint32_t width, height;           // pixels; 0: the model's
+    uint32_t length;                  // tokens of a language model's texts; 0: what they need
     uint64_t seed;
     uint32_t sample_steps;            // of the schedule, whose first step is run; 0: the model's
     double cfg_scale;                 // read by models that embed it; 0: the model's
 };
-struct vks_api_subject;
+struct vks_api_subject {
+    struct vks_subject subject;
+    void (*destroy)(struct vks_api_subject *subject);  // frees the struct that begins with this one
+};
 struct vks_api_subject *vks_api_subject_create(vksteer_model *model, const struct vks_api_subject_params *params);
 void vks_api_subject_destroy(struct vks_api_subject **subject);
 const struct vks_subject *vks_api_subject(const struct vks_api_subject *subject);
+// subject_image.c, subject_text.c: hash, build, feed and destroy filled in.
+struct vks_api_subject *vks_api_subject_of_pictures(vksteer_model *model,
+                                                    const struct vks_api_subject_params *params);
+struct vks_api_subject *vks_api_subject_of_texts(vksteer_model *model, const struct vks_api_subject_params *params);
+// Adds the prompts that the bits of a training depend on.
+void vks_api_subject_hash(struct vks_hash *hash, const struct vks_api_subject_params *params);
 
 // ---- uses.c: steering files on a model ----------------------------------------------------------------------------
 

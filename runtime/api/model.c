@@ -13,15 +13,31 @@
 
 #define BUILT_IN "emoji"
 
-static bool is_model(const char *path)
+static bool holds(const char *path, const char *name)
 {
-    char *index = vks_path_join(path, "model_index.json");
+    char *index = vks_path_join(path, name);
     const bool is = index && vks_os_is_file(index);
     free(index);
     return is;
 }
 
-// The folder of a model by its name; heap.
+static bool is_pipeline(const char *path)
+{
+    return holds(path, "model_index.json");
+}
+
+// Whether a folder or file is a language model's, or means to be one.
+static bool is_language(const char *path)
+{
+    return vks_gguf_is(path) || (holds(path, "config.json") && !is_pipeline(path));
+}
+
+static bool is_model(const char *path)
+{
+    return is_pipeline(path) || is_language(path);
+}
+
+// The folder or file of a model by its name; heap.
 static char *locate(const vksteer_session *session, const struct vks_log *log, const char *name)
 {
     if (!*name)
@@ -29,18 +45,18 @@ static char *locate(const vksteer_session *session, const struct vks_log *log, c
     if (vks_os_is_dir(name) && (is_model(name) || strpbrk(name, "/\\")))
         return vks_path_join(name, "");
     if (vks_gguf_is(name))
-        return vks_fail_null(log, "%s is a language model (GGUF), which this version describes (`vksteer info -m`) but "
-                             "does not run yet: give a diffusers folder, or `" BUILT_IN "`", name);
+        return vks_path_join("", name);
     if (vks_os_is_file(name))
-        return vks_fail_null(log, "%s is a file: this version runs diffusers folders (model_index.json)", name);
+        return vks_fail_null(log, "%s is a file, but no GGUF one: give the folder of a model, or a .gguf file", name);
     char *found = strpbrk(name, "/\\:") ? vks_api_find_repository(name) : vks_api_find(session, name);
     if (found && is_model(found))
         return found;
     free(found);
     if (vks_os_is_dir(name))
         return vks_path_join(name, "");
-    return vks_fail_null(log, "there is no model %s: give a diffusers folder (model_index.json), a repository id from "
-                         "the local Hugging Face cache, or the built-in `" BUILT_IN "`", name);
+    return vks_fail_null(log, "there is no model %s: give a diffusers folder (model_index.json), a Hugging Face folder "
+                         "(config.json), a .gguf file, a repository id from the local Hugging Face cache, or the "
+                         "built-in `" BUILT_IN "`", name);
 }
 
 static bool out_of_memory(const struct vks_log *log)
@@ -91,10 +107,9 @@ static bool read_train(vksteer_model *model, const struct vks_json *json, const 
     return info->train_sites || out_of_memory(log);
 }
 
-// vksteer.json beside model_index.json: {"train": {...}, "apply": {"steps", "cfg_scale"}}.
+// vksteer.json beside model_index.json or config.json: {"train": {...}, "apply": {"steps", "cfg_scale"}}.
 static bool read_defaults(vksteer_model *model)
 {
-    class_defaults(model);
     char *path = vks_path_join(model->info.path, "vksteer.json");
     struct vks_json *json = NULL;
     const struct cJSON *train = NULL, *apply = NULL;
@@ -115,8 +130,12 @@ static bool read_defaults(vksteer_model *model)
     return ok;
 }
 
-static bool describe(vksteer_model *model)
+static bool open_pipeline(vksteer_model *model)
 {
+    model->pipeline = vks_pipeline_open(model->log, model->session ? model->session->gpu : NULL, model->info.path);
+    if (!model->pipeline)
+        return false;
+    class_defaults(model);
     const struct vks_pipeline *pipeline = model->pipeline;
     struct vksteer_model_info *info = &model->info;
     const char *unet = "";
@@ -140,22 +159,27 @@ static bool describe(vksteer_model *model)
 
 // Names, shapes and a sample of the bytes of every parameter: enough to tell one model from another when a training
 // is resumed, and quick on large ones.
-static uint64_t hash_parameters(const struct vks_pipeline *pipeline)
+static void hash_parameters(struct vks_hash *hash, const struct vks_weights *weights)
+{
+    for (size_t i = 0; i < vks_weights_count(weights); i++) {
+        const struct vks_weight *weight = vks_weights_at(weights, i);
+        const size_t most = weight->size < 4096 ? weight->size : 4096;
+        vks_hash_add_text(hash, weight->name);
+        vks_hash_add_text(hash, weight->type);
+        vks_hash_add_u64(hash, weight->count);
+        vks_hash_add(hash, weight->data, most);
+        vks_hash_add(hash, weight->data + weight->size - most, most);
+    }
+}
+
+static uint64_t hash_model(const vksteer_model *model)
 {
     struct vks_hash hash;
     vks_hash_init(&hash, 1);
-    for (uint32_t p = 0; p < pipeline->part_count; p++) {
-        const struct vks_safetensors *file = vks_weights_file(pipeline->parts[p].weights);
-        for (size_t i = 0; i < file->tensor_count; i++) {
-            const struct vks_st_tensor *tensor = &file->tensors[i];
-            const size_t most = tensor->size < 4096 ? tensor->size : 4096;
-            vks_hash_add_text(&hash, tensor->name);
-            vks_hash_add_u64(&hash, (uint64_t)tensor->dtype);
-            vks_hash_add_u64(&hash, tensor->count);
-            vks_hash_add(&hash, tensor->data, most);
-            vks_hash_add(&hash, tensor->data + tensor->size - most, most);
-        }
-    }
+    if (model->decoder)
+        hash_parameters(&hash, model->decoder->weights);
+    for (uint32_t p = 0; model->pipeline && p < model->pipeline->part_count; p++)
+        hash_parameters(&hash, model->pipeline->parts[p].weights);
     return vks_hash_value(&hash);
 }
 
@@ -175,24 +199,33 @@ void vks_api_norms_text(const struct vks_api_norms *norms, char *text, size_t ca
              VKS_NUMBER("%.5f", norms->sum / n), VKS_NUMBER("%.5f", sqrt(norms->squares / n)));
 }
 
+static bool is_norm(const struct vks_weight *weight)
+{
+    return weight->rank == 1 && (strstr(weight->name, "norm") || strstr(weight->name, "ln_")) &&
+           vks_ends_with(weight->name, ".weight");
+}
+
+static void add_norms(struct vks_api_norms *norms, const struct vks_weights *weights)
+{
+    for (size_t i = 0; i < vks_weights_count(weights); i++) {
+        const struct vks_weight *weight = vks_weights_at(weights, i);
+        if (!is_norm(weight) || !vks_weights_readable(weights, i))
+            continue;
+        float *values = malloc((size_t)weight->count * sizeof(*values) + 1);
+        if (values && vks_weights_read(weights, i, values))
+            vks_api_norms_add(norms, values, weight->count);
+        free(values);
+    }
+}
+
 void vks_api_fingerprint(vksteer_model *model)
 {
-    const struct vks_pipeline *pipeline = model->pipeline;
     struct vks_api_norms norms = {0};
-    for (uint32_t p = 0; p < pipeline->part_count; p++) {
-        const struct vks_safetensors *file = vks_weights_file(pipeline->parts[p].weights);
-        if (strcmp(pipeline->parts[p].name, "unet") != 0)
-            continue;
-        for (size_t i = 0; i < file->tensor_count; i++) {
-            const struct vks_st_tensor *tensor = &file->tensors[i];
-            if (tensor->rank != 1 || !strstr(tensor->name, "norm") || !vks_ends_with(tensor->name, ".weight"))
-                continue;
-            float *values = malloc((size_t)tensor->count * sizeof(*values) + 1);
-            if (values && vks_st_to_f32(NULL, file, tensor, values))
-                vks_api_norms_add(&norms, values, tensor->count);
-            free(values);
-        }
-    }
+    if (model->decoder)
+        add_norms(&norms, model->decoder->weights);
+    for (uint32_t p = 0; model->pipeline && p < model->pipeline->part_count; p++)
+        if (strcmp(model->pipeline->parts[p].name, "unet") == 0)
+            add_norms(&norms, model->pipeline->parts[p].weights);
     vks_api_norms_text(&norms, model->fingerprint, sizeof(model->fingerprint));
 }
 
@@ -212,13 +245,13 @@ vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer
     const bool found = path != NULL;
     free(path);
     bool ok = found && (model->info.path || out_of_memory(model->log));
-    ok = ok && (model->pipeline = vks_pipeline_open(model->log, session ? session->gpu : NULL, model->info.path)) &&
-         describe(model) && read_defaults(model);
+    ok = ok && (is_language(model->info.path) ? vks_api_language_open(model) : open_pipeline(model)) &&
+         read_defaults(model);
     if (!ok) {
         vksteer_model_close(&model);
         return NULL;
     }
-    model->hash = hash_parameters(model->pipeline);
+    model->hash = hash_model(model);
     vks_api_fingerprint(model);
     return model;
 }
@@ -228,7 +261,10 @@ bool vksteer_model_attach(vksteer_model *model, vksteer_session *session)
     if (model->session)
         return vks_fail(model->log, "the model has a session already: open it again for another one");
     model->session = session;
-    vks_pipeline_attach(model->pipeline, session->gpu);
+    if (model->decoder)
+        vks_decoder_attach(model->decoder, session->gpu);
+    else
+        vks_pipeline_attach(model->pipeline, session->gpu);
     return true;
 }
 
@@ -239,6 +275,7 @@ void vksteer_model_close(vksteer_model **address)
         return;
     *address = NULL;
     vks_pipeline_close(&model->pipeline);
+    vks_api_language_close(model);
     vks_arena_finish(&model->arena);
     vks_arena_finish(&model->site_arena);
     free(model);
@@ -252,6 +289,19 @@ const struct vksteer_model_info *vksteer_model_info(const vksteer_model *model)
 bool vks_api_can_run(const vksteer_model *model)
 {
     return model->session || vks_fail(model->log, "the model was opened without a session, so it cannot run: open one");
+}
+
+bool vks_api_graph(vksteer_model *model, struct vks_graph *graph)
+{
+    struct vks_decoder_io io;
+    return model->decoder ? vks_decoder_build(model->decoder, graph, 1, vks_api_text_length(model), true, &io)
+                          : vks_pipeline_describe(model->pipeline, graph);
+}
+
+bool vks_api_paints(const vksteer_model *model, const char *what)
+{
+    return model->pipeline || vks_fail(model->log, "%s is a language model, and `%s` is for image models so far: give a "
+                                       "diffusers folder, or `" BUILT_IN "`", model->info.path, what);
 }
 
 bool vks_api_guided(const vksteer_model *model, double cfg_scale)

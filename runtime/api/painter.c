@@ -83,6 +83,8 @@ static bool settle(struct vksteer_painter *p, const struct vksteer_paint_params 
 vksteer_painter *vks_api_painter_open(vksteer_model *model, const struct vksteer_paint_params *params,
                                       const struct vks_api_steerings *steerings)
 {
+    if (!vks_api_paints(model, "apply"))
+        return NULL;
     vksteer_painter *p = calloc(1, sizeof(*p));
     if (!p)
         return vks_fail_null(model->log, VKS_NO_MEMORY);

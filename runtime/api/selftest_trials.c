@@ -48,6 +48,30 @@ static void transposed_reference(double *const in[], double *y)
         }
 }
 
+// A matrix (7, 256) in blocks of Q4_K, whose words are any numbers: small ones, so that no scale is infinite.
+static const struct vks_packed blocks = {VKS_QUANT_Q4_K, 256};
+
+static vks_tensor *packed(graph *g, vks_tensor *const in[])
+{
+    return vks_linear_packed(g, in[0], in[1], &blocks);
+}
+
+static void packed_reference(double *const in[], double *y)
+{
+    uint32_t words[36];
+    float row[256];
+    for (int n = 0; n < 7; n++) {
+        for (int i = 0; i < 36; i++)
+            words[i] = (uint32_t)in[1][n * 36 + i];
+        vks_quant_unpack(blocks.type, words, 256, row);
+        for (int m = 0; m < 5; m++) {
+            y[m * 7 + n] = 0;
+            for (int k = 0; k < 256; k++)
+                y[m * 7 + n] += in[0][m * 256 + k] * row[k];
+        }
+    }
+}
+
 // ---- conv2d: x (2, 9, 7, 12), weight (20, KH, KW, 12) -----------------------------------------------------------------
 
 static void conv_reference(double *const in[], double *y, int kernel, int stride, int pad, int oh, int ow)
@@ -379,6 +403,7 @@ const struct vks_trial vks_trials[] = {
     {"linear fp16", {F32(64, 128), HALF(VKS_F16, 96, 128), F32(96)}, linear, linear_even, 1, 2e-6},
     {"linear bf16", {F32(37, 53), HALF(VKS_BF16, 29, 53), F32(29)}, linear, linear_odd, 1, 2e-6},
     {"linear_transposed", {F32(37, 29), F32(29, 53)}, transposed, transposed_reference, 1, 2e-6},
+    {"linear_packed", {F32(5, 256), INDEX(12288, 7, 36)}, packed, packed_reference, 1, 1e-5},
     {"conv2d", {F32(2, 9, 7, 12), F32(20, 3, 3, 12), F32(20)}, conv_same, conv_same_reference, 1, 2e-6},
     {"conv2d fp16", {F32(2, 9, 7, 12), HALF(VKS_F16, 20, 3, 3, 12), F32(20)}, conv_same, conv_same_reference, 1, 2e-6},
     {"conv2d stride 2", {F32(2, 9, 7, 12), F32(20, 3, 3, 12), F32(20)}, conv_half, conv_half_reference, 1, 2e-6},

@@ -121,6 +121,9 @@ static bool check(vksteer_model *model, const struct vksteer_train_params *in, s
     if (in->sample_steps > 1)
         return vks_fail(log, "--sample-steps %u: maps are trained on a single step so far: give 1, or leave it out for "
                         "the first of the model's own %u", in->sample_steps, model->apply_steps);
+    if (model->decoder && (in->width || in->height || in->sample_steps || in->cfg_scale > 0))
+        return vks_fail(log, "sizes of pictures, --sample-steps and --cfg-scale are not for a language model: leave them "
+                        "out");
     if (in->source_count > UINT32_MAX / 2 || in->target_count > UINT32_MAX / 2 ||
         in->validation_count > UINT32_MAX / 2)
         return vks_fail(log, "too many prompts: give fewer");
@@ -137,10 +140,11 @@ bool vksteer_train_check(vksteer_model *model, const struct vksteer_train_params
     struct vks_train_params inner;
     struct vks_graph graph;
     struct vks_site_list sites = {0}, loss = {0};
-    if (!check(model, params, &inner) || !vksteer_model_fits(model, params->base, params->base_count, false))
+    if (!check(model, params, &inner) || !vksteer_model_fits(model, params->base, params->base_count, false) ||
+        (model->decoder && !vks_api_tokenizer(model)))
         return false;
     vks_graph_init(&graph, model->log);
-    const bool ok = vks_pipeline_describe(model->pipeline, &graph) &&
+    const bool ok = vks_api_graph(model, &graph) &&
                     vks_site_list_select(&sites, &graph, inner.sites) &&
                     (!inner.loss_sites || vks_site_list_select(&loss, &graph, inner.loss_sites));
     vks_graph_finish(&graph);

@@ -154,7 +154,7 @@ bool vksteer_model_fits(vksteer_model *model, const struct vksteer_use *uses, si
     if (!vks_api_steerings_load(model, uses, count, VKS_API_QUIET | (strict ? VKS_API_STRICT : 0), &loaded))
         return false;
     vks_graph_init(&graph, model->log);
-    const bool ok = count == 0 || (vks_pipeline_describe(model->pipeline, &graph) &&
+    const bool ok = count == 0 || (vks_api_graph(model, &graph) &&
                                    vks_api_steerings_fit(model, &loaded, &graph));
     vks_graph_finish(&graph);
     vks_api_steerings_finish(&loaded);

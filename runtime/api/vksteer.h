@@ -78,8 +78,8 @@ unsigned vksteer_session_validation_messages(const vksteer_session *session);
 
 // ---- models -------------------------------------------------------------------------------------------------------
 
-// `model`: a diffusers folder, or the name of a built-in model ("emoji"; NULL is the same). `session` may be NULL: the
-// model can then be described but not run, and messages go to `log` (which a session brings along itself).
+// `model`: a diffusers folder; a language model's Hugging Face folder or .gguf file; or the name of a built-in model
+// ("emoji"; NULL is the same). `session` may be NULL: the model can then be described but not run, and messages go to `log` (which a session brings along itself).
 vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer_log *log, const char *model);
 // Lets a model that was opened without a session run in this one, which must outlive it; messages still go to the log it
 // was opened with. So files are checked before a device is touched. False: it has a session.
@@ -87,9 +87,10 @@ bool vksteer_model_attach(vksteer_model *model, vksteer_session *session);
 void vksteer_model_close(vksteer_model **model);
 
 struct vksteer_model_info {
-    const char *path, *pipeline;        // folder; "StableDiffusionPipeline"
+    const char *path, *pipeline;        // folder or file; "StableDiffusionPipeline", "LlamaForCausalLM"
     const char *architecture;           // what a steering file records
-    uint32_t width, height;             // default picture, in pixels
+    uint32_t width, height;             // default picture, in pixels; 0 of language models
+    uint32_t context, layers, channels, vocabulary;   // of language models: tokens, blocks, width, tokens known; or 0
     uint64_t parameters, bytes;
     uint32_t parts;                     // rows of part_names and so on
     const char *part_names[8], *part_classes[8];
@@ -127,7 +128,7 @@ char *vksteer_asset(const vksteer_session *session, const char *name);
 
 // ---- language models in GGUF files --------------------------------------------------------------------------------
 //
-// They can be described; this version does not run them: vksteer_model_open refuses them.
+// What is in a file, also of architectures that vksteer_model_open refuses.
 
 struct vksteer_gguf_type {
     const char *name;                   // "Q4_K"

@@ -6,6 +6,7 @@
 #ifndef VKS_OPS_OPS_H
 #define VKS_OPS_OPS_H
 
+#include "base/quant.h"
 #include "graph/graph.h"
 #include "graph/op.h"
 
@@ -16,6 +17,25 @@ typedef struct vks_tensor vks_tensor;
 vks_tensor *vks_linear(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, vks_tensor *bias);
 // y = x W; x (..., N), W (N, K) -> y (..., K): the input gradient of vks_linear, and a layer in its own right
 vks_tensor *vks_linear_transposed(struct vks_graph *g, vks_tensor *x, vks_tensor *weight);
+
+// ---- packed.c: weights that stay in quantised blocks --------------------------------------------------------------
+// A matrix (rows, columns) lies as int32 words (rows, vks_packed_words): the blocks of base/quant.h as they stand in
+// GGUF files, each row padded to 16 bytes. Frozen: no gradient reaches it.
+struct vks_packed {
+    enum vks_quant_type type;
+    uint32_t columns;
+};
+// Whether rows of so many elements can stay in blocks of a type.
+bool vks_packed_can(enum vks_quant_type type, uint32_t columns);
+uint32_t vks_packed_words(enum vks_quant_type type, uint32_t columns);
+// y = x Wᵀ; x (..., columns), W (N, columns) -> y (..., N). A bounded panel of rows is unpacked at a time.
+vks_tensor *vks_linear_packed(struct vks_graph *g, vks_tensor *x, vks_tensor *packed, const struct vks_packed *attrs);
+// y = x W; x (..., N) -> y (..., columns)
+vks_tensor *vks_linear_packed_transposed(struct vks_graph *g, vks_tensor *x, vks_tensor *packed,
+                                         const struct vks_packed *attrs);
+// ids (...) int32 -> (..., columns)
+vks_tensor *vks_embedding_packed(struct vks_graph *g, vks_tensor *ids, vks_tensor *packed,
+                                 const struct vks_packed *attrs);
 
 // ---- conv2d.c ---------------------------------------------------------------------------------------------------
 struct vks_conv2d {

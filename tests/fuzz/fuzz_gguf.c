@@ -3,6 +3,7 @@
 // to them are put round them, so that mutations need not keep these right.
 #include "base/os.h"
 #include "io/gguf.h"
+#include "models/decoder_config.h"
 #include "models/language.h"
 #include "tests/fuzz/standalone.h"
 
@@ -89,8 +90,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct vks_language language;
     if (file)
         touch(file);
+    struct vks_decoder_config config;
     if (file && vks_language_from_gguf(NULL, file, &arena, &language) && language.name)
         sum += (unsigned)strlen(language.name);
+    if (file && vks_decoder_config_from_gguf(NULL, file, &arena, &config))
+        sum += config.local[config.layers - 1] + config.heads / config.kv_heads;
     vks_arena_finish(&arena);
     vks_gguf_close(&file);
     if (sum == 0x12345678)

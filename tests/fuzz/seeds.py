@@ -58,7 +58,28 @@ def language_tokenizer_seeds():
         yield b"\4" + (golden / name).read_bytes()
 
 
+def decoder_seed(architecture):
+    """Enough for the configuration of a model."""
+    def pair(key, kind, value):
+        return text(f"{architecture}.{key}".encode()) + struct.pack("<I", kind) + value
+    pairs = [text(b"general.architecture") + struct.pack("<I", 8) + text(architecture.encode())]
+    pairs += [pair(key, 4, struct.pack("<I", value)) for key, value in (
+        ("context_length", 32), ("embedding_length", 8), ("feed_forward_length", 8), ("block_count", 2),
+        ("attention.head_count", 4), ("attention.head_count_kv", 2), ("attention.key_length", 4),
+        ("attention.sliding_window", 3))]
+    pairs += [pair(key, 6, struct.pack("<f", 2)) for key in ("rope.freq_base", "rope.scaling.factor",
+                                                             "final_logit_softcapping")]
+    pairs += [pair("rope.scaling.type", 8, text(b"linear")), pair("attention.sliding_window_pattern", 4,
+                                                                  struct.pack("<I", 2))]
+    table = b"".join(text(name) + struct.pack("<IQQIQ", 2, 8, 2, 0, at)
+                     for name, at in ((b"token_embd.weight", 0), (b"blk.0.attn_q.bias", 64)))
+    head = b"GGUF" + struct.pack("<IQQ", 3, 2, len(pairs)) + b"".join(pairs) + table
+    return b"\0" + head + bytes(-len(head) % 32) + bytes(128)
+
+
 def seeds():
+    for architecture in ("llama", "gemma3", "gpt2"):
+        yield "gguf", decoder_seed(architecture)
     for seed in gguf_seeds():
         yield "gguf", seed
     for seed in language_tokenizer_seeds():

@@ -1,4 +1,5 @@
-"""Writes data/lineas/*.safetensors: LinEAS on the tiny UNets of make_models.py, by an independent PyTorch program.
+"""Writes data/lineas/*.safetensors: LinEAS on the tiny UNets of make_models.py and the tiny language models of
+make_language_models.py, by an independent PyTorch program.
 
     python lineas.py [case ...]
 
@@ -6,9 +7,11 @@ Everything runs in double from the single-precision inputs that are stored, so t
 not PyTorch's rounding; every case is run in single precision and from nudged inputs as well, and must agree to a quarter
 of the tolerance: what sorting and Adam blow up beyond that would test nothing.
 
-A case `MODEL-NAME.safetensors` uses the UNet of data/MODEL and holds (channels-last, fp32)
+A case `MODEL-NAME.safetensors` uses the UNet of data/MODEL, or the model of data/language/MODEL, and holds
+(channels-last, fp32)
 
     source.sample, source.context, target.sample, target.context, timestep     inputs of the UNet; B and N prompts
+    source.ids, source.mask, target.ids, target.mask     in their place, of a language model; padded on either side
     source.pooled.SITE (B, D), target.pooled.SITE (N, D)     pooled activations: under the maps at step 0; unmapped
     gradient.weight.SITE, gradient.bias.SITE (D)             at step 0
     step1.weight.SITE, step1.bias.SITE, step10.*             parameters after one and after all ten steps
@@ -29,10 +32,13 @@ import diffusers
 import numpy as np
 import ot
 import torch
+import transformers
 from safetensors.torch import save_file
 
 DATA = pathlib.Path(__file__).parent / "data"
 SITES = r"unet.*norm.*"
+LAYER_NORMS = r".*post.*layernorm"  # the paper's sites of language models
+LENGTH = 9                          # tokens of a text, padding included
 STEPS = 10
 TOLERANCE = 1e-3
 
@@ -52,6 +58,9 @@ CASES = {
     "sd1-sparse": PLAIN | ADAM | dict(gamma=0.3, seed=7, sources=6, targets=6),
     "half-sparse-group": PLAIN | SGD | dict(lr=0.05, gamma=0.02, lambda_group=1.0, seed=18, sources=6,
                                               targets=8),
+    "llama-unequal": PLAIN | SGD | dict(lr=0.3, seed=51, sources=6, targets=8, sites=LAYER_NORMS),
+    "gemma2-sparse": PLAIN | ADAM | dict(lr=0.03, gamma=0.4, seed=52, sources=6, targets=6, sites=LAYER_NORMS),
+    "gpt2-equal": PLAIN | SGD | dict(lr=0.1, seed=53, sources=5, targets=5, sites=r"transformer\.h\.\d\.attn:0"),
 }
 
 
@@ -67,6 +76,22 @@ def wasserstein(u, v, p):
     return total
 
 
+# transformers asks for single precision here, in which the mask's lowest double is infinite.
+torch.nn.functional.softmax = lambda x, dim, dtype=None: x.softmax(dim)
+
+
+def is_language(model):
+    return (DATA / "language" / model).is_dir()
+
+
+def rounding_errors(tensors):
+    """Moves values as much as rounding does."""
+    generator = torch.Generator().manual_seed(99)
+    with torch.no_grad():
+        for x in tensors:
+            x.mul_(1 + 1e-6 * torch.randn(x.shape, generator=generator).to(x.dtype))
+
+
 class Map(torch.nn.Module):
     def __init__(self, channels, dtype):
         super().__init__()
@@ -75,33 +100,54 @@ class Map(torch.nn.Module):
 
 
 class Steered:
-    """A UNet whose sites are observed, and mapped where there are maps."""
+    """A model whose sites are observed, and mapped where there are maps."""
 
-    def __init__(self, model, dtype):
-        self.unet = diffusers.UNet2DConditionModel.from_pretrained(DATA / model / "unet").to(dtype).eval()
-        self.unet.requires_grad_(False)
-        self.dtype, self.maps, self.pooled = dtype, None, {}
-        for name, module in self.unet.named_modules():
-            if name and re.fullmatch(SITES, f"unet.{name}"):
-                module.register_forward_hook(self.hook(f"unet.{name}"))
+    def __init__(self, case, model, dtype, nudge):
+        self.dtype, self.maps, self.pooled, self.mask, self.language = dtype, None, {}, None, is_language(model)
+        if self.language:
+            self.net = transformers.AutoModelForCausalLM.from_pretrained(
+                DATA / "language" / model, attn_implementation="eager", dtype=torch.float32)
+            if nudge:
+                rounding_errors(self.net.parameters())
+        else:
+            self.net = diffusers.UNet2DConditionModel.from_pretrained(DATA / model / "unet")
+        self.net = self.net.to(dtype).eval().requires_grad_(False)
+        prefix, sites = "" if self.language else "unet.", case.get("sites", SITES)
+        for name, module in self.net.named_modules():
+            for site in (prefix + name, f"{prefix}{name}:0") if name else ():
+                if (":" in sites) == (":" in site) and re.fullmatch(sites, site):
+                    module.register_forward_hook(self.hook(site))
+
+    def act(self, site, z):
+        axis = 1 if z.ndim == 4 else -1
+        if self.maps is not None:
+            if site not in self.maps:
+                self.maps[site] = Map(z.shape[axis], self.dtype)
+            shape = [1] * z.ndim
+            shape[axis] = -1
+            z = self.maps[site].weight.view(shape) * z + self.maps[site].bias.view(shape)
+        rest = [i for i in range(1, z.ndim) if i != axis % z.ndim]
+        if self.mask is not None:
+            self.pooled[site] = (z * self.mask[..., None]).sum(1) / self.mask.sum(1, keepdim=True)
+        else:
+            self.pooled[site] = z.mean(rest) if rest else z
+        return z
 
     def hook(self, site):
-        def act(_module, _inputs, z):
-            axis = 1 if z.ndim == 4 else -1
-            if self.maps is not None:
-                if site not in self.maps:
-                    self.maps[site] = Map(z.shape[axis], self.dtype)
-                shape = [1] * z.ndim
-                shape[axis] = -1
-                z = self.maps[site].weight.view(shape) * z + self.maps[site].bias.view(shape)
-            rest = [i for i in range(1, z.ndim) if i != axis % z.ndim]
-            self.pooled[site] = z.mean(rest) if rest else z
-            return z
-        return act
+        def run(_module, _inputs, z):
+            return (self.act(site, z[0]), *z[1:]) if site.endswith(":0") else self.act(site, z)
+        return run
 
-    def run(self, sample, timestep, context):
+    def run(self, inputs, kind):
         self.pooled = {}
-        self.unet(sample.permute(0, 3, 1, 2).to(self.dtype), timestep.to(self.dtype), context.to(self.dtype))
+        if self.language:
+            mask = inputs[f"{kind}.mask"].long()
+            self.mask = mask.to(self.dtype)
+            self.net(inputs[f"{kind}.ids"].long(), attention_mask=mask, use_cache=False,
+                     position_ids=(mask.cumsum(-1) - 1).clamp(min=0))
+        else:
+            self.net(inputs[f"{kind}.sample"].permute(0, 3, 1, 2).to(self.dtype), inputs["timestep"].to(self.dtype),
+                     inputs[f"{kind}.context"].to(self.dtype))
         return self.pooled
 
 
@@ -111,17 +157,17 @@ def shrink(x, threshold, group_threshold):
     return x * (1 - group_threshold * math.sqrt(x.numel()) / norm).clamp(min=0) if norm > 0 else x
 
 
-def train(case, model, inputs, dtype):
-    steered = Steered(model, dtype)
+def train(case, model, inputs, dtype, nudge=False):
+    steered = Steered(case, model, dtype, nudge)
     with torch.no_grad():
-        targets = steered.run(inputs["target.sample"], inputs["timestep"], inputs["target.context"])
+        targets = steered.run(inputs, "target")
     steered.maps = {}
     out = {f"target.pooled.{site}": v for site, v in targets.items()}
     order = list(targets)
     optimizer, losses = None, []
 
     def loss_of():
-        pooled = steered.run(inputs["source.sample"], inputs["timestep"], inputs["source.context"])
+        pooled = steered.run(inputs, "source")
         return pooled, sum(wasserstein(pooled[s], targets[s], case["p"]).sum() for s in order) / len(order)
 
     for step in range(STEPS):
@@ -159,7 +205,31 @@ def train(case, model, inputs, dtype):
     return order, out
 
 
-def make_inputs(case, config):
+def make_texts(case, vocabulary):
+    """Texts of two kinds: the sources' words are of the lower half of the vocabulary, mostly. Padded on either side."""
+    generator = torch.Generator().manual_seed(case["seed"])
+    out = {}
+    for kind, count in (("source", case["sources"]), ("target", case["targets"])):
+        ids = torch.randint(3, vocabulary * 2 // 3, (count, LENGTH), generator=generator)
+        mask = torch.ones(count, LENGTH)
+        for b in range(count):
+            padding = b % 4
+            mask[b, :padding] = 0
+            if b % 2:
+                mask[b] = mask[b].flip(0)
+        ids = ids if kind == "source" else vocabulary + 2 - ids
+        out[f"{kind}.ids"], out[f"{kind}.mask"] = ids.masked_fill(mask == 0, 2).int(), mask
+    return out
+
+
+def make_inputs(case, model):
+    if is_language(model):
+        return make_texts(case, transformers.AutoConfig.from_pretrained(DATA / "language" / model).vocab_size)
+    config = diffusers.UNet2DConditionModel.load_config(DATA / model / "unet")
+    return make_noise(case, diffusers.configuration_utils.FrozenDict(config))
+
+
+def make_noise(case, config):
     """Prompts of two kinds: the targets' text states are shifted and the noise has another mean."""
     generator = torch.Generator().manual_seed(case["seed"])
 
@@ -192,18 +262,17 @@ def disagreement(got, wanted):
 
 def sensitivity(case, model, inputs, exact):
     """How far single precision, and inputs that are off by rounding errors, move what is compared."""
-    generator = torch.Generator().manual_seed(99)
     _, single = train(case, model, inputs, torch.float32)
-    nudged = {k: v if k == "timestep" else v * (1 + 1e-6 * torch.randn(v.shape, generator=generator).double())
-              for k, v in inputs.items()}
-    _, moved = train(case, model, nudged, torch.float64)
+    nudged = {k: v.double() for k, v in inputs.items()}
+    if not is_language(model):
+        rounding_errors(v for k, v in nudged.items() if k != "timestep")
+    _, moved = train(case, model, nudged, torch.float64, is_language(model))
     return max(*disagreement(single, exact), *disagreement(moved, exact))
 
 
 def make(name, case):
     model = name.split("-")[0]
-    config = diffusers.UNet2DConditionModel.load_config(DATA / model / "unet")
-    inputs = make_inputs(case, diffusers.configuration_utils.FrozenDict(config))
+    inputs = make_inputs(case, model)
     order, exact = train(case, model, inputs, torch.float64)
     worst = sensitivity(case, model, inputs, exact)
     loss = exact["loss"]
@@ -222,10 +291,11 @@ def make(name, case):
     assert worst < TOLERANCE / 4, "the case is too sensitive"
     settings = {k: str(case[k]) for k in ("p", "optimizer", "lr", "beta1", "beta2", "eps", "gamma", "lambda1",
                                           "lambda_group")}
-    settings |= {"model": model, "sites": SITES, "order": ",".join(order), "steps": str(STEPS)}
+    settings |= {"model": f"language/{model}" if is_language(model) else model, "sites": case.get("sites", SITES),
+                 "order": ",".join(order), "steps": str(STEPS)}
     folder = DATA / "lineas"
     folder.mkdir(exist_ok=True)
-    tensors = {k: v.float().contiguous() for k, v in {**inputs, **exact}.items()}
+    tensors = {k: v if v.dtype == torch.int32 else v.float().contiguous() for k, v in {**inputs, **exact}.items()}
     save_file(tensors, folder / f"{name}.safetensors", metadata=settings)
     (folder / f"{name}.safetensors").chmod(0o644)
 

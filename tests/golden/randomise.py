@@ -29,6 +29,35 @@ def randomise(module, seed, sharpness):
                 normal(p, (sharpness if owner in QUERY_KEY else 1.0) / math.sqrt(p[0].numel()))
 
 
+def randomise_language(model, seed, sharpness):
+    """The same for decoders: embeddings N(0, 1) where the residual stream reads them, and Gemma's norms, which hold
+    weight - 1, in U(-.5, .5)."""
+    generator = torch.Generator().manual_seed(seed)
+    plus_one = model.config.model_type.startswith("gemma")
+
+    def normal(p, std):
+        p.copy_(torch.randn(p.shape, generator=generator) * std)
+
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            owner = name.split(".")[-2]
+            if name.endswith("bias"):
+                normal(p, 0.3)
+            elif p.ndim == 1:
+                p.copy_(torch.rand(p.shape, generator=generator) + (-0.5 if plus_one else 0.5))
+            elif owner in ("embed_tokens", "wte"):  # Gemma multiplies by the root of the width
+                normal(p, 1 / math.sqrt(p.shape[1]) if plus_one else 1.0)
+            elif owner == "wpe":
+                normal(p, 0.7)
+            elif owner == "c_attn":  # Conv1D (in, out): queries, keys, values
+                normal(p, 1 / math.sqrt(p.shape[0]))
+                p[:, :2 * p.shape[0]] *= sharpness
+            else:
+                fan_in = p.shape[0] if owner in ("c_proj", "c_fc") else p.shape[1]
+                normal(p, (sharpness if owner in QUERY_KEY else 1.0) / math.sqrt(fan_in))
+    model.tie_weights()
+
+
 def entropy(q, k, heads, causal):
     """Mean entropy of the attention rows that see four keys or more, over the logarithm of what they see."""
     b, tq, c = q.shape

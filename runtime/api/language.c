@@ -1,0 +1,60 @@
+// Language models: what they say about themselves, their defaults for steering, their tokenizer.
+#include "api/internal.h"
+#include "models/tokenizer.h"
+
+// Rodriguez et al., arXiv 2503.10679: the norms behind attention (and, in Gemma, behind the feed-forward part too).
+static void defaults(vksteer_model *model)
+{
+    struct vksteer_model_info *info = &model->info;
+    info->train_sites = model->decoder->config.family == VKS_DECODER_GPT2 ? "transformer.h.*.ln_2"
+                                                                              : ".*post.*layernorm";
+    info->train_optimizer = "sgd";
+    info->train_lr = 0.1;
+    info->train_steps = 1000;
+    info->train_batch = 32;
+    model->apply_steps = 1;
+    model->apply_cfg = 1;
+}
+
+bool vks_api_language_open(vksteer_model *model)
+{
+    struct vksteer_model_info *info = &model->info;
+    model->decoder = vks_decoder_open(model->log, model->session ? model->session->gpu : NULL, info->path);
+    if (!model->decoder)
+        return false;
+    const struct vks_decoder_config *config = &model->decoder->config;
+    info->pipeline = info->architecture = config->type;
+    info->parameters = model->decoder->parameters;
+    info->bytes = model->decoder->bytes;
+    info->parts = 1;
+    info->part_names[0] = "model";
+    info->part_classes[0] = config->type;
+    info->part_parameters[0] = info->parameters;
+    info->context = config->context;
+    info->layers = config->layers;
+    info->channels = config->width;
+    info->vocabulary = config->vocabulary;
+    defaults(model);
+    return true;
+}
+
+void vks_api_language_close(vksteer_model *model)
+{
+    vks_tokenizer_close(&model->tokenizer);
+    vks_decoder_close(&model->decoder);
+}
+
+uint32_t vks_api_text_length(const vksteer_model *model)
+{
+    const uint32_t context = model->decoder->config.context;
+    return context < 64 ? context : 64;
+}
+
+const struct vks_tokenizer *vks_api_tokenizer(vksteer_model *model)
+{
+    const struct vks_gguf *file = vks_weights_gguf(model->decoder->weights);
+    if (!model->tokenizer)
+        model->tokenizer = file ? vks_tokenizer_from_gguf(model->log, file)
+                                : vks_tokenizer_open(model->log, model->info.path);
+    return model->tokenizer;
+}
