@@ -24,7 +24,7 @@ PROMPTS = ROOT / "assets" / "prompts"
 INK = "ink drawing of "
 METHODS = ["lineas", "linear-act", "gaussian-act", "mean-act"]
 STRENGTHS = [0.6, 0.8, 1.0, 1.2, 1.5]
-GAMMAS = [0.0, 0.2, 0.4, 0.5, 0.6, 0.8]
+GAMMAS = [0.0, 0.4, 0.6, 0.8, 0.9, 1.0]
 SEEDS = 2
 
 
