@@ -82,32 +82,12 @@ vec2 load_b2(uint i)
     return DTYPE == VKS_DTYPE_F16 ? unpackHalf2x16(w) : uintBitsToFloat(uvec2(w << 16, w & 0xffff0000u));
 }
 
-float scale(float v)
-{
-#ifndef CONV
-    if ((FLAGS & ALPHA) != 0)
-        return p.alpha * v;
+// An element of B, or several, as the product takes it.
+#ifdef CONV
+#define SCALED(v) (v)
+#else
+#define SCALED(v) ((FLAGS & ALPHA) != 0 ? p.alpha * (v) : (v))
 #endif
-    return v;
-}
-
-vec2 scale(vec2 v)
-{
-#ifndef CONV
-    if ((FLAGS & ALPHA) != 0)
-        return p.alpha * v;
-#endif
-    return v;
-}
-
-vec4 scale(vec4 v)
-{
-#ifndef CONV
-    if ((FLAGS & ALPHA) != 0)
-        return p.alpha * v;
-#endif
-    return v;
-}
 
 // The workgroup's tile of C: rows by x and y, tiles of columns and matrices of the batch by z.
 uint tile_row() { return vks_group(); }

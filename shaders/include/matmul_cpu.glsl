@@ -139,7 +139,7 @@ void load_w(uint tap, uint k, out COLUMNS w[4])
             w[i] = load_row(at + i * p.ldb);
     }
     [[unroll]] for (int i = 0; i < 4; i++)
-        w[i] = scale(w[i]);
+        w[i] = SCALED(w[i]);
 }
 
 // k runs over [0, p.k): of a whole product, or of one tap, whose B begins at element `tap`.
@@ -171,7 +171,7 @@ void products(uint tap, uint lane)
     if ((FLAGS & TAIL) == 0)
         return;
     for (uint k = whole; k < p.k; k++) {
-        const COLUMNS w = scale(load_row(tap + (FORM == NT ? k : k * p.ldb)));
+        const COLUMNS row = load_row(tap + (FORM == NT ? k : k * p.ldb)), w = SCALED(row);
         [[unroll]] for (int g = 0; g < GROUPS; g++) {
 #ifdef CONV
             const float v = inside[g] ? load_a(row_a[g] + k) : 0.0;

@@ -43,7 +43,8 @@ void main()
     for (uint k = 0; k < p.k; k++) {
         const uint s = k * step_a;
         const vec4 v = vec4(load_a(at_a.x + s), load_a(at_a.y + s), load_a(at_a.z + s), load_a(at_a.w + s));
-        acc = fma(v, vec4(scale(load_b(col_b + k * step_b))), acc);
+        const float w = load_b(col_b + k * step_b);
+        acc = fma(v, vec4(SCALED(w)), acc);
     }
 #endif
     [[unroll]] for (int i = 0; i < ROWS; i++)

@@ -42,7 +42,8 @@ void fill(uint k0, uint ty, uint tx)
         const uint n = e * 64 + t;
         const uint k = FORM == NT ? n % DEEP : n / COLS, j = FORM == NT ? n / DEEP : n % COLS;
         const uint kk = min(k0 + k, last), col = min(col0 + j, p.n - 1);
-        panel_b[k][j / 4][j % 4] = scale(load_b(tap + (FORM == NT ? col * p.ldb + kk : kk * p.ldb + col)));
+        const float w = load_b(tap + (FORM == NT ? col * p.ldb + kk : kk * p.ldb + col));
+        panel_b[k][j / 4][j % 4] = SCALED(w);
     }
 }
 
