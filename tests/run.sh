@@ -476,16 +476,21 @@ suite library 20 library
 suite unit-tests 60 unit_tests build-gcc
 
 if [ -n "$lavapipe" ]; then
-    # Device addresses hide from the validation layers what kernels read and write: they watch the run by descriptors.
-    suite kernels-lavapipe 180 on "$lavapipe" build-gcc/tests/checkops --no-validation
-    suite kernels-lavapipe-descriptors 300 on "$lavapipe" env VKSTEER_DISABLE=address build-gcc/tests/checkops
+    suite kernels-lavapipe 300 on "$lavapipe" env VKSTEER_DISABLE=address build-gcc/tests/checkops
+    # Device addresses hide from the validation layers what kernels read and write.
+    suite kernels-lavapipe-addresses 180 on "$lavapipe" env VKSTEER_ENABLE=address build-gcc/tests/checkops \
+        --no-validation
+    # Subgroups of 16 lanes, where the processor has the vectors: otherwise these run as before.
+    suite kernels-lavapipe-lanes 60 on "$lavapipe" env LP_NATIVE_VECTOR_WIDTH=512 VKSTEER_ENABLE=address \
+        build-gcc/tests/checkops --only linear --no-validation
     # The kernels and the copies of graphics cards, on a CPU.
     suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,address build-gcc/tests/checkops
     suite kernels-lavapipe-phone 180 on "$lavapipe" build-gcc/tests/checkops --phone
     suite kernels-lavapipe-narrow 60 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops --only linear
 else
     skip kernels-lavapipe "$no_lavapipe"
-    skip kernels-lavapipe-descriptors "$no_lavapipe"
+    skip kernels-lavapipe-addresses "$no_lavapipe"
+    skip kernels-lavapipe-lanes "$no_lavapipe"
     skip kernels-lavapipe-card "$no_lavapipe"
     skip kernels-lavapipe-phone "$no_lavapipe"
     skip kernels-lavapipe-narrow "$no_lavapipe"

@@ -92,11 +92,11 @@ check "the same steering" cmp a.safetensors b.safetensors
 check "the same log" cmp a.jsonl b.jsonl
 check "train in micro-batches, recomputed" train -o c.safetensors --micro-batch 2 --recompute
 check "the same steering from micro-batches" cmp a.safetensors c.safetensors
-# Fast paths that move data otherwise: descriptors in place of addresses, loads of 32 bits.
-for off in address address,int64; do
-    check "train without $off" env VKSTEER_DISABLE=$off "$vksteer" train -q --source "$prompts/style.source.txt" \
+# Fast paths that move data otherwise: device addresses, descriptors, loads of 32 bits.
+for path in ENABLE=address DISABLE=address DISABLE=address,int64; do
+    check "train with $path" env "VKSTEER_$path" "$vksteer" train -q --source "$prompts/style.source.txt" \
         --target "$prompts/style.target.txt" --steps 6 --lr 0.02 --batch 8 -s 5 -o d.safetensors --force
-    check "the same steering without $off" cmp a.safetensors d.safetensors
+    check "the same steering with $path" cmp a.safetensors d.safetensors
 done
 check "no state is left" test ! -e a.safetensors.state
 
