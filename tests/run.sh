@@ -496,7 +496,7 @@ else
     skip kernels-lavapipe-narrow "$no_lavapipe"
 fi
 if [ -n "$swiftshader" ]; then
-    suite kernels-swiftshader 300 on "$swiftshader" build-gcc/tests/checkops
+    suite kernels-swiftshader 480 on "$swiftshader" build-gcc/tests/checkops
 else
     skip kernels-swiftshader "$no_swiftshader"
 fi
@@ -522,7 +522,7 @@ if [ $full = yes ]; then
             suite kernels-lavapipe-seed-$seed 300 on "$lavapipe" build-gcc/tests/checkops --seed $seed
         fi
         if [ -n "$swiftshader" ]; then
-            suite kernels-swiftshader-seed-$seed 300 on "$swiftshader" build-gcc/tests/checkops --seed $seed
+            suite kernels-swiftshader-seed-$seed 480 on "$swiftshader" build-gcc/tests/checkops --seed $seed
         fi
     done
     if [ -n "$swiftshader" ]; then
