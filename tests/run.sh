@@ -373,7 +373,7 @@ fuzz_build()
         -Dc_args='-fsanitize=fuzzer-no-link -fno-sanitize-recover=all' -- $archives || return 1
     for target in tests/fuzz/fuzz_*.c; do
         # shellcheck disable=SC2046,SC2086
-        (cd build-fuzz && clang $flags -Iinclude/api -I.. "../$target" -o "$(basename "$target" .c)" \
+        (cd build-fuzz && clang $flags -Iinclude/api -Ishaders -I.. "../$target" -o "$(basename "$target" .c)" \
             -Wl,--start-group $archives -Wl,--end-group \
             $(pkg-config --libs libcjson libpcre2-8 libutf8proc) -lm -ldl -pthread) || return 1
     done
