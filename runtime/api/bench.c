@@ -447,21 +447,23 @@ static double time_use(const struct bench *bench, const struct shape *shapes, si
     return sum;
 }
 
-// One variant of a use; *seconds is 0 when the model has no such layer. Reports what it took.
+// A use with an override, 1 + the variant, or with 0 what the table chooses for each layer. *seconds is 0 when the
+// model has no such layer. Reports what it took.
 static bool try_variant(const struct bench *bench, const struct shape *shapes, size_t count, enum vks_matmul_use use,
-                        enum vks_matmul_variant variant, double most, double *seconds)
+                        uint8_t own, double most, double *seconds)
 {
     static const char *const names[] = {"at most 16 rows", "more rows", "convolutions"};
     uint8_t trial[VKS_MATMUL_USES] = {0};
     uint32_t layers;
     double flop;
     char what[64];
-    trial[use] = (uint8_t)(variant + 1);
+    trial[use] = own;
     vks_gpu_tune(bench->session->gpu, trial);
     *seconds = time_use(bench, shapes, count, use, most, &flop, &layers);
     if (*seconds > 0 && !stopped(bench)) {
-        snprintf(what, sizeof(what), "%s: %s%s", names[use], vks_matmul_name(variant),
-                 most == 0 ? " (the table's)" : *seconds > most ? " (given up)" : "");
+        snprintf(what, sizeof(what), "%s: %s%s", names[use],
+                 own ? vks_matmul_kernel(own - 1)->name : "the table's choice",
+                 own && *seconds > most ? " (given up)" : "");
         report(bench, (struct vksteer_bench_row){.name = "tune", .type = "f32", .count = layers, .what = what}, *seconds,
                flop);
     }
@@ -472,25 +474,22 @@ static bool try_variant(const struct bench *bench, const struct shape *shapes, s
 static bool tune_use(const struct bench *bench, const struct shape *shapes, size_t count, enum vks_matmul_use use,
                      uint8_t *own)
 {
-    static const uint8_t none[VKS_MATMUL_USES] = {0};
-    static const uint32_t rows[] = {1, 17, UINT32_MAX};
     const struct vks_gpu_limits *limits = vks_gpu_limits(bench->session->gpu);
-    vks_gpu_tune(bench->session->gpu, none);
-    const enum vks_matmul_variant usual = vks_matmul_choose(limits, rows[use], UINT32_MAX);
     double reference = 0, best;
     *own = 0;
-    if (!try_variant(bench, shapes, count, use, usual, 0, &reference))
+    if (!try_variant(bench, shapes, count, use, 0, 0, &reference))
         return false;
     best = WORTHWHILE * reference;
     for (enum vks_matmul_variant v = 0; v < VKS_MATMUL_VARIANTS && reference > 0 && !stopped(bench); v++) {
         double seconds;
-        if (v == usual || !vks_matmul_runs(limits, v))
+        const uint8_t trial = (uint8_t)(v + 1);
+        if (!vks_matmul_runs(limits, use, v))
             continue;
-        if (!try_variant(bench, shapes, count, use, v, HOPELESS * best, &seconds))
+        if (!try_variant(bench, shapes, count, use, trial, HOPELESS * best, &seconds))
             return false;
         if (seconds < best && !stopped(bench)) {
             best = seconds;
-            *own = (uint8_t)(v + 1);
+            *own = trial;
         }
     }
     return true;

@@ -43,7 +43,7 @@ void vks_api_tuning_load(vksteer_session *session)
     uint8_t own[VKS_MATMUL_USES] = {0};
     char *path = vks_api_tuning_path(session, false);
     for (int v = 0; v < VKS_MATMUL_VARIANTS; v++)
-        names[v] = vks_matmul_name((enum vks_matmul_variant)v);
+        names[v] = vks_matmul_kernel((enum vks_matmul_variant)v)->name;
     if (!path || !vks_os_is_file(path)) {
         free(path);
         return;
@@ -56,7 +56,8 @@ void vks_api_tuning_load(vksteer_session *session)
         if (!vks_json_get(json->root, uses[use]))
             continue;
         ok = vks_json_choice(NULL, json, NULL, uses[use], names, 0, &variant) &&
-             vks_matmul_runs(vks_gpu_limits(session->gpu), (enum vks_matmul_variant)variant);
+             vks_matmul_runs(vks_gpu_limits(session->gpu), (enum vks_matmul_use)use,
+                             (enum vks_matmul_variant)variant);
         own[use] = (uint8_t)(variant + 1);
     }
     vks_json_close(&json);
@@ -91,7 +92,7 @@ bool vks_api_tuning_save(const vksteer_session *session, const char *path, const
     for (int use = 0; use < VKS_MATMUL_USES; use++) {
         any |= matmul[use] != 0;
         if (matmul[use])
-            add_quoted(&text, uses[use], vks_matmul_name((enum vks_matmul_variant)(matmul[use] - 1)));
+            add_quoted(&text, uses[use], vks_matmul_kernel((enum vks_matmul_variant)(matmul[use] - 1))->name);
     }
     vks_text_add_str(&text, "}\n");
     bool ok = !text.failed || vks_fail(log, VKS_NO_MEMORY);

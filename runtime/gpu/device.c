@@ -45,7 +45,7 @@ bool vks_vk_fail(struct vks_gpu *gpu, VkResult result, const char *what)
 // Whether an environment variable, words separated by commas, holds a word.
 static bool lists(const char *variable, const char *fast_path)
 {
-    const char *list = getenv(variable);
+    const char *list = vks_os_env(variable);
     const size_t length = strlen(fast_path);
     while (list && *list) {
         const size_t word = strcspn(list, ",");
@@ -466,8 +466,8 @@ static void destroy_instance(struct vks_gpu *gpu)
 static bool widen(struct vks_gpu *gpu, const struct vks_gpu_params *params)
 {
     static const char variable[] = "LP_NATIVE_VECTOR_WIDTH";
-    if (gpu->info.llvmpipe < 25 || vks_os_env(variable) || vks_gpu_disabled("avx512") || !vks_os_wide_vectors() ||
-        !vks_os_set_env(variable, "512"))
+    if (gpu->info.llvmpipe < 25 || params->phone_limits || vks_os_env(variable) || vks_gpu_disabled("avx512") ||
+        vks_gpu_disabled("address") || !vks_os_wide_vectors() || !vks_os_set_env(variable, "512"))
         return true;
     destroy_instance(gpu);
     return load(gpu, params->validate) && choose(gpu, params->device);

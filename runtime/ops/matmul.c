@@ -7,15 +7,15 @@ enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32, EIGH
 
 // The committed table: for each variant its kernels and tiles, as in shaders/include/matmul_*.glsl.
 static const struct vks_matmul_kernel kernels[] = {
-    [VKS_MATMUL_PLAIN] = {VKS_K_matmul_plain, VKS_K_conv2d_plain, 4, 64},
-    [VKS_MATMUL_TILE] = {VKS_K_matmul_tile, VKS_K_conv2d_tile, 32, 64},
-    [VKS_MATMUL_CPU4] = {VKS_K_matmul_cpu4, VKS_K_conv2d_cpu4, 12, 16},
-    [VKS_MATMUL_CPU8] = {VKS_K_matmul_cpu8, VKS_K_conv2d_cpu8, 24, 32},
-    [VKS_MATMUL_CPU8_TALL] = {VKS_K_matmul_cpu8_tall, VKS_K_conv2d_cpu8_tall, 32, 32},
-    [VKS_MATMUL_CPU8_FEW] = {VKS_K_matmul_cpu8_few, VKS_K_conv2d_cpu8, 8, 32},
-    [VKS_MATMUL_CPU16] = {VKS_K_matmul_cpu16, VKS_K_conv2d_cpu16, 32, 64},
-    [VKS_MATMUL_CPU16_NARROW] = {VKS_K_matmul_cpu16_narrow, VKS_K_conv2d_cpu16_narrow, 48, 32},
-    [VKS_MATMUL_CPU16_FEW] = {VKS_K_matmul_cpu16_few, VKS_K_conv2d_cpu16_narrow, 16, 32},
+    [VKS_MATMUL_PLAIN] = {"plain", VKS_K_matmul_plain, VKS_K_conv2d_plain, 4, 64},
+    [VKS_MATMUL_TILE] = {"tile", VKS_K_matmul_tile, VKS_K_conv2d_tile, 32, 64},
+    [VKS_MATMUL_CPU4] = {"cpu4", VKS_K_matmul_cpu4, VKS_K_conv2d_cpu4, 12, 16},
+    [VKS_MATMUL_CPU8] = {"cpu8", VKS_K_matmul_cpu8, VKS_K_conv2d_cpu8, 24, 32},
+    [VKS_MATMUL_CPU8_TALL] = {"cpu8-tall", VKS_K_matmul_cpu8_tall, VKS_K_conv2d_cpu8_tall, 32, 32},
+    [VKS_MATMUL_CPU8_FEW] = {"cpu8-few", VKS_K_matmul_cpu8_few, VKS_KERNEL_COUNT, 8, 32},
+    [VKS_MATMUL_CPU16] = {"cpu16", VKS_K_matmul_cpu16, VKS_K_conv2d_cpu16, 32, 64},
+    [VKS_MATMUL_CPU16_NARROW] = {"cpu16-narrow", VKS_K_matmul_cpu16_narrow, VKS_K_conv2d_cpu16_narrow, 48, 32},
+    [VKS_MATMUL_CPU16_FEW] = {"cpu16-few", VKS_K_matmul_cpu16_few, VKS_KERNEL_COUNT, 16, 32},
 };
 
 enum vks_matmul_use vks_matmul_use(uint32_t m)
@@ -23,34 +23,29 @@ enum vks_matmul_use vks_matmul_use(uint32_t m)
     return m == UINT32_MAX ? VKS_MATMUL_CONVOLUTION : m > 16 ? VKS_MATMUL_MANY_ROWS : VKS_MATMUL_FEW_ROWS;
 }
 
-bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_variant variant)
+bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_use use, enum vks_matmul_variant variant)
 {
-    if (variant >= VKS_MATMUL_VARIANTS)
+    if (variant >= VKS_MATMUL_VARIANTS ||
+        (use == VKS_MATMUL_CONVOLUTION && kernels[variant].conv2d == VKS_KERNEL_COUNT))
         return false;
     const uint32_t lanes = vks_kernels[kernels[variant].matmul].lanes;
     return !lanes || (limits->is_cpu && lanes == limits->subgroup_size);
 }
 
-const char *vks_matmul_name(enum vks_matmul_variant variant)
-{
-    static const char *const names[] = {[VKS_MATMUL_PLAIN] = "plain", [VKS_MATMUL_TILE] = "tile",
-                                        [VKS_MATMUL_CPU4] = "cpu4", [VKS_MATMUL_CPU8] = "cpu8",
-                                        [VKS_MATMUL_CPU8_TALL] = "cpu8-tall",
-                                        [VKS_MATMUL_CPU8_FEW] = "cpu8-few", [VKS_MATMUL_CPU16] = "cpu16",
-                                        [VKS_MATMUL_CPU16_NARROW] = "cpu16-narrow",
-                                        [VKS_MATMUL_CPU16_FEW] = "cpu16-few"};
-    return names[variant];
-}
-
 enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m, uint32_t n)
 {
-    const uint8_t own = limits->matmul[vks_matmul_use(m)];
-    if (own && vks_matmul_runs(limits, own - 1))
+    const enum vks_matmul_use use = vks_matmul_use(m);
+    const uint8_t own = limits->matmul[use];
+    if (own && vks_matmul_runs(limits, use, own - 1))
         return own - 1;
     if (limits->is_cpu && limits->subgroup_size == 16)
-        return m <= 16 ? VKS_MATMUL_CPU16_FEW : n <= 32 ? VKS_MATMUL_CPU16_NARROW : VKS_MATMUL_CPU16;
+        return use == VKS_MATMUL_FEW_ROWS                 ? VKS_MATMUL_CPU16_FEW
+               : use == VKS_MATMUL_CONVOLUTION || n <= 32 ? VKS_MATMUL_CPU16_NARROW
+                                                          : VKS_MATMUL_CPU16;
     if (limits->is_cpu && limits->subgroup_size == 8)
-        return m <= 16 ? VKS_MATMUL_CPU8_FEW : limits->addresses ? VKS_MATMUL_CPU8_TALL : VKS_MATMUL_CPU8;
+        return use == VKS_MATMUL_FEW_ROWS ? VKS_MATMUL_CPU8_FEW
+               : limits->addresses        ? VKS_MATMUL_CPU8_TALL
+                                          : VKS_MATMUL_CPU8;
     if (limits->is_cpu && limits->subgroup_size == 4)
         return VKS_MATMUL_CPU4;
     // Barriers are coroutine switches on a CPU; graphics cards want the tile even for few rows, whose loads it joins.

@@ -42,7 +42,7 @@ struct vks_matmul {
 bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *matmul);
 
 // Which kernel a product of m rows and n columns runs on: a pure function of limits (with the overrides of `bench --tune`
-// in them) and shape. Convolutions ask with UINT32_MAX rows. New variants get a row in every table of matmul.c.
+// in them) and shape. Convolutions ask with UINT32_MAX rows. New variants get a row in the table of matmul.c.
 enum vks_matmul_variant {
     VKS_MATMUL_PLAIN,     // any device
     VKS_MATMUL_TILE,      // shared-memory tile for graphics cards
@@ -51,7 +51,7 @@ enum vks_matmul_variant {
     VKS_MATMUL_CPU8_TALL,     // where loads are gathers
     VKS_MATMUL_CPU8_FEW,  // at most 16 rows
     VKS_MATMUL_CPU16,
-    VKS_MATMUL_CPU16_NARROW,  // at most 32 columns
+    VKS_MATMUL_CPU16_NARROW,  // at most 32 columns; convolutions
     VKS_MATMUL_CPU16_FEW,
     VKS_MATMUL_VARIANTS,
 };
@@ -65,12 +65,12 @@ enum vks_matmul_use {
 enum vks_matmul_use vks_matmul_use(uint32_t m);
 enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m, uint32_t n);
 
-// Whether a variant runs on a device with these limits: those that count lanes on CPU drivers alone.
-bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_variant variant);
-const char *vks_matmul_name(enum vks_matmul_variant variant);
+// Whether a variant serves a use on a device with these limits: those that count lanes on CPU drivers alone.
+bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_use use, enum vks_matmul_variant variant);
 
 struct vks_matmul_kernel {
-    enum vks_kernel matmul, conv2d;
+    const char *name;
+    enum vks_kernel matmul, conv2d;  // conv2d: VKS_KERNEL_COUNT where none has these tiles
     uint32_t rows, cols;  // of C that a workgroup makes
 };
 const struct vks_matmul_kernel *vks_matmul_kernel(enum vks_matmul_variant variant);
