@@ -108,6 +108,8 @@ int command_train(int argc, char **argv)
         {0, "micro-batch", OPT_COUNT, &p.micro_batch, 1, 65536, "b", "samples in memory at once; changes no bit"},
         {0, "gamma", OPT_NUMBER, &p.gamma, 0, 1e6, "G", "strength of the sparsity, 0: none"},
         {0, "support", OPT_NUMBER, &p.support, 1e-6, 1, "F", "find gamma for this share of channels"},
+        {0, "refit", OPT_COUNT, &p.refit, 1, 10000000, "N", "N steps more for the channels that --gamma left, without it "
+         "(default with --support: half of --steps)"},
         {0, "position", OPT_TEXT, &p.position, 0, 0, "NAME", "all, last or avg"},
         {0, "pool", OPT_TEXT, &p.pool, 0, 0, "NAME", "mean, last or max"},
         {0, "loss-scale", OPT_TEXT, &p.loss_scale, 0, 0, "NAME", "sum or mean over channels"},

@@ -23,6 +23,7 @@ typedef uint32_t vks_uint;
 #define VKS_STEP_BIAS2 4u         // 1 - beta2^step (float)
 #define VKS_STEP_TAU 5u           // proximal threshold: learning rate times gamma (float)
 #define VKS_STEP_POSITION 6u      // rows of a cache of keys and values that stand before this run's
+#define VKS_STEP_REFIT 7u         // 1: channels that stand at the identity stay there
 #define VKS_STEP_STRENGTH 16u     // strength of each attached steering, one word each (float)
 #define VKS_STEP_STRENGTHS 16u
 #define VKS_STEP_WORDS 64u
@@ -120,6 +121,10 @@ struct vks_push_sgd {
 struct vks_push_adam {
     uint count;
     float beta1, beta2, eps;
+};
+
+struct vks_push_keep_support {
+    uint count;
 };
 
 #define VKS_PROX_PARTS 64u  // partial sums a group

@@ -86,6 +86,31 @@ static void prox_case(struct check *c, uint32_t group_count, uint32_t longest, d
     check_run(c);
 }
 
+// A channel is left alone where w and b both stand at the identity, and only while refitting.
+static void keep_case(struct check *c, uint32_t n, bool refit)
+{
+    double *grad = check_values(c, 2 * (uint64_t)n, CHECK_NORMAL), *param = check_values(c, 2 * (uint64_t)n, CHECK_NORMAL);
+    const uint32_t both = 2 * n;
+    for (uint32_t i = 0; i < n; i++) {
+        if (check_random(c, 2))
+            param[i] = 1;
+        if (check_random(c, 2))
+            param[n + i] = check_random(c, 2) ? 0.0 : -0.0;
+    }
+    struct vks_graph *g = check_begin(c, "keep_support (%u)%s", n, refit ? " in the refit" : "");
+    struct vks_tensor *tg = check_state(c, "grad", grad, VKS_F32, 1, &both);
+    struct vks_tensor *tp = check_state(c, "param", param, VKS_F32, 1, &both);
+    check_step_uint(c, VKS_STEP_REFIT, refit);
+    vks_keep_support(g, vks_graph_columns(g, tg, 0, n), vks_graph_columns(g, tg, n, n), vks_graph_columns(g, tp, 0, n),
+                     vks_graph_columns(g, tp, n, n));
+    for (uint32_t i = 0; i < n && refit; i++)
+        if (param[i] == 1 && param[n + i] == 0)
+            grad[i] = grad[n + i] = 0;
+    check_expect(c, tg, grad, 0);
+    check_expect(c, tp, param, 0);
+    check_run(c);
+}
+
 void check_optimiser(struct check *c)
 {
     sum_case(c, 1, 5, 0);
@@ -98,6 +123,9 @@ void check_optimiser(struct check *c)
     adam_case(c, 40000, 1, 0.999f);
     adam_case(c, 3001, 2, 0.9f);
     adam_case(c, 3001, 100, 0.999f);
+    keep_case(c, 7, false);
+    keep_case(c, 7, true);
+    keep_case(c, 40000, true);
     for (int w = 0; w < 2; w++) {
         prox_case(c, 1, 9, w, 0);
         prox_case(c, 7, 300, w, 0);

@@ -268,6 +268,43 @@ static void finds_gamma_for_a_support(struct test *t)
     toy_finish(&toy);
 }
 
+// The refit moves the channels that the threshold left, and no other.
+static void refit_keeps_the_support(struct test *t)
+{
+    struct toy toy;
+    char paths[2][512];
+    struct vks_steering steerings[2];
+    struct vks_train_progress last[2];
+    CHECK(t, toy_init(&toy));
+    const struct vks_subject subject = subject_of(t, &toy);
+    for (int refit = 0; refit < 2; refit++) {
+        struct vks_train_params p = params_of(refit ? "refitted" : "thresholded", paths[refit]);
+        p.gamma = 0.8;
+        p.refit = refit ? 24 : 0;
+        CHECK(t, vks_train(&subject, &p, &last[refit]) == VKS_TRAIN_DONE);
+        CHECK(t, vks_steering_load(&steerings[refit], test_log(t), paths[refit]));
+    }
+    const double support = vks_steering_support(&steerings[0]);
+    CHECK(t, support > 0 && support < 1);
+    uint32_t moved = 0;
+    for (uint32_t i = 0; i < steerings[0].sites.channels; i++) {
+        const bool on = steerings[0].w[i] != 1 || steerings[0].b[i] != 0;
+        const bool now = steerings[1].w[i] != 1 || steerings[1].b[i] != 0;
+        EXPECT(t, on == now, "channel %u went %s", i, now ? "on" : "off");
+        moved += on && (steerings[0].w[i] != steerings[1].w[i] || steerings[0].b[i] != steerings[1].b[i]);
+    }
+    EXPECT(t, moved > 0 && last[1].loss < last[0].loss, "%u channels moved, loss %g after %g", moved, last[1].loss,
+           last[0].loss);
+    CHECK(t, last[1].step == 48 && last[1].steps == 48);
+    CHECK_STR(t, vks_steering_metadata(&steerings[1], "refit"), "24");
+    vks_steering_finish(&steerings[0]);
+    vks_steering_finish(&steerings[1]);
+    struct vks_train_params p = params_of("refit", paths[0]);
+    p.refit = 5;
+    CHECK_REFUSED(t, vks_train(&subject, &p, NULL) != VKS_TRAIN_FAILED, "--gamma or --support");
+    toy_finish(&toy);
+}
+
 static void equal_laws_leave_the_maps_alone(struct test *t)
 {
     struct toy toy;
@@ -291,7 +328,7 @@ static void equal_laws_leave_the_maps_alone(struct test *t)
     toy_finish(&toy);
 }
 
-static void resumes_bit_for_bit(struct test *t)
+static void resume_with(struct test *t, double gamma, uint32_t refit)
 {
     struct toy toy;
     char whole[512], parts[512], state[600], whole_log[512], parts_log[512];
@@ -301,11 +338,15 @@ static void resumes_bit_for_bit(struct test *t)
     snprintf(parts_log, sizeof(parts_log), "%s/parts.jsonl", scratch);
     struct vks_train_params p = params_of("whole", whole);
     p.log_path = whole_log;
+    p.gamma = gamma;
+    p.refit = refit;
     CHECK(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE);
-    for (uint32_t stop = 1; stop < p.steps; stop += 7) {
+    for (uint32_t stop = 3; stop < p.steps + p.refit; stop += 7) {
         struct losses losses = {.stop_at = stop};
         struct vks_train_params q = params_of("parts", parts);
         q.log_path = parts_log;
+        q.gamma = gamma;
+        q.refit = refit;
         q.progress = watch;
         q.progress_priv = &losses;
         CHECK(t, vks_train(&subject, &q, NULL) == VKS_TRAIN_STOPPED);
@@ -322,6 +363,17 @@ static void resumes_bit_for_bit(struct test *t)
         vks_os_remove(NULL, parts);
     }
     toy_finish(&toy);
+}
+
+static void resumes_bit_for_bit(struct test *t)
+{
+    resume_with(t, 0, 0);
+}
+
+// Also between its last step and the refit's first, 24.
+static void resumes_a_refit_bit_for_bit(struct test *t)
+{
+    resume_with(t, 0.6, 8);
 }
 
 static void state_of_another_training_is_refused(struct test *t)
@@ -636,8 +688,10 @@ int main(void)
     TEST(&t, loss_falls);
     TEST(&t, sparsity_grows_with_gamma);
     TEST(&t, finds_gamma_for_a_support);
+    TEST(&t, refit_keeps_the_support);
     TEST(&t, equal_laws_leave_the_maps_alone);
     TEST(&t, resumes_bit_for_bit);
+    TEST(&t, resumes_a_refit_bit_for_bit);
     TEST(&t, state_of_another_training_is_refused);
     TEST(&t, closed_forms_move_the_law);
     TEST(&t, linear_act_equals_one_site_after_another);

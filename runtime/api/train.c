@@ -74,6 +74,7 @@ static bool fill(vksteer_model *model, const struct vksteer_train_params *in, st
         !choose(log, "the loss scale", in->loss_scale, scales, &scale) ||
         !choose(log, "the proximal step", in->prox ? in->prox : proxes[optimizer == 1], proxes, &prox))
         return false;
+    const uint32_t steps = in->steps ? in->steps : model->info.train_steps;
     const bool same = strcmp(own, model->info.train_optimizer) == 0;  // a rate belongs to its optimiser
     static const enum vks_method kinds[] = {VKS_METHOD_LINEAS, VKS_METHOD_LINEAR_ACT, VKS_METHOD_LINEAR_ACT_AT_ONCE,
                                             VKS_METHOD_MEAN_ACT, VKS_METHOD_GAUSSIAN_ACT};
@@ -83,10 +84,11 @@ static bool fill(vksteer_model *model, const struct vksteer_train_params *in, st
         .method = kinds[method],
         .sites = in->sites ? in->sites : model->info.train_sites,
         .loss_sites = in->loss_sites,
-        .steps = in->steps ? in->steps : model->info.train_steps,
+        .steps = steps,
         .batch = in->batch ? in->batch : model->info.train_batch,
         .micro_batch = in->micro_batch,
         .lr = in->lr > 0 ? in->lr : same ? model->info.train_lr : optimizer == 1 ? 0.1 : 1e-3,
+        .refit = in->refit ? in->refit : in->support > 0 ? (steps + 1) / 2 : 0,
         .gamma = in->gamma,
         .support = in->support,
         .sgd = optimizer == 1,

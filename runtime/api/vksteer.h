@@ -235,6 +235,8 @@ struct vksteer_train_params {
     const char *loss_scale;             // "sum", "mean"
     const char *prox;                   // "l1", "sparse-group"
     uint32_t steps, batch, micro_batch, p;
+    uint32_t refit;                     // steps after these, for the channels that gamma left, without gamma; 0: half
+                                        // as many where support is given, otherwise none
     double lr, gamma, support;          // support > 0: the share of channels wanted; gamma is found
     uint32_t width, height;             // pixels; 0: the model's
     // The sampler while training: one step. 0: the first of the model's own steps.

@@ -170,6 +170,8 @@ struct vks_adam {
 };
 bool vks_adam(struct vks_graph *g, vks_tensor *param, vks_tensor *grad, vks_tensor *m, vks_tensor *v,
               const struct vks_adam *attrs);
+// While step[VKS_STEP_REFIT] is not 0: zeroes dw and db of channels with w = 1 and b = 0; all (D).
+bool vks_keep_support(struct vks_graph *g, vks_tensor *dw, vks_tensor *db, vks_tensor *w, vks_tensor *b);
 // Proximal step of the sparse group lasso on param - center: soft threshold τ λ1, then a group shrink τ λG sqrt(D)
 // for each group [groups[g], groups[g + 1]) of groups (G + 1) int32 (NULL only where λG = 0: elementwise).
 struct vks_prox {

@@ -164,6 +164,34 @@ bool vks_adam(struct vks_graph *g, vks_tensor *param, vks_tensor *grad, vks_tens
     return add_update(g, &op_adam, inputs, 4, attrs, sizeof(*attrs));
 }
 
+// ---- support ----------------------------------------------------------------------------------------------------
+
+static bool keep_support_emit(struct vks_emitter *emitter, const struct vks_node *node)
+{
+    struct vks_push_keep_support push = {0};
+    struct vks_operand operands[] = {
+        vks_update(node->inputs[0], 0, 0),
+        vks_update(node->inputs[1], 0, 0),
+        vks_read(node->inputs[2], 0, 0),
+        vks_read(node->inputs[3], 0, 0),
+        vks_read(emitter->step, 0, 0),
+    };
+    return emit_elements(emitter, VKS_K_keep_support, operands, 5, &push, sizeof(push));
+}
+
+static const struct vks_op op_keep_support = {
+    .name = "keep_support",
+    .infer = update_infer,
+    .emit = keep_support_emit,
+    .flop = update_flop,
+};
+
+bool vks_keep_support(struct vks_graph *g, vks_tensor *dw, vks_tensor *db, vks_tensor *w, vks_tensor *b)
+{
+    vks_tensor *const inputs[] = {dw, db, w, b};
+    return add_update(g, &op_keep_support, inputs, 4, NULL, 0);
+}
+
 // ---- proximal step ----------------------------------------------------------------------------------------------
 
 // One pass over all elements: soft threshold and partial norms of the groups, or their shrink.

@@ -125,15 +125,18 @@ static bool build_update(struct vks_lineas *t, struct vks_graph *g)
 {
     const uint32_t d = t->maps->channels;
     struct vks_tensor *param = state(t, g, PARAM), *grad = state(t, g, GRAD);
+    struct vks_tensor *w = vks_graph_columns(g, param, 0, d), *b = vks_graph_columns(g, param, d, d);
     vks_sum_rows(g, state(t, g, ROWS), grad);
+    if (t->params->refit)
+        vks_keep_support(g, vks_graph_columns(g, grad, 0, d), vks_graph_columns(g, grad, d, d), w, b);
     if (t->params->sgd)
         vks_sgd(g, param, grad);
     else  // betas and eps of the reference; eps matters, since gradients of large models are about 1e-7
         vks_adam(g, param, grad, state(t, g, MOMENT1), state(t, g, MOMENT2), &(struct vks_adam){0.9f, 0.9f, 1e-8f});
     if (t->params->gamma > 0) {
         const float shrink = t->params->sgd || t->params->sparse_group ? 1 : 0;
-        vks_prox(g, vks_graph_columns(g, param, 0, d), state(t, g, GROUPS), &(struct vks_prox){1, 1, shrink});
-        vks_prox(g, vks_graph_columns(g, param, d, d), state(t, g, GROUPS), &(struct vks_prox){0, 1, shrink});
+        vks_prox(g, w, state(t, g, GROUPS), &(struct vks_prox){1, 1, shrink});
+        vks_prox(g, b, state(t, g, GROUPS), &(struct vks_prox){0, 1, shrink});
     }
     return !g->failed;
 }
@@ -314,9 +317,15 @@ void vks_lineas_destroy(struct vks_lineas **address)
 
 // ---- steps -------------------------------------------------------------------------------------------------------
 
-double vks_cosine(double lr, uint32_t step, uint32_t steps)
+static double cosine(double lr, uint32_t step, uint32_t steps)
 {
     return lr * (1e-3 + (1 - 1e-3) * (1 + cos(PI * step / steps)) / 2);
+}
+
+double vks_lineas_rate(const struct vks_train_params *params, uint32_t step)
+{
+    return step < params->steps ? cosine(params->lr, step, params->steps)
+                                : cosine(params->lr, step - params->steps, params->refit);
 }
 
 // Sources of a step: without replacement within an epoch, the last partial batch dropped. A pure function of seed and
@@ -332,17 +341,21 @@ static void shuffle(struct vks_lineas *t, uint32_t epoch)
 
 static void fill_step_words(const struct vks_lineas *t, uint32_t step, uint32_t words[VKS_STEP_WORDS])
 {
-    const double lr = vks_cosine(t->params->lr, step, t->params->steps);
+    const struct vks_train_params *p = t->params;
+    const double lr = vks_lineas_rate(p, step);
+    const bool refit = step >= p->steps;
+    const uint32_t updates = 1 + (refit ? step - p->steps : step);  // of moments that began at 0
     const struct { uint32_t word; float value; } floats[] = {
         {VKS_STEP_LR, (float)lr},
-        {VKS_STEP_BIAS1, (float)(1 - pow(0.9, step + 1))},
-        {VKS_STEP_BIAS2, (float)(1 - pow(0.9, step + 1))},
-        {VKS_STEP_TAU, (float)(lr * t->params->gamma)},
-        {VKS_STEP_STRENGTH + t->params->base_count, 1},
+        {VKS_STEP_BIAS1, (float)(1 - pow(0.9, updates))},
+        {VKS_STEP_BIAS2, (float)(1 - pow(0.9, updates))},
+        {VKS_STEP_TAU, (float)(refit ? 0 : lr * p->gamma)},
+        {VKS_STEP_STRENGTH + p->base_count, 1},
     };
     memset(words, 0, VKS_STEP_WORDS * sizeof(*words));
-    if (t->params->base_count)
-        memcpy(&words[VKS_STEP_STRENGTH], t->params->base_strengths, t->params->base_count * sizeof(float));
+    words[VKS_STEP_REFIT] = refit;
+    if (p->base_count)
+        memcpy(&words[VKS_STEP_STRENGTH], p->base_strengths, p->base_count * sizeof(float));
     for (size_t i = 0; i < sizeof(floats) / sizeof(floats[0]); i++)
         memcpy(&words[floats[i].word], &floats[i].value, sizeof(float));
 }
@@ -365,15 +378,22 @@ static bool run_slices(struct vks_lineas *t, struct part *part, uint32_t step, u
     return true;
 }
 
+// The refit is a training of its own, from the maps that the first one left.
+static bool forget_moments(struct vks_lineas *t)
+{
+    return vks_storage_fill(t->storages[MOMENT1], 0, vks_storage_size(t->storages[MOMENT1]), 0) &&
+           vks_storage_fill(t->storages[MOMENT2], 0, vks_storage_size(t->storages[MOMENT2]), 0);
+}
+
 bool vks_lineas_step(struct vks_lineas *t, uint32_t step, double *value)
 {
     uint32_t words[VKS_STEP_WORDS];
     int32_t flag = 0;
     fill_step_words(t, step, words);
-    bool ok;
-    if (t->whole.used)
+    bool ok = step != t->params->steps || forget_moments(t);
+    if (ok && t->whole.used)
         ok = run_slices(t, &t->whole, step, words);
-    else
+    else if (ok)
         ok = run_slices(t, &t->forward, step, words) && vks_exec_run(t->middle.exec, words) &&
              run_slices(t, &t->both, step, words) && vks_exec_run(t->update.exec, words);
     struct part *loss = t->whole.used ? &t->whole : &t->middle;

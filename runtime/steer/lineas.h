@@ -23,8 +23,8 @@ uint64_t vks_lineas_size(const struct vks_lineas *lineas);  // floats of one arr
 bool vks_lineas_get(struct vks_lineas *lineas, uint32_t array, float *out);
 bool vks_lineas_set(struct vks_lineas *lineas, uint32_t array, const float *in);
 
-// Learning rate of a step: lr (1e-3 + (1 - 1e-3)(1 + cos(pi s / S)) / 2).
-double vks_cosine(double lr, uint32_t step, uint32_t steps);
+// Learning rate of a step: lr (1e-3 + (1 - 1e-3)(1 + cos(pi s / S)) / 2), anew for the refit.
+double vks_lineas_rate(const struct vks_train_params *params, uint32_t step);
 // What the loss would be between identical laws (statistics.h), given the target's spread.
 double vks_lineas_floor(const struct vks_lineas *lineas);
 

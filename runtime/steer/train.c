@@ -63,6 +63,8 @@ bool vks_train_check(const struct vks_subject *subject, const struct vks_train_p
         return vks_fail(subject->log, "--steps and --lr must be above 0, --gamma 0 or above");
     if (!(p->support >= 0) || p->support > 1)
         return vks_fail(subject->log, "--support is a share of the channels, above 0 and at most 1");
+    if (p->refit && p->gamma == 0 && p->support == 0)
+        return vks_fail(subject->log, "--refit fits the channels that are left by --gamma or --support: give one of them");
     if (p->p != 1 && p->p != 2)
         return vks_fail(subject->log, "the loss is W_1 or W_2^2, not W_%u", p->p);
     return true;
@@ -114,6 +116,7 @@ static bool describe(struct training *t)
            vks_steering_note(s, "lr", "%s", VKS_NUMBER("%g", p->lr)) &&
            vks_steering_note(s, "gamma", "%s", VKS_NUMBER("%g", p->gamma)) &&
            vks_steering_note(s, "prox", "%s", p->sgd || p->sparse_group ? "sparse-group" : "l1") &&
+           (!p->refit || vks_steering_note(s, "refit", "%u", p->refit)) &&
            vks_steering_note(s, "steps", "%u", p->steps) && vks_steering_note(s, "batch", "%u", p->batch);
 }
 
@@ -242,7 +245,7 @@ static bool log_step(struct training *t, bool validated)
     const struct vks_train_progress *now = &t->progress;
     int length = snprintf(line, sizeof(line),
                           "{\"step\": %u, \"lr\": %s, \"loss\": %s, \"floor\": %s, \"max_w\": %s, \"max_b\": %s",
-                          now->step, VKS_NUMBER("%.9g", vks_cosine(t->params->lr, now->step - 1, now->steps)),
+                          now->step, VKS_NUMBER("%.9g", vks_lineas_rate(t->params, now->step - 1)),
                           VKS_NUMBER("%.9g", now->loss), VKS_NUMBER("%.9g", now->floor),
                           VKS_NUMBER("%.9g", now->max_w), VKS_NUMBER("%.9g", now->max_b));
     if (validated)
@@ -261,9 +264,10 @@ static bool save_state(struct training *t)
 static enum vks_train_result run_steps(struct training *t)
 {
     const struct vks_train_params *p = t->params;
+    const uint32_t steps = p->steps + p->refit;
     const double start = vks_os_seconds();
     double saved = start;
-    t->progress.steps = p->steps;
+    t->progress.steps = steps;
     t->progress.floor = vks_lineas_floor(t->lineas);
     t->progress.step = t->resume.step;
     t->progress.first_loss = t->resume.first_loss;
@@ -272,9 +276,9 @@ static enum vks_train_result run_steps(struct training *t)
     t->progress.validation = t->resume.validation[1];
     if (validates(t) && t->resume.step == 0 && !validate_first(t))
         return VKS_TRAIN_FAILED;
-    for (uint32_t step = 0; step < p->steps; step++)
-        t->path += vks_cosine(p->lr, step, p->steps);
-    for (uint32_t step = t->resume.step; step < p->steps; step++) {
+    for (uint32_t step = 0; step < steps; step++)
+        t->path += vks_lineas_rate(p, step);
+    for (uint32_t step = t->resume.step; step < steps; step++) {
         double loss;
         if (!vks_lineas_step(t->lineas, step, &loss) || !read_maps(t))
             return VKS_TRAIN_FAILED;
@@ -283,13 +287,13 @@ static enum vks_train_result run_steps(struct training *t)
         t->resume.last_loss = t->progress.loss = loss;
         t->resume.step = t->progress.step = step + 1;
         t->progress.seconds = vks_os_seconds() - start;
-        const bool due = validates(t) && vks_validation_due(step + 1, p->steps);
+        const bool due = validates(t) && vks_validation_due(step + 1, steps);
         if ((due && !validate(t)) || !log_step(t, due))
             return VKS_TRAIN_FAILED;
         t->resume.validation[0] = t->progress.validation_first;
         t->resume.validation[1] = t->progress.validation;
         const bool go_on = !p->progress || p->progress(p->progress_priv, &t->progress);
-        const bool last = step + 1 == p->steps;
+        const bool last = step + 1 == steps;
         if (t->trial && !go_on)
             return VKS_TRAIN_STOPPED;
         if (!last && !t->trial && (!go_on || vks_os_seconds() - saved > SAVE_SECONDS)) {
@@ -354,7 +358,9 @@ static void finish_training(struct training *t)
 // rises, so whole trainings bisect it.
 static enum vks_train_result find_gamma(const struct vks_subject *subject, struct vks_train_params *params)
 {
+    const uint32_t refit = params->refit;
     double low = 0, high = 1;
+    params->refit = 0;  // leaves the support as it is
     for (int trial = 0; trial < 7; trial++) {
         params->gamma = (low + high) / 2;
         struct training t = {.subject = subject, .params = params, .trial = true};
@@ -371,6 +377,7 @@ static enum vks_train_result find_gamma(const struct vks_subject *subject, struc
             high = params->gamma;
     }
     params->gamma = high;
+    params->refit = refit;
     return VKS_TRAIN_DONE;
 }
 

@@ -18,7 +18,7 @@ enum vks_method {
 };
 
 struct vks_train_progress {
-    uint32_t step, steps;
+    uint32_t step, steps;              // with those of the refit
     double first_loss, loss, floor;    // W_p^p by the reduction: of the first step, of this one, of identical laws
     double max_w, max_b;               // max |w - 1|, max |b|
     double path_share;                 // the larger of both over the sum of the learning rates so far allowed
@@ -32,7 +32,8 @@ struct vks_train_params {
     enum vks_method method;
     const char *sites, *loss_sites;    // regular expressions; loss_sites NULL: the intervened sites
     uint32_t steps, batch, micro_batch;  // micro_batch 0: the batch
-    double lr, gamma, support;         // support > 0: find gamma by bisection (8 trainings)
+    uint32_t refit;                    // steps after these, for the channels that gamma left, without gamma
+    double lr, gamma, support;         // support > 0: find gamma by bisection (7 trainings before)
     bool sgd;                          // proximal SGD instead of Adam
     bool sparse_group;                 // the published proximal step, with group shrink
     bool mean_scale;                   // --loss-scale mean: mean over channels instead of the sum
