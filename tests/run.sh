@@ -28,6 +28,13 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+for one in "${only[@]}"; do  # with the build that it tests
+    case $one in
+    build-* | fuzz*) ;;
+    sanitize*) only+=(build-sanitize) ;;
+    *) only+=(build-gcc) ;;
+    esac
+done
 
 # ---- counting ----------------------------------------------------------------------------------------------------------
 
