@@ -15,8 +15,9 @@ static void print_info(const struct vksteer_model_info *info)
     for (uint32_t i = 0; i < info->parts; i++)
         print_line("    %-16s %-28s %10.3f M", info->part_names[i], info->part_classes[i],
                    (double)info->part_parameters[i] / 1e6);
-    print_line("  steering defaults: sites %s, %s, lr %g, %u steps, batch %u", info->train_sites, info->train_optimizer,
-               info->train_lr, info->train_steps, info->train_batch);
+    print_line("  steering defaults: sites %s, %s, lr %g, gamma %g, %u + %u steps, batch %u", info->train_sites,
+               info->train_optimizer, info->train_lr, info->train_gamma, info->train_steps, info->train_refit,
+               info->train_batch);
 }
 
 static void json_info(const struct vksteer_model_info *info)
@@ -48,7 +49,9 @@ static void json_info(const struct vksteer_model_info *info)
     json_text("sites", info->train_sites);
     json_text("optimizer", info->train_optimizer);
     json_number("lr", info->train_lr);
+    json_number("gamma", info->train_gamma);
     json_integer("steps", info->train_steps);
+    json_integer("refit", info->train_refit);
     json_integer("batch", info->train_batch);
     json_close();
 }

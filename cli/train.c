@@ -85,7 +85,8 @@ int command_train(int argc, char **argv)
 {
     const char *source = NULL, *target = NULL, *validate = NULL, *field = NULL;
     int64_t seed = 42;
-    double lr = 0, cfg = 0;
+    double lr = 0, cfg = 0, gamma = -1;
+    uint32_t refit = UINT32_MAX;
     struct common common = {0};
     struct arguments arguments;
     struct vksteer_train_params p = {.progress = on_progress};
@@ -106,10 +107,10 @@ int command_train(int argc, char **argv)
         {0, "optimizer", OPT_TEXT, &p.optimizer, 0, 0, "NAME", "adam or sgd"},
         {0, "batch", OPT_COUNT, &p.batch, 1, 65536, "B", "source prompts a step"},
         {0, "micro-batch", OPT_COUNT, &p.micro_batch, 1, 65536, "b", "samples in memory at once; changes no bit"},
-        {0, "gamma", OPT_NUMBER, &p.gamma, 0, 1e6, "G", "strength of the sparsity, 0: none"},
+        {0, "gamma", OPT_NUMBER, &gamma, 0, 1e6, "G", "strength of the sparsity, 0: none"},
         {0, "support", OPT_NUMBER, &p.support, 1e-6, 1, "F", "find gamma for this share of channels"},
-        {0, "refit", OPT_COUNT, &p.refit, 1, 10000000, "N", "N steps more for the channels that --gamma left, without it "
-         "(default with --support: half of --steps)"},
+        {0, "refit", OPT_COUNT, &refit, 0, 10000000, "N", "N steps more for the channels that --gamma left, without "
+         "it; 0: none (default: the model's share of --steps, or half of them with --support)"},
         {0, "position", OPT_TEXT, &p.position, 0, 0, "NAME", "all, last or avg"},
         {0, "pool", OPT_TEXT, &p.pool, 0, 0, "NAME", "mean, last or max"},
         {0, "loss-scale", OPT_TEXT, &p.loss_scale, 0, 0, "NAME", "sum or mean over channels"},
@@ -139,6 +140,8 @@ int command_train(int argc, char **argv)
         return usage_error("-s %lld: the seed of a training must not be negative", (long long)seed);
     p.seed = (uint64_t)seed;
     p.lr = lr;
+    p.gamma = gamma == 0 ? -1 : gamma > 0 ? gamma : 0;
+    p.refit = refit == UINT32_MAX ? 0 : refit > 0 ? (int32_t)refit : -1;
     p.cfg_scale = cfg;
     p.base = base.uses;
     p.base_count = base.count;

@@ -42,8 +42,8 @@ refused() # NAME CODE TEXT COMMAND...
     fi
 }
 
-train() { "$vksteer" train -q --source "$prompts/style.source.txt" --target "$prompts/style.target.txt" --steps 6 --lr 0.02 \
-    --batch 8 -s 5 "$@"; }
+style=(--source "$prompts/style.source.txt" --target "$prompts/style.target.txt" --steps 6 --lr 0.02 --gamma 0 --batch 8 -s 5)
+train() { "$vksteer" train -q "${style[@]}" "$@"; }
 pixels() { python3 - "$1" <<'END'
 import hashlib, struct, sys, zlib
 data, at, idat = open(sys.argv[1], "rb").read(), 8, b""
@@ -94,18 +94,28 @@ check "train in micro-batches, recomputed" train -o c.safetensors --micro-batch 
 check "the same steering from micro-batches" cmp a.safetensors c.safetensors
 # Fast paths that move data otherwise: device addresses, descriptors, loads of 32 bits.
 for path in ENABLE=address DISABLE=address DISABLE=address,int64; do
-    check "train with $path" env "VKSTEER_$path" "$vksteer" train -q --source "$prompts/style.source.txt" \
-        --target "$prompts/style.target.txt" --steps 6 --lr 0.02 --batch 8 -s 5 -o d.safetensors --force
+    check "train with $path" env "VKSTEER_$path" "$vksteer" train -q "${style[@]}" -o d.safetensors --force
     check "the same steering with $path" cmp a.safetensors d.safetensors
 done
 check "no state is left" test ! -e a.safetensors.state
+noted() # FILE KEY VALUE: what a steering file says of itself
+{
+    "$vksteer" inspect "$1" --json | python3 -c "import json, sys
+sys.exit(json.load(sys.stdin)['metadata'].get('$2') != '$3')"
+}
+check "train with the model's own sparsity" "$vksteer" train -q "${style[@]:0:4}" --batch 8 -o s.safetensors --steps 8 --sites unet.conv_norm_out
+check "which is refitted" noted s.safetensors refit 5
+check "train with a gamma" train -o s.safetensors --gamma 0.5 --refit 3
+check "with a refit" noted s.safetensors refit 3
+check "and without" train -o s.safetensors --gamma 0.5 --refit 0
+check "as it says" noted s.safetensors gamma 0.5
+refused "a refit of nothing" 1 "give one of them" train -o s.safetensors --refit 3
 
 interrupted() # NAME SIGNAL SECONDS EXPECTED-CODE
 {
     local code
     rm -f r.*
-    "$vksteer" train -q --source "$prompts/style.source.txt" --target "$prompts/style.target.txt" --steps 6 --lr 0.02 \
-        --batch 8 -s 5 -o r.safetensors --log r.jsonl &
+    "$vksteer" train -q "${style[@]}" -o r.safetensors --log r.jsonl &
     local pid=$!
     for _ in $(seq 400); do  # let it do some steps
         [ -s r.jsonl ] && [ "$(wc -l <r.jsonl)" -ge "$3" ] && break
@@ -302,14 +312,12 @@ printf '%s' '{"format": "vksteer-kernels-1", "many_rows": "magic"}' >"$(ls cache
 check "a damaged file is ignored, and said" bash -c "'$vksteer' apply -p 'a red apple' -o tuned.png 2>&1 |
     grep -q 'damaged and ignored'"
 rm -f cache/vksteer/kernels-*.json
-"$vksteer" train -q --source "$prompts/style.source.txt" --target "$prompts/style.target.txt" --steps 6 --lr 0.02 \
-    --batch 8 -s 5 -o u.safetensors --log u.jsonl &
+"$vksteer" train -q "${style[@]}" -o u.safetensors --log u.jsonl &
 stopped=$!
 for _ in $(seq 400); do [ -s u.jsonl ] && break; sleep 0.05; done
 kill -INT $stopped && wait $stopped
 check "kernels of one's own again" override plain
-refused "resume under another kernel table" 1 "kernels" "$vksteer" train -q --source "$prompts/style.source.txt" \
-    --target "$prompts/style.target.txt" --steps 6 --lr 0.02 --batch 8 -s 5 -o u.safetensors --log u.jsonl --resume
+refused "resume under another kernel table" 1 "kernels" "$vksteer" train -q "${style[@]}" -o u.safetensors --log u.jsonl --resume
 check "unless forced" train -o u.safetensors --log u.jsonl --resume --force
 check "to the same steering" cmp a.safetensors u.safetensors
 rm -f cache/vksteer/kernels-*.json

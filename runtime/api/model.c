@@ -92,17 +92,20 @@ static bool read_train(vksteer_model *model, const struct vks_json *json, const 
     struct vksteer_model_info *info = &model->info;
     const struct vks_log *log = model->log;
     const char *sites = NULL;
-    int64_t steps = 0, batch = 0;
+    int64_t steps = 0, batch = 0, refit = 0;
     int optimizer = 0;
     if (!vks_json_string(log, json, train, "sites", info->train_sites, &sites) ||
         !vks_json_choice(log, json, train, "optimizer", optimizers, 0, &optimizer) ||
         !vks_json_number(log, json, train, "lr", info->train_lr, 0, 1e3, &info->train_lr) ||
         !vks_json_int(log, json, train, "steps", info->train_steps, 1, 1000000, &steps) ||
+        !vks_json_number(log, json, train, "gamma", info->train_gamma, 0, 1e6, &info->train_gamma) ||
+        !vks_json_int(log, json, train, "refit", info->train_refit, 0, 1000000, &refit) ||
         !vks_json_int(log, json, train, "batch", info->train_batch, 1, 65536, &batch))
         return false;
     info->train_sites = vks_arena_strdup(&model->arena, sites);
     info->train_optimizer = optimizers[optimizer];
     info->train_steps = (uint32_t)steps;
+    info->train_refit = (uint32_t)refit;
     info->train_batch = (uint32_t)batch;
     return info->train_sites || out_of_memory(log);
 }

@@ -57,6 +57,19 @@ static bool choose(const struct vks_log *log, const char *what, const char *text
     return vks_fail(log, "%s \"%s\" is not known: use one of %s", what, text, known);
 }
 
+// Steps of the refit, which needs channels that were taken away.
+static uint32_t refit_of(const struct vksteer_train_params *in, const vksteer_model *model, uint32_t steps, double gamma)
+{
+    if (in->refit > 0)
+        return (uint32_t)in->refit;
+    if (in->refit < 0 || (gamma <= 0 && in->support <= 0))
+        return 0;
+    const struct vksteer_model_info *info = &model->info;
+    if (!info->train_refit)
+        return in->support > 0 ? (steps + 1) / 2 : 0;
+    return (uint32_t)(((uint64_t)steps * info->train_refit + info->train_steps - 1) / info->train_steps);
+}
+
 static bool fill(vksteer_model *model, const struct vksteer_train_params *in, struct vks_train_params *out)
 {
     static const char *const methods[] = {"lineas", "linear-act", "linear-act-at-once", "mean-act", "gaussian-act",
@@ -75,7 +88,10 @@ static bool fill(vksteer_model *model, const struct vksteer_train_params *in, st
         !choose(log, "the proximal step", in->prox ? in->prox : proxes[optimizer == 1], proxes, &prox))
         return false;
     const uint32_t steps = in->steps ? in->steps : model->info.train_steps;
-    const bool same = strcmp(own, model->info.train_optimizer) == 0;  // a rate belongs to its optimiser
+    // A rate belongs to its optimiser, and so does a gamma, and to its proximal step.
+    const bool same = strcmp(own, model->info.train_optimizer) == 0;
+    const double usual = same && !in->prox ? model->info.train_gamma : 0;
+    const double gamma = in->gamma < 0 ? 0 : in->gamma > 0 ? in->gamma : usual;
     static const enum vks_method kinds[] = {VKS_METHOD_LINEAS, VKS_METHOD_LINEAR_ACT, VKS_METHOD_LINEAR_ACT_AT_ONCE,
                                             VKS_METHOD_MEAN_ACT, VKS_METHOD_GAUSSIAN_ACT};
     static const enum vks_position places[] = {VKS_POSITION_ALL, VKS_POSITION_LAST, VKS_POSITION_AVG};
@@ -88,8 +104,8 @@ static bool fill(vksteer_model *model, const struct vksteer_train_params *in, st
         .batch = in->batch ? in->batch : model->info.train_batch,
         .micro_batch = in->micro_batch,
         .lr = in->lr > 0 ? in->lr : same ? model->info.train_lr : optimizer == 1 ? 0.1 : 1e-3,
-        .refit = in->refit ? in->refit : in->support > 0 ? (steps + 1) / 2 : 0,
-        .gamma = in->gamma,
+        .refit = refit_of(in, model, steps, gamma),
+        .gamma = gamma,
         .support = in->support,
         .sgd = optimizer == 1,
         .sparse_group = prox == 1,

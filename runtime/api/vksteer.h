@@ -97,8 +97,8 @@ struct vksteer_model_info {
     uint64_t part_parameters[8];
     // Steering defaults of the model (vksteer.json in its folder; otherwise those of its class).
     const char *train_sites, *train_optimizer;
-    double train_lr;
-    uint32_t train_steps, train_batch;
+    double train_lr, train_gamma;
+    uint32_t train_steps, train_refit, train_batch;
 };
 const struct vksteer_model_info *vksteer_model_info(const vksteer_model *model);
 
@@ -235,9 +235,11 @@ struct vksteer_train_params {
     const char *loss_scale;             // "sum", "mean"
     const char *prox;                   // "l1", "sparse-group"
     uint32_t steps, batch, micro_batch, p;
-    uint32_t refit;                     // steps after these, for the channels that gamma left, without gamma; 0: half
-                                        // as many where support is given, otherwise none
-    double lr, gamma, support;          // support > 0: the share of channels wanted; gamma is found
+    double lr;
+    double gamma;                       // sparsity; below 0: none
+    double support;                     // above 0: the share of channels wanted, for which gamma is found
+    int32_t refit;                      // steps after these, for the channels that gamma left, without it; below 0: none.
+                                        // 0: as many to a step as the model has, or half as many for a support
     uint32_t width, height;             // pixels; 0: the model's
     // The sampler while training: one step. 0: the first of the model's own steps.
     uint32_t sample_steps;
