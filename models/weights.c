@@ -43,7 +43,7 @@ struct vks_weights {
     const struct vks_log *log;
     struct vks_gpu *gpu;
     const char *path;             // for messages
-    struct vks_safetensors *file; // one of the two
+    struct vks_tensor_file file;  // one of the two
     struct vks_gguf *gguf;
     uint32_t head_width;          // rows of a head, where a GGUF file pairs them
     struct entry *entries;        // sorted by name
@@ -57,25 +57,25 @@ struct vks_weights {
     uint64_t left;                // bytes on the device of what was not uploaded yet
 };
 
-// Opens FOLDER/NAME or FOLDER/NAME.fp16, whichever is there.
-static struct vks_safetensors *open_file(const struct vks_log *log, const char *folder, const char *name)
+// Opens FOLDER/NAME or FOLDER/NAME.fp16, whichever is there; safetensors before what torch.save wrote.
+static bool open_file(const struct vks_log *log, const char *folder, const char *name, struct vks_tensor_file *file)
 {
-    static const char *const ends[] = {".safetensors", ".safetensors.index.json", ".fp16.safetensors",
-                                       ".safetensors.index.fp16.json"};
+    static const char *const forms[] = {"%s/%s.safetensors", "%s/%s.safetensors.index.json", "%s/%s.fp16.safetensors",
+                                        "%s/%s.safetensors.index.fp16.json", "%s/%s.bin", "%s/%s.fp16.bin",
+                                        "%s/pytorch_%s.bin", "%s/pytorch_%s.fp16.bin"};
     struct vks_text path = {0};
-    for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++) {
+    bool found = false, done = false;
+    for (size_t i = 0; i < sizeof(forms) / sizeof(*forms) && !found; i++) {
         path.length = 0;
-        if (!vks_text_printf(&path, "%s/%s%s", folder, name, ends[i]))
-            break;
-        if (vks_os_is_file(path.data)) {
-            struct vks_safetensors *file = vks_safetensors_open(log, path.data);
-            vks_text_finish(&path);
-            return file;
-        }
+        found = vks_text_printf(&path, forms[i], folder, name) && vks_os_is_file(path.data);
     }
+    if (found)
+        done = vks_tensor_file_open(log, path.data, file);
+    else
+        vks_fail(log, "%s holds no %s.safetensors (nor a .bin file of PyTorch): download the model's safetensors files",
+                 folder, name);
     vks_text_finish(&path);
-    return vks_fail_null(log, "%s holds no %s.safetensors: download the model's safetensors files (.bin and .ckpt "
-                         "files are not read)", folder, name);
+    return done;
 }
 
 static int by_name(const void *a, const void *b)
@@ -117,10 +117,10 @@ static uint64_t device_size(const struct entry *entry, enum vks_weight_layout la
     return weight->count * vks_dtype_size(device_type(entry, layout));
 }
 
-static bool add_safetensors(struct vks_weights *weights)
+static bool add_tensors(struct vks_weights *weights)
 {
-    for (size_t i = 0; i < weights->file->tensor_count; i++) {
-        const struct vks_st_tensor *tensor = &weights->file->tensors[i];
+    for (size_t i = 0; i < weights->file.tensor_count; i++) {
+        const struct vks_st_tensor *tensor = &weights->file.tensors[i];
         struct entry *entry = &weights->entries[weights->entry_count++];
         entry->weight = (struct vks_weight){.name = tensor->name,
                                             .type = vks_st_dtype_name(tensor->dtype),
@@ -167,10 +167,10 @@ static bool add_gguf(struct vks_weights *weights, const char *architecture)
 // Fills in the entries of an opened file. Takes `weights`, which is closed when it fails.
 static struct vks_weights *fill(struct vks_weights *weights, const char *architecture)
 {
-    const size_t count = weights->file ? weights->file->tensor_count : weights->gguf->tensor_count;
-    weights->path = weights->file ? weights->file->path : weights->gguf->path;
+    const size_t count = weights->gguf ? weights->gguf->tensor_count : weights->file.tensor_count;
+    weights->path = weights->gguf ? weights->gguf->path : weights->file.path;
     weights->entries = calloc(count + 1, sizeof(*weights->entries));
-    if (!weights->entries || !(weights->file ? add_safetensors(weights) : add_gguf(weights, architecture))) {
+    if (!weights->entries || !(weights->gguf ? add_gguf(weights, architecture) : add_tensors(weights))) {
         vks_fail(weights->log, VKS_NO_MEMORY);
         vks_weights_close(&weights);
         return NULL;
@@ -181,32 +181,43 @@ static struct vks_weights *fill(struct vks_weights *weights, const char *archite
     return weights;
 }
 
-struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder,
-                                     const char *name)
+static struct vks_weights *create(const struct vks_log *log, struct vks_gpu *gpu)
 {
     struct vks_weights *weights = calloc(1, sizeof(*weights));
     if (!weights)
         return vks_fail_null(log, VKS_NO_MEMORY);
     weights->log = log;
     weights->gpu = gpu;
-    weights->file = open_file(log, folder, name);
-    if (!weights->file) {
-        vks_weights_close(&weights);
-        return NULL;
-    }
-    return fill(weights, NULL);
+    return weights;
+}
+
+struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder,
+                                     const char *name)
+{
+    struct vks_weights *weights = create(log, gpu);
+    if (!weights || open_file(log, folder, name, &weights->file))
+        return weights ? fill(weights, NULL) : NULL;
+    vks_weights_close(&weights);
+    return NULL;
+}
+
+struct vks_weights *vks_weights_open_file(const struct vks_log *log, struct vks_gpu *gpu, const char *path)
+{
+    struct vks_weights *weights = create(log, gpu);
+    if (!weights || vks_tensor_file_open(log, path, &weights->file))
+        return weights ? fill(weights, NULL) : NULL;
+    vks_weights_close(&weights);
+    return NULL;
 }
 
 struct vks_weights *vks_weights_from_gguf(const struct vks_log *log, struct vks_gpu *gpu, struct vks_gguf *file,
                                           const char *architecture, uint32_t head_width)
 {
-    struct vks_weights *weights = calloc(1, sizeof(*weights));
+    struct vks_weights *weights = create(log, gpu);
     if (!weights) {
         vks_gguf_close(&file);
-        return vks_fail_null(log, VKS_NO_MEMORY);
+        return NULL;
     }
-    weights->log = log;
-    weights->gpu = gpu;
     weights->gguf = file;
     weights->head_width = head_width;
     return fill(weights, architecture);
@@ -229,7 +240,7 @@ void vks_weights_close(struct vks_weights **at)
     free(weights->constants);
     free(weights->entries);
     vks_arena_finish(&weights->arena);
-    vks_safetensors_close(&weights->file);
+    vks_tensor_file_close(&weights->file);
     vks_gguf_close(&weights->gguf);
     free(weights);
     *at = NULL;
@@ -353,7 +364,7 @@ static void channels_last(unsigned char *out, const unsigned char *in, const uin
 static bool is_turned(const struct vks_weights *weights, const struct entry *entry, enum vks_weight_layout layout)
 {
     const struct vks_weight *weight = &entry->weight;
-    return layout == VKS_WEIGHT_CONV1D ? weights->file != NULL
+    return layout == VKS_WEIGHT_CONV1D ? !weights->gguf
                                        : layout == VKS_WEIGHT_CONV && weight->rank == 4 &&
                                              weight->shape[2] * weight->shape[3] > 1;
 }
@@ -487,7 +498,7 @@ static bool shape_fits(const struct vks_weights *weights, const struct vks_weigh
         want[2] = shape[1];
         want[3] = shape[2];
     }
-    if (layout == VKS_WEIGHT_CONV1D && weights->file) {
+    if (layout == VKS_WEIGHT_CONV1D && !weights->gguf) {
         want[0] = shape[1];
         want[1] = shape[0];
     }
@@ -523,8 +534,8 @@ static const struct entry *need(struct vks_weights *weights, struct vks_graph *g
     struct entry *entry = find(weights, name);
     if (!entry)
         return vks_graph_fail(graph, "%s: the tensor %s is missing: %s; download the model again", weights->path,
-                              name, weights->file ? "config.json describes another model"
-                                                  : "the file is no whole model");
+                              name, weights->gguf ? "the file is no whole model"
+                                                  : "config.json describes another model");
     const struct vks_weight *weight = &entry->weight;
     uint64_t want[4];
     int want_rank;
@@ -532,7 +543,7 @@ static const struct entry *need(struct vks_weights *weights, struct vks_graph *g
         return vks_graph_fail(graph, "%s: %s has the shape (%s), %s for (%s): the two are of different models; "
                               "download the model again", weights->path, name,
                               shape_text(graph, weight->rank, weight->shape),
-                              weights->file ? "config.json asks" : "the metadata ask",
+                              weights->gguf ? "the metadata ask" : "config.json asks",
                               shape_text(graph, want_rank, want));
     if (!entry->readable)
         return vks_graph_fail(graph, "%s: %s is of type %s: convert the weights to F32, F16 or BF16", weights->path,

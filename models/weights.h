@@ -1,5 +1,5 @@
-// The parameters of one component of a model: found in its safetensors or its GGUF file, uploaded once, shared by all
-// graphs.
+// The parameters of one component of a model: found in its safetensors, PyTorch or GGUF file, uploaded once, shared by
+// all graphs.
 #ifndef VKS_MODELS_WEIGHTS_H
 #define VKS_MODELS_WEIGHTS_H
 
@@ -12,7 +12,7 @@
 #include "gpu/gpu.h"
 #include "graph/graph.h"
 #include "io/gguf.h"
-#include "io/safetensors.h"
+#include "io/tensor_file.h"
 #include "ops/ops.h"
 
 // How a parameter lies on the device.
@@ -27,11 +27,14 @@ enum vks_weight_layout {
 
 struct vks_weights;
 
-// Opens FOLDER/NAME.safetensors, its index of shards, or the .fp16 variant of either. With `gpu` NULL nothing is ever
+// Opens FOLDER/NAME.safetensors, its index of shards, the .fp16 variant of either, or where none of them is NAME.bin or
+// pytorch_NAME.bin. With `gpu` NULL nothing is ever
 // uploaded: graphs built with it can be looked at but not run. NULL after one message. `log` and `gpu` must outlive
 // it.
 struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder,
                                      const char *name);
+// The same from a file by its path, of any format that tensor_file.h reads.
+struct vks_weights *vks_weights_open_file(const struct vks_log *log, struct vks_gpu *gpu, const char *path);
 // The same from a GGUF file, under the names of transformers: the tensors that gguf_names.h knows, the rest is left
 // out. Rows of queries and keys are put in PyTorch's order (head_width: of a head) and Gemma's norms back to weight -
 // 1, so that every channel is the one of the Hugging Face folder. Takes `file`, whatever happens.

@@ -435,7 +435,8 @@ golden_files()
     rm -rf "$work/tests" && mkdir "$work/tests" && cp -r tests/golden "$work/tests/golden" || return 1
     ln -sfn "$root/assets" "$work/assets"
     find "$work/tests/golden/data" "$work/tests/golden/tokenizer" -type f -delete
-    for script in make_models make_language_models gguf_files lineas wasserstein tokenizer language_tokenizers; do
+    for script in make_models make_language_models gguf_files torch_files lineas wasserstein tokenizer \
+        language_tokenizers; do
         check "$script.py runs" "$work/venv/bin/python" "$work/tests/golden/$script.py"
     done
     check "they give the committed files" python3 tests/golden/same.py tests/golden "$work/tests/golden"

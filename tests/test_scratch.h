@@ -17,7 +17,7 @@ static inline bool test_scratch_open(const char *name)
     struct test t = {0};
     do
         snprintf(scratch, sizeof(scratch), "%s/vks-test-%s-%06u", temporary ? temporary : "/tmp", name,
-                 (unsigned)(vks_os_seconds() * 1e6) % 1000000);
+                 (unsigned)((uint64_t)(vks_os_seconds() * 1e6) % 1000000));
     while (vks_os_exists(scratch));
     if (!vks_os_make_dirs(test_log(&t), scratch))
         printf("FAIL scratch: %s\n", t.message);

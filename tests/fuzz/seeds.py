@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the seed corpora of the fuzz targets: python3 tests/fuzz/seeds.py FOLDER makes FOLDER/{safetensors,json,tokenizer,language_tokenizer,gguf}/."""
+"""Writes the seed corpora of the fuzz targets: python3 tests/fuzz/seeds.py FOLDER makes FOLDER/NAME/ for each."""
 
 import json
 import pathlib
 import struct
 import sys
+import zipfile
 
 
 def entry(dtype, shape, begin, end):
@@ -77,7 +78,17 @@ def decoder_seed(architecture):
     return b"\0" + head + bytes(-len(head) % 32) + bytes(128)
 
 
+def torch_seeds():
+    """Files of PyTorch, and the pickles in them; the first byte as fuzz_torch_zip.c reads it."""
+    golden = pathlib.Path(__file__).resolve().parent.parent / "golden/data/torch"
+    for path in sorted(golden.glob("*.bin")):
+        yield b"\0" + path.read_bytes()
+        yield b"\1" + zipfile.ZipFile(path).read(f"{path.stem}/data.pkl")
+
+
 def seeds():
+    for seed in torch_seeds():
+        yield "torch_zip", seed
     for architecture in ("llama", "gemma3", "gpt2"):
         yield "gguf", decoder_seed(architecture)
     for seed in gguf_seeds():
