@@ -72,8 +72,8 @@ static bool open_file(const struct vks_log *log, const char *folder, const char 
     if (found)
         done = vks_tensor_file_open(log, path.data, file);
     else
-        vks_fail(log, "%s holds no %s.safetensors (nor a .bin file of PyTorch): download the model's safetensors files",
-                 folder, name);
+        vks_fail(log, "%s holds no %s.safetensors (nor a .bin file of PyTorch): download the model's safetensors "
+                 "files", folder, name);
     vks_text_finish(&path);
     return done;
 }

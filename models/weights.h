@@ -1,5 +1,5 @@
-// The parameters of one component of a model: found in its safetensors, PyTorch or GGUF file, uploaded once, shared by
-// all graphs.
+// The parameters of one component of a model: found in its safetensors, PyTorch or GGUF file, uploaded once, shared
+// by all graphs.
 #ifndef VKS_MODELS_WEIGHTS_H
 #define VKS_MODELS_WEIGHTS_H
 
@@ -27,10 +27,9 @@ enum vks_weight_layout {
 
 struct vks_weights;
 
-// Opens FOLDER/NAME.safetensors, its index of shards, the .fp16 variant of either, or where none of them is NAME.bin or
-// pytorch_NAME.bin. With `gpu` NULL nothing is ever
-// uploaded: graphs built with it can be looked at but not run. NULL after one message. `log` and `gpu` must outlive
-// it.
+// Opens FOLDER/NAME.safetensors, its index of shards, the .fp16 variant of either, or where none of them is NAME.bin
+// or pytorch_NAME.bin. With `gpu` NULL nothing is ever uploaded: graphs built with it can be looked at but not run.
+// NULL after one message. `log` and `gpu` must outlive it.
 struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder,
                                      const char *name);
 // The same from a file by its path, of any format that tensor_file.h reads.

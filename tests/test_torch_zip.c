@@ -26,7 +26,8 @@ static void equals(struct test *t, const char *name)
         EXPECT(t, got, "%s: %s is missing", name, want->name);
         if (got)
             EXPECT(t, got->dtype == want->dtype && got->rank == want->rank && got->size == want->size &&
-                   !memcmp(got->shape, want->shape, sizeof(want->shape)) && !memcmp(got->data, want->data, want->size),
+                   !memcmp(got->shape, want->shape, sizeof(want->shape)) &&
+                   !memcmp(got->data, want->data, want->size),
                    "%s: %s differs", name, want->name);
     }
     vks_tensor_file_close(&file);
@@ -66,7 +67,8 @@ static bool opens(struct test *t, const void *data, size_t size, const char *fir
             sum += tensor->data[k];
     }
     if (done && first)
-        EXPECT(t, file->tensor_count && !strcmp(file->tensors[0].name, first), "%s: %s", first, file->tensors[0].name);
+        EXPECT(t, file->tensor_count && !strcmp(file->tensors[0].name, first), "%s: %s", first,
+               file->tensors[0].name);
     t->messages += sum == 0x12345678;  // so that the reads are not left out
     vks_torch_zip_close(&file);
     return done;
@@ -220,7 +222,8 @@ static void archives(struct test *t)
 {
     static struct zip_archive a;
     static const char good[] = ROOT(A GOOD "s");
-    const struct zip_part pickle = {"x/data.pkl", good, sizeof(good) - 1}, data = {"x/data/0", sixteen, sizeof(sixteen)};
+    const struct zip_part pickle = {"x/data.pkl", good, sizeof(good) - 1};
+    const struct zip_part data = {"x/data/0", sixteen, sizeof(sixteen)};
     zip_pack(&a, (struct zip_part[]){pickle, data, {"x/byteorder", "little", 6}}, 3);
     CHECK(t, opens(t, a.bytes, a.size, "a"));
     for (size_t cut = 0; cut < a.size; cut++)

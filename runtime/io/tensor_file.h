@@ -18,8 +18,8 @@ struct vks_tensor_file {
     struct vks_torch_zip *torch;
 };
 
-// PyTorch's by what torch_zip.h takes for such, otherwise safetensors or, with a path that ends in ".json", the set that
-// this index describes. False after one message: nothing to close.
+// PyTorch's by what torch_zip.h takes for such, otherwise safetensors or, with a path that ends in ".json", the set
+// that this index describes. False after one message: nothing to close.
 bool vks_tensor_file_open(const struct vks_log *log, const char *path, struct vks_tensor_file *file);
 // Accepts a zeroed file; zeroes it.
 void vks_tensor_file_close(struct vks_tensor_file *file);

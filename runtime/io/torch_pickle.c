@@ -55,8 +55,8 @@ struct machine {
 
 static bool bad(const struct machine *m, const char *why)
 {
-    return vks_fail(m->log, "%s: its pickle %s; the file is damaged, or no file of weights: fetch it again, or convert "
-                    "it to safetensors", m->path, why);
+    return vks_fail(m->log, "%s: its pickle %s; the file is damaged, or no file of weights: fetch it again, or "
+                    "convert it to safetensors", m->path, why);
 }
 
 static bool no_memory(const struct machine *m)

@@ -1,10 +1,10 @@
 // Private to runtime/io: the pickle inside of a PyTorch file, read without running anything.
 //
-// A pickle is a program for a stack machine that builds objects, by calling any Python function that it names. Here the
-// instructions are the ones that torch.save writes (protocol 2), and the functions are few: what makes a tensor, a
-// parameter, a storage and an ordered dictionary. Anything else is refused by its name. What is built is data: nothing
-// refers to the outside, sizes follow the pickle's own, and values may be shared and even hold themselves (whoever
-// walks them must bound the depth).
+// A pickle is a program for a stack machine that builds objects, by calling any Python function that it names. Here
+// the instructions are the ones that torch.save writes (protocol 2), and the functions are few: what makes a tensor,
+// a parameter, a storage and an ordered dictionary. Anything else is refused by its name. What is built is data:
+// nothing refers to the outside, sizes follow the pickle's own, and values may be shared and even hold themselves
+// (whoever walks them must bound the depth).
 #ifndef VKS_IO_TORCH_PICKLE_H
 #define VKS_IO_TORCH_PICKLE_H
 

@@ -118,8 +118,8 @@ static bool copy_elements(struct loader *l, const struct vks_pickle_tensor *from
     const size_t size = vks_st_dtype_size(tensor->dtype);
     int order[VKS_ST_MAX_RANK];
     if (!is_spread(from, order))
-        return vks_fail(l->log, "%s: tensor \"%s\" uses elements of its data more than once: save it with .contiguous(), "
-                        "or convert the file to safetensors", l->file->path, l->name);
+        return vks_fail(l->log, "%s: tensor \"%s\" uses elements of its data more than once: save it with "
+                        ".contiguous(), or convert the file to safetensors", l->file->path, l->name);
     l->copied += tensor->size;
     if (l->copied > l->file->map->size)
         return bad(l, "has more tensors of the same data than the file is long");
@@ -299,8 +299,8 @@ static const struct vks_zip_entry *find_pickle(struct loader *l)
         found = &l->zip.entries[i];
         snprintf(l->folder, sizeof(l->folder), "%.*s", (int)(slash - name) + 1, name);
     }
-    return found ? found : vks_fail_null(l->log, "%s: is a zip archive without data.pkl, so no file of torch.save: give "
-                                         "a file of weights", l->file->path);
+    return found ? found : vks_fail_null(l->log, "%s: is a zip archive without data.pkl, so no file of torch.save: "
+                                         "give a file of weights", l->file->path);
 }
 
 static bool check_order(const struct loader *l)
@@ -318,8 +318,8 @@ static bool load(struct loader *l)
     if (!vks_os_map_open(l->log, file->path, file->map))
         return false;
     if (file->map->size < 4 || memcmp(file->map->data, "PK\3\4", 4))
-        return vks_fail(l->log, "%s: is no file of torch.save, or of one before PyTorch 1.6: load and save it with a newer "
-                        "one, or convert it to safetensors", file->path);
+        return vks_fail(l->log, "%s: is no file of torch.save, or of one before PyTorch 1.6: load and save it with a "
+                        "newer one, or convert it to safetensors", file->path);
     const struct vks_zip_entry *pickle = NULL;
     struct vks_pickle_value root;
     return vks_zip_read(l->log, file->path, file->map->data, file->map->size, &l->work, &l->zip) &&

@@ -2,8 +2,8 @@
 // reader of tensors, which runs nothing.
 //
 // A file is a zip archive of stored entries (zip.h): NAME/data.pkl, a pickle (torch_pickle.h) that says what tensors
-// there are, and NAME/data/KEY, the bytes of each storage. Files are hostile input: offsets, counts, sizes, shapes and
-// strides are checked, depth and memory are bounded; a refusal names the file and, where it can, the tensor.
+// there are, and NAME/data/KEY, the bytes of each storage. Files are hostile input: offsets, counts, sizes, shapes
+// and strides are checked, depth and memory are bounded; a refusal names the file and, where it can, the tensor.
 #ifndef VKS_IO_TORCH_ZIP_H
 #define VKS_IO_TORCH_ZIP_H
 
@@ -14,11 +14,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-// Dictionaries in dictionaries become names with points between: {"unet": {"conv.weight": ...}} is "unet.conv.weight";
-// what is in lists and tuples is called by its number. Numbers, texts and the like are left out. Where the
-// dictionary at the top holds no tensor but one of "state_dict", "model_state_dict", "model", "module", "params_ema" and
-// "params", that one is read and nothing beside it; and "module." or "_orig_mod." before every name goes too. Tensors
-// that are no contiguous piece of their storage are copied, the others lie in the mapping.
+// Dictionaries in dictionaries become names with points between: {"unet": {"conv.weight": ...}} is
+// "unet.conv.weight"; what is in lists and tuples is called by its number. Numbers, texts and the like are left out.
+// Where the dictionary at the top holds no tensor but one of "state_dict", "model_state_dict", "model", "module",
+// "params_ema" and "params", that one is read and nothing beside it; and "module." or "_orig_mod." before every name
+// goes too. Tensors that are no contiguous piece of their storage are copied, the others lie in the mapping.
 struct vks_torch_zip {
     const char *path;               // as given, for messages
     const char *prefix;             // what was taken off the names: "state_dict.", or ""

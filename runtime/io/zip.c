@@ -126,12 +126,12 @@ static bool read_entry(const struct reader *r, const unsigned char *record, uint
     vks_text_quote(text, (size_t)name, quoted, sizeof(quoted));
     struct extent extent = {number_at(record + 24, 4), number_at(record + 20, 4), number_at(record + 42, 4)};
     if (number_at(record + 10, 2) || (number_at(record + 8, 2) & 1))
-        return vks_fail(r->log, "%s: the entry %s is compressed or encrypted, which files of weights never are: convert "
-                        "the file to safetensors", r->path, quoted);
+        return vks_fail(r->log, "%s: the entry %s is compressed or encrypted, which files of weights never are: "
+                        "convert the file to safetensors", r->path, quoted);
     if (!read_wide(record + CENTRAL + name, extra, &extent) || extent.size != extent.stored ||
         !is_record(r, extent.at, LOCAL, "PK\3\4"))
-        return vks_fail(r->log, "%s: the entry %s is not where the directory says; the file is damaged, fetch it again",
-                        r->path, quoted);
+        return vks_fail(r->log, "%s: the entry %s is not where the directory says; the file is damaged, fetch it "
+                        "again", r->path, quoted);
     const unsigned char *local = r->data + extent.at;
     const uint64_t data = extent.at + LOCAL + number_at(local + 26, 2) + number_at(local + 28, 2);
     if (!inside(r, data, extent.size))

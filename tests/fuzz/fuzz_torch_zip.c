@@ -1,5 +1,5 @@
-// The reader of PyTorch's files. The first byte chooses: the rest is a whole file, or the pickle of an archive that is
-// put round it, with the bytes of a few storages.
+// The reader of PyTorch's files. The first byte chooses: the rest is a whole file, or the pickle of an archive that
+// is put round it, with the bytes of a few storages.
 #include "base/os.h"
 #include "io/torch_zip.h"
 #include "tests/fuzz/standalone.h"
