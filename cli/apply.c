@@ -246,6 +246,7 @@ int command_apply(int argc, char **argv)
         {0, "steer", OPT_STEER, &job.steer, 0, 0, "FILE[:S|:inv]", "steer, at strength S (default 1) or by the inverse "
          "maps; may be repeated"},
         {0, "steer-strength", OPT_NUMBER, &strength, -100, 100, "F", "strength of steerings without one"},
+        MODEL_OPTIONS(job.common),
         {'o', "output", OPT_TEXT, &job.output, 0, 0, "OUT.png", "the picture; %03d is replaced by its number"},
         {0, "sweep", OPT_SWEEP, &job.sweep, 0, 0, "FROM:TO:COUNT", "a strip over strengths, with labels"},
         {0, "grid", OPT_COUNT, &job.grid, 1, 64, "COLS", "all pictures in one file, so many to a row"},

@@ -51,12 +51,19 @@ struct sweep {
     uint32_t count;          // 0: none
 };
 
-// What every command takes.
+// What every command takes; `parts` by those that have MODEL_OPTIONS.
 struct common {
     const char *model, *device, *precision, *limits;
+    struct vksteer_model_params parts;
     uint32_t memory;
     bool verbose, quiet, json, help, validate;
 };
+
+// Options about the parts of the model, rows of a command's table.
+#define MODEL_OPTIONS(common)                                                                                         \
+    {0, "unet", OPT_TEXT, &(common).parts.unet, 0, 0, "FILE", "UNet weights in place of the model's (.safetensors, "  \
+     ".bin)"},                                                                                                        \
+    {0, "vae", OPT_TEXT, &(common).parts.vae, 0, 0, "FOLDER", "an autoencoder in place of the model's"}
 
 struct command {
     const char *name, *usage, *summary;

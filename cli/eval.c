@@ -79,6 +79,7 @@ int command_eval(int argc, char **argv)
         {0, "target", OPT_TEXT, &paths[1], 0, 0, "FILE", "prompts to compare with"},
         {0, "prompts", OPT_TEXT, &paths[2], 0, 0, "FILE", "prompts of the pictures (default: the source)"},
         {0, "field", OPT_TEXT, &field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
+        MODEL_OPTIONS(common),
         {'s', "seed", OPT_SEED, &seed, 0, 0, "SEED", "of the noise (default 42)"},
     };
     const struct command command = {"eval", "--steer FILE[:STRENGTH] --source FILE --target FILE [--prompts FILE]",

@@ -13,8 +13,9 @@ static void print_info(const struct vksteer_model_info *info)
         print_line("  %s, pictures of %u x %u", info->pipeline, info->width, info->height);
     print_line("  %.3f M parameters, %.1f MiB", (double)info->parameters / 1e6, (double)info->bytes / (1 << 20));
     for (uint32_t i = 0; i < info->parts; i++)
-        print_line("    %-16s %-28s %10.3f M", info->part_names[i], info->part_classes[i],
-                   (double)info->part_parameters[i] / 1e6);
+        print_line("    %-16s %-28s %10.3f M%s%s", info->part_names[i], info->part_classes[i],
+                   (double)info->part_parameters[i] / 1e6, info->part_files[i] ? ", of " : "",
+                   info->part_files[i] ? info->part_files[i] : "");
     print_line("  steering defaults: sites %s, %s, lr %g, gamma %g, %u + %u steps, batch %u", info->train_sites,
                info->train_optimizer, info->train_lr, info->train_gamma, info->train_steps, info->train_refit,
                info->train_batch);
@@ -42,6 +43,8 @@ static void json_info(const struct vksteer_model_info *info)
         json_text("name", info->part_names[i]);
         json_text("class", info->part_classes[i]);
         json_integer("parameters", info->part_parameters[i]);
+        if (info->part_files[i])
+            json_text("file", info->part_files[i]);
         json_close();
     }
     json_close();
@@ -123,6 +126,7 @@ int command_info(int argc, char **argv)
         {0, "sites", OPT_TEXT, &sites, 0, 0, "REGEX", "list the sites that the expression matches ('.*': all)"},
         {0, "plan", OPT_FLAG, &plan, 0, 0, NULL, "memory and work of a picture and of a training step"},
         {0, "batch", OPT_COUNT, &batch, 1, 65536, "B", "batch of the planned training step"},
+        MODEL_OPTIONS(common),
         {0, "micro-batch", OPT_COUNT, &micro, 1, 65536, "b", "samples that are in memory at once"},
     };
     const struct command command = {"info", "[-m MODEL] [--sites REGEX] [--plan]",

@@ -36,7 +36,9 @@ int open_session(const struct common *common, vksteer_session **session)
 
 int open_model(const struct common *common, vksteer_model **model)
 {
-    *model = vksteer_model_open(NULL, cli_log(), common->model);
+    struct vksteer_model_params params = common->parts;
+    params.model = common->model;
+    *model = vksteer_model_open_with(NULL, cli_log(), &params);
     return *model ? EXIT_DONE : EXIT_FAILED;
 }
 

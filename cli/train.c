@@ -123,6 +123,7 @@ int command_train(int argc, char **argv)
          "the first of the model's own)"},
         {0, "cfg-scale", OPT_NUMBER, &cfg, 0, 100, "F", "guidance scale, for models that embed it"},
         {0, "steer", OPT_STEER, &base, 0, 0, "FILE[:S|:inv]", "a steering that is on already; may be repeated"},
+        MODEL_OPTIONS(common),
         {0, "log", OPT_TEXT, &p.log_path, 0, 0, "FILE", "a JSON line for every step"},
         {0, "resume", OPT_FLAG, &p.resume, 0, 0, NULL, "go on from OUT.state"},
         {0, "recompute", OPT_FLAG, &p.recompute, 0, 0, NULL, "less memory, more work; changes no bit"},

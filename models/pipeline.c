@@ -41,16 +41,32 @@ static bool need_type(struct vks_pipeline *p, const struct vks_json *index, cons
                     name, supported[0]);
 }
 
+// The class of a part that stands beside the folder, by its own config.json.
+static const char *foreign_type(struct vks_pipeline *p, const char *folder)
+{
+    const char *name = NULL;
+    struct vks_json *json = vks_config_open(p->log, folder, "config.json");
+    if (json && vks_json_require(p->log, json, NULL, "_class_name") &&
+        vks_json_string(p->log, json, NULL, "_class_name", NULL, &name) &&
+        !(name = vks_arena_strdup(&p->arena, name)))
+        vks_fail(p->log, VKS_NO_MEMORY);
+    vks_json_close(&json);
+    return name;
+}
+
 static struct vks_pipeline_part *add_part(struct vks_pipeline *p, struct vks_gpu *gpu, const char *name,
                                           const char *type, const char *folder, const char *file)
 {
-    struct vks_weights *weights = vks_weights_open(p->log, gpu, folder, file);
+    const char *unet = !strcmp(name, "unet") ? p->over.unet : NULL;
+    struct vks_weights *weights = unet ? vks_weights_open_file(p->log, gpu, unet)
+                                       : vks_weights_open(p->log, gpu, folder, file);
     if (!weights)
         return NULL;
     struct vks_pipeline_part *part = &p->parts[p->part_count++];
     *part = (struct vks_pipeline_part){
         .name = name, .type = type, .parameters = vks_weights_parameters(weights), .weights = weights};
     part->bytes = vks_weights_bytes(weights);
+    part->over = unet ? unet : !strcmp(name, "vae") ? p->over.vae : NULL;
     return part;
 }
 
@@ -96,8 +112,9 @@ static bool read_foreign_factor(struct vks_pipeline *p, const char *folder)
 
 static bool open_decoder(struct vks_pipeline *p, struct vks_gpu *gpu, const struct vks_json *index)
 {
-    const char *type = part_type(p, index, "vae"), *folder = part_folder(p, "vae");
-    if (!folder)
+    const char *type = p->over.vae ? foreign_type(p, p->over.vae) : part_type(p, index, "vae");
+    const char *folder = p->over.vae ? p->over.vae : part_folder(p, "vae");
+    if (!folder || (p->over.vae && !type))
         return false;
     if (!type)
         return vks_fail(p->log, "%s: the part vae is missing: download the folder again", index->path);
@@ -125,6 +142,9 @@ static bool open_unet(struct vks_pipeline *p, struct vks_gpu *gpu, const struct 
         !vks_unet_config_read(p->log, folder, &p->unet) ||
         !add_part(p, gpu, "unet", type, folder, "diffusion_pytorch_model"))
         return false;
+    if (p->over.unet && !vks_weights_find(p->parts[p->part_count - 1].weights, "conv_in.weight"))
+        return vks_fail(p->log, "%s: has no conv_in.weight: give a file of UNet weights with the names of diffusers",
+                        p->over.unet);
     if (p->unet.in != p->unet.out)
         return vks_fail(p->log, "%s: in_channels %u and out_channels %u differ (an inpainting or editing model): use "
                         "a text-to-image model", folder, p->unet.in, p->unet.out);
@@ -158,14 +178,32 @@ static bool open_parts(struct vks_pipeline *p, struct vks_gpu *gpu, const struct
     return true;
 }
 
+// A copy in the arena, NULL of NULL.
+static const char *kept(struct vks_pipeline *p, const char *text, bool *ok)
+{
+    const char *copy = text ? vks_arena_strdup(&p->arena, text) : NULL;
+    if (text && !copy)
+        *ok = vks_fail(p->log, VKS_NO_MEMORY);
+    return copy;
+}
+
 struct vks_pipeline *vks_pipeline_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder)
+{
+    return vks_pipeline_open_over(log, gpu, folder, &(struct vks_pipeline_over){0});
+}
+
+struct vks_pipeline *vks_pipeline_open_over(const struct vks_log *log, struct vks_gpu *gpu, const char *folder,
+                                            const struct vks_pipeline_over *over)
 {
     struct vks_pipeline *p = calloc(1, sizeof(*p));
     if (!p)
         return vks_fail_null(log, VKS_NO_MEMORY);
+    bool ok = true;
     p->log = log;
-    p->folder = vks_arena_strdup(&p->arena, folder);
-    struct vks_json *index = p->folder ? vks_config_open(log, folder, "model_index.json") : NULL;
+    p->folder = kept(p, folder, &ok);
+    p->over.unet = kept(p, over->unet, &ok);
+    p->over.vae = kept(p, over->vae, &ok);
+    struct vks_json *index = ok ? vks_config_open(log, folder, "model_index.json") : NULL;
     const bool done = index && open_parts(p, gpu, index);
     vks_json_close(&index);
     if (!done)

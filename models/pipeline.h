@@ -35,14 +35,22 @@
 struct vks_pipeline_part {
     const char *name;            // "unet": the folder, and the first part of the sites' names
     const char *type;            // "UNet2DConditionModel"
+    const char *over;            // what was put over the folder's own, or NULL
     uint64_t parameters, bytes;  // of its file
     struct vks_weights *weights;
+};
+
+// What is put over the folder's own; NULL: nothing.
+struct vks_pipeline_over {
+    const char *unet;            // a file of the UNet's weights, of any format that tensor_file.h reads
+    const char *vae;             // a folder of an autoencoder: config.json and weights
 };
 
 // Read-only for users.
 struct vks_pipeline {
     const struct vks_log *log;
     const char *folder;          // as given
+    struct vks_pipeline_over over;
     const char *type;            // "StableDiffusionPipeline"
     bool xl;                     // two text encoders, pooled text and sizes
     uint32_t text_count;
@@ -64,6 +72,8 @@ struct vks_pipeline {
 // With `gpu` NULL graphs can be built and their sites and shapes looked at, but not run. `log` and `gpu` must outlive
 // it. NULL after one message that names the file and what to do.
 struct vks_pipeline *vks_pipeline_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder);
+struct vks_pipeline *vks_pipeline_open_over(const struct vks_log *log, struct vks_gpu *gpu, const char *folder,
+                                            const struct vks_pipeline_over *over);
 // Gives a device to a pipeline that was opened without one; graphs that were made before still cannot be run.
 void vks_pipeline_attach(struct vks_pipeline *pipeline, struct vks_gpu *gpu);
 // Frees device memory too. Accepts NULL; nulls it.

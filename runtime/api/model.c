@@ -133,9 +133,10 @@ static bool read_defaults(vksteer_model *model)
     return ok;
 }
 
-static bool open_pipeline(vksteer_model *model)
+static bool open_pipeline(vksteer_model *model, const struct vksteer_model_params *params)
 {
-    model->pipeline = vks_pipeline_open(model->log, model->session ? model->session->gpu : NULL, model->info.path);
+    model->pipeline = vks_pipeline_open_over(model->log, model->session ? model->session->gpu : NULL, model->info.path,
+                                             &(struct vks_pipeline_over){.unet = params->unet, .vae = params->vae});
     if (!model->pipeline)
         return false;
     class_defaults(model);
@@ -149,6 +150,7 @@ static bool open_pipeline(vksteer_model *model)
         const struct vks_pipeline_part *part = &pipeline->parts[i];
         info->part_names[i] = part->name;
         info->part_classes[i] = part->type;
+        info->part_files[i] = part->over;
         info->part_parameters[i] = part->parameters;
         info->parameters += part->parameters;
         info->bytes += part->bytes;
@@ -232,7 +234,21 @@ void vks_api_fingerprint(vksteer_model *model)
     vks_api_norms_text(&norms, model->fingerprint, sizeof(model->fingerprint));
 }
 
+static bool open_language(vksteer_model *model, const struct vksteer_model_params *params)
+{
+    if (params->unet || params->vae)
+        return vks_fail(model->log, "%s is a language model, which has no %s: give a diffusers folder",
+                        model->info.path, params->unet ? "UNet" : "autoencoder");
+    return vks_api_language_open(model);
+}
+
 vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer_log *log, const char *name)
+{
+    return vksteer_model_open_with(session, log, &(struct vksteer_model_params){.model = name});
+}
+
+vksteer_model *vksteer_model_open_with(vksteer_session *session, const struct vksteer_log *log,
+                                       const struct vksteer_model_params *params)
 {
     vksteer_model *model = calloc(1, sizeof(*model));
     if (!model)
@@ -240,7 +256,7 @@ vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer
     const struct vks_log *own = vks_api_log_init(&model->bridge, log);
     model->session = session;
     model->log = session ? &session->bridge.log : own;
-    char *path = locate(session, model->log, name ? name : BUILT_IN);
+    char *path = locate(session, model->log, params->model ? params->model : BUILT_IN);
     // locate leaves a separator at the end of folders that were given; the pipeline adds its own.
     for (size_t length = path ? strlen(path) : 0; length > 1 && path[length - 1] == '/'; length--)
         path[length - 1] = 0;
@@ -248,7 +264,7 @@ vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer
     const bool found = path != NULL;
     free(path);
     bool ok = found && (model->info.path || out_of_memory(model->log));
-    ok = ok && (is_language(model->info.path) ? vks_api_language_open(model) : open_pipeline(model)) &&
+    ok = ok && (is_language(model->info.path) ? open_language(model, params) : open_pipeline(model, params)) &&
          read_defaults(model);
     if (!ok) {
         vksteer_model_close(&model);

@@ -81,6 +81,14 @@ unsigned vksteer_session_validation_messages(const vksteer_session *session);
 // `model`: a diffusers folder; a language model's Hugging Face folder or .gguf file; or the name of a built-in model
 // ("emoji"; NULL is the same). `session` may be NULL: the model can then be described but not run, and messages go to `log` (which a session brings along itself).
 vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer_log *log, const char *model);
+// The same with other parts: image models only. Zero members: none.
+struct vksteer_model_params {
+    const char *model;                  // as above
+    const char *unet;                   // a file of UNet weights in place of the model's: .safetensors, .bin, .pt
+    const char *vae;                    // a folder of an autoencoder in its place (config.json and weights)
+};
+vksteer_model *vksteer_model_open_with(vksteer_session *session, const struct vksteer_log *log,
+                                       const struct vksteer_model_params *params);
 // Lets a model that was opened without a session run in this one, which must outlive it; messages still go to the log it
 // was opened with. So files are checked before a device is touched. False: it has a session.
 bool vksteer_model_attach(vksteer_model *model, vksteer_session *session);
@@ -94,6 +102,7 @@ struct vksteer_model_info {
     uint64_t parameters, bytes;
     uint32_t parts;                     // rows of part_names and so on
     const char *part_names[8], *part_classes[8];
+    const char *part_files[8];          // what was put in its place, by the params, or NULL
     uint64_t part_parameters[8];
     // Steering defaults of the model (vksteer.json in its folder; otherwise those of its class).
     const char *train_sites, *train_optimizer;
