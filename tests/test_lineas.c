@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "base/os.h"
+#include "golden_texts.h"
 #include "io/safetensors.h"
-#include "models/decoder.h"
 #include "models/pipeline.h"
 #include "steer/lineas.h"
 #include "test_device.h"
@@ -23,9 +23,7 @@ struct golden {
     struct vks_scheduler_step step;     // timestep of the fixture, input as it is
     float *samples[2], *contexts[2];    // by set
     uint32_t counts[2], height, width, channels, tokens, context_width;
-    struct vks_decoder *decoder;        // in place of the pipeline
-    int32_t *ids[2], *positions[2];     // (count, tokens)
-    float *masks[2];
+    struct golden_texts texts;          // in place of the pipeline
 };
 
 struct golden_inputs {
@@ -82,57 +80,6 @@ static bool golden_feed(void *priv, struct vks_exec *exec, const void *inputs, c
     return ok;
 }
 
-static bool language_build(void *priv, struct vks_graph *g, uint32_t batch, void **out)
-{
-    const struct golden *golden = priv;
-    struct vks_decoder_io *io = vks_arena_alloc(&g->arena, sizeof(*io));
-    *out = io;
-    return io && vks_decoder_build(golden->decoder, g, batch, golden->tokens, false, io);
-}
-
-// The texts as they are recorded, padding on either side.
-static bool language_feed(void *priv, struct vks_exec *exec, const void *inputs, const struct vks_sample samples[],
-                          uint32_t count)
-{
-    const struct golden *golden = priv;
-    const struct vks_decoder_io *io = inputs;
-    const size_t row = golden->tokens * sizeof(int32_t);
-    char *words = malloc(3 * count * row), *positions = words + count * row, *mask = positions + count * row;
-    for (uint32_t i = 0; i < count; i++) {
-        const enum vks_prompt_set set = samples[i].set;
-        const size_t from = (size_t)samples[i].index * golden->tokens;
-        memcpy(words + i * row, golden->ids[set] + from, row);
-        memcpy(positions + i * row, golden->positions[set] + from, row);
-        memcpy(mask + i * row, golden->masks[set] + from, row);
-    }
-    const bool ok = vks_exec_write(exec, io->ids, words, count * row) &&
-                    vks_exec_write(exec, io->positions, positions, count * row) &&
-                    vks_exec_write(exec, io->mask, mask, count * row);
-    free(words);
-    return ok;
-}
-
-static bool open_texts(struct test *t, struct golden *golden)
-{
-    for (int set = 0; set < 2; set++) {
-        const struct vks_st_tensor *mask = NULL;
-        const struct vks_st_tensor *ids = vks_safetensors_find(golden->file, set ? "target.ids" : "source.ids");
-        golden->masks[set] = load(t, golden, set ? "target.mask" : "source.mask", &mask);
-        if (!ids || ids->dtype != VKS_ST_I32 || !golden->masks[set])
-            return false;
-        golden->counts[set] = (uint32_t)mask->shape[0];
-        golden->tokens = (uint32_t)mask->shape[1];
-        golden->ids[set] = malloc(ids->size);
-        golden->positions[set] = malloc(ids->size);
-        memcpy(golden->ids[set], ids->data, ids->size);
-        for (uint32_t i = 0, at = 0; i < mask->count; i++) {
-            at = i % golden->tokens ? at : 0;
-            golden->positions[set][i] = golden->masks[set][i] > 0 ? (int32_t)at++ : 0;
-        }
-    }
-    return true;
-}
-
 static bool open_golden(struct test *t, struct golden *golden)
 {
     char path[1024];
@@ -143,7 +90,7 @@ static bool open_golden(struct test *t, struct golden *golden)
         return false;
     snprintf(path, sizeof(path), VKS_TEST_DATA "/%s", vks_safetensors_metadata(golden->file, "model"));
     if (strstr(path, "/language/"))
-        return (golden->decoder = vks_decoder_open(test_log(t), gpu, path)) && open_texts(t, golden);
+        return golden_texts_open(test_log(t), gpu, golden->file, path, &golden->texts);
     if (!(golden->pipeline = vks_pipeline_open(test_log(t), gpu, path)))
         return false;
     for (int set = 0; set < 2; set++) {
@@ -169,11 +116,8 @@ static void close_golden(struct golden *golden)
     for (int set = 0; set < 2; set++) {
         free(golden->samples[set]);
         free(golden->contexts[set]);
-        free(golden->ids[set]);
-        free(golden->positions[set]);
-        free(golden->masks[set]);
     }
-    vks_decoder_close(&golden->decoder);
+    golden_texts_close(&golden->texts);
     vks_pipeline_close(&golden->pipeline);
     vks_safetensors_close(&golden->file);
 }
@@ -274,20 +218,23 @@ static void agrees_with_pytorch(struct test *t)
     struct golden golden;
     struct vks_site_list sites = {0};
     if (open_golden(t, &golden)) {
-        const struct vks_subject subject = {
+        struct vks_subject subject = {
             .priv = &golden,
             .gpu = gpu,
             .log = test_log(t),
             .model = "golden",
             .set_sizes = {golden.counts[0], golden.counts[1]},
-            .build = golden.decoder ? language_build : golden_build,
-            .feed = golden.decoder ? language_feed : golden_feed,
+            .build = golden_build,
+            .feed = golden_feed,
         };
+        if (golden.texts.decoder)
+            subject = golden_texts_subject(test_log(t), gpu, &golden.texts);
+        memcpy(golden.counts, subject.set_sizes, sizeof(golden.counts));
         const char *optimizer = vks_safetensors_metadata(golden.file, "optimizer");
         const struct vks_train_params params = {
             .sites = vks_safetensors_metadata(golden.file, "sites"),
             .steps = STEPS,
-            .batch = golden.counts[0],
+            .batch = golden.counts[VKS_SET_SOURCE],
             .lr = number(&golden, "lr"),
             .gamma = number(&golden, "gamma"),
             .sgd = optimizer && strcmp(optimizer, "sgd") == 0,
@@ -297,7 +244,7 @@ static void agrees_with_pytorch(struct test *t)
         struct vks_graph g;
         void *inputs;
         vks_graph_init(&g, test_log(t));
-        EXPECT(t, subject.build(&golden, &g, 1, &inputs) && vks_site_list_select(&sites, &g, params.sites),
+        EXPECT(t, subject.build(subject.priv, &g, 1, &inputs) && vks_site_list_select(&sites, &g, params.sites),
                "%s: no sites", case_name);
         vks_graph_finish(&g);
         run_steps(t, &golden, &subject, &params, &sites);
