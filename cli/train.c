@@ -85,7 +85,7 @@ int command_train(int argc, char **argv)
 {
     const char *source = NULL, *target = NULL, *validate = NULL, *field = NULL;
     int64_t seed = 42;
-    double lr = 0, cfg = 0, gamma = -1;
+    double lr = 0, cfg = 0, gamma = -1, alpha = 0, threshold = 0;
     uint32_t refit = UINT32_MAX;
     struct common common = {0};
     struct arguments arguments;
@@ -99,7 +99,10 @@ int command_train(int argc, char **argv)
         {'o', "output", OPT_TEXT, &p.output, 0, 0, "FILE", "the steering file (.safetensors)"},
         {0, "field", OPT_TEXT, &field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
         {0, "method", OPT_TEXT, &p.method, 0, 0, "NAME", "lineas (default), linear-act, linear-act-at-once, mean-act, "
-         "gaussian-act"},
+         "gaussian-act, caa, actadd, repe, iti, aura, detzero"},
+        {0, "alpha", OPT_NUMBER, &alpha, 1e-6, 1e6, "F", "iti: standard deviations that a head moves (default 15)"},
+        {0, "top-heads", OPT_COUNT, &p.top_heads, 1, 1000000, "N", "iti: heads that move (default: 48 of 1024)"},
+        {0, "threshold", OPT_NUMBER, &threshold, 1e-6, 1, "F", "detzero: average precision of an expert (default 0.9)"},
         {0, "sites", OPT_TEXT, &p.sites, 0, 0, "REGEX", "modules that get maps"},
         {0, "loss-sites", OPT_TEXT, &p.loss_sites, 0, 0, "REGEX", "modules that carry the loss (default: the same)"},
         {0, "steps", OPT_COUNT, &p.steps, 1, 10000000, "N", "training steps"},
@@ -143,6 +146,8 @@ int command_train(int argc, char **argv)
     p.lr = lr;
     p.gamma = gamma == 0 ? -1 : gamma > 0 ? gamma : 0;
     p.refit = refit == UINT32_MAX ? 0 : refit > 0 ? (int32_t)refit : -1;
+    p.alpha = alpha;
+    p.threshold = threshold;
     p.cfg_scale = cfg;
     p.base = base.uses;
     p.base_count = base.count;

@@ -435,7 +435,7 @@ golden_files()
     rm -rf "$work/tests" && mkdir "$work/tests" && cp -r tests/golden "$work/tests/golden" || return 1
     ln -sfn "$root/assets" "$work/assets"
     find "$work/tests/golden/data" "$work/tests/golden/tokenizer" -type f -delete
-    for script in make_models make_language_models gguf_files torch_files lineas wasserstein tokenizer \
+    for script in make_models make_language_models gguf_files torch_files lineas methods wasserstein tokenizer \
         language_tokenizers; do
         check "$script.py runs" "$work/venv/bin/python" "$work/tests/golden/$script.py"
     done

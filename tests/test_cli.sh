@@ -260,6 +260,22 @@ check "and get the same bits again" bash -c "'$vksteer' train -q -m '$llama' --s
 check "and from its GGUF file" bash -c "'$vksteer' train -q -m '$llama/model.gguf' --source plain.txt --target rare.txt \
     --steps 5 -o speak3.safetensors && cmp speak.safetensors speak3.safetensors"
 check "train it by a closed form" speak -o closed.safetensors --method linear-act
+printf 'a dog\nthe end\n' | cat plain.txt - >plain6.txt
+printf 'quartz\n' | cat rare.txt - >rare6.txt
+vector=("$vksteer" train -q -m "$llama" --source plain6.txt --target rare6.txt)
+for method in caa repe iti aura detzero; do
+    check "train it by $method" "${vector[@]}" -o $method.safetensors --method $method
+done
+check "one vector in the residual stream" bash -c "'$vksteer' inspect caa.safetensors | grep -q ' 1 maps, 20 of 20 channels'"
+check "three heads by name" "${vector[@]}" -o heads.safetensors --method iti --top-heads 3 --alpha 2 --position last
+check "eval of steered heads" bash -c "'$vksteer' eval -m '$llama' --steer iti.safetensors --source plain.txt \
+    --target rare.txt | grep -q 'mean over 1 sites'"
+refused "pairs without a partner" 1 "pairs" "$vksteer" train -q -m "$llama" --source plain.txt --target rare.txt --method caa \
+    -o never.safetensors
+refused "two pairs for actadd" 1 "one pair" "${vector[@]}" --method actadd -o never.safetensors
+refused "an option of another method" 1 "leave them out" "${vector[@]}" --method caa --alpha 3 -o never.safetensors
+refused "more heads than there are" 1 "8 heads" "${vector[@]}" --method iti --top-heads 9 -o never.safetensors
+refused "heads where there are none" 1 "heads" "${vector[@]}" --method iti --sites '.*mlp' -o never.safetensors
 check "eval of a language model" bash -c "'$vksteer' eval -m '$llama' --steer speak.safetensors --source plain.txt \
     --target rare.txt | grep -q 'mean over 2 sites'"
 refused "a picture by a language model" 1 "is a language model" "$vksteer" apply -q -m "$llama" -p x -o never.png

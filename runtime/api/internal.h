@@ -14,6 +14,7 @@
 #include "io/safetensors.h"
 #include "models/decoder.h"
 #include "models/pipeline.h"
+#include "steer/methods.h"
 #include "steer/steering.h"
 #include "steer/subject.h"
 
@@ -41,6 +42,7 @@ struct vksteer_model {
     struct vksteer_model_info info;
     uint32_t apply_steps;             // defaults of pictures
     double apply_cfg;
+    const char *place_sites[VKS_PLACES];  // where methods act when no sites are given; NULL: at info.train_sites
     char fingerprint[128];            // see vks_api_fingerprint
     uint64_t hash;                    // of the parameters
     struct vks_arena arena;           // strings of info

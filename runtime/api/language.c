@@ -2,18 +2,25 @@
 #include "api/internal.h"
 #include "models/tokenizer.h"
 
-// Rodriguez et al., arXiv 2503.10679: the norms behind attention (and, in Gemma, behind the feed-forward part too).
-static void defaults(vksteer_model *model)
+// Sites of LinEAS: Rodriguez et al., arXiv 2503.10679, the norms behind attention (and, in Gemma, behind the
+// feed-forward part too). Of a single steering vector: the block at 13/32 of the depth, as in Rimsky et al.,
+// arXiv 2312.06681.
+static bool defaults(vksteer_model *model)
 {
     struct vksteer_model_info *info = &model->info;
-    info->train_sites = model->decoder->config.family == VKS_DECODER_GPT2 ? "transformer.h.*.ln_2"
-                                                                              : ".*post.*layernorm";
+    const bool gpt2 = model->decoder->config.family == VKS_DECODER_GPT2;
+    info->train_sites = gpt2 ? "transformer.h.*.ln_2" : ".*post.*layernorm";
+    model->place_sites[VKS_PLACE_RESIDUAL] = vks_arena_printf(&model->arena, "%s.%u", gpt2 ? "transformer.h" : "model.layers",
+                                                              (uint32_t)((uint64_t)info->layers * 13 / 32));
+    model->place_sites[VKS_PLACE_HEADS] = gpt2 ? ".*attn.c_proj" : ".*o_proj";
+    model->place_sites[VKS_PLACE_FEED_FORWARD] = gpt2 ? ".*mlp.(c_fc|c_proj)" : ".*mlp.(gate|up|down)_proj";
     info->train_optimizer = "sgd";
     info->train_lr = 0.1;
     info->train_steps = 1000;
     info->train_batch = 32;
     model->apply_steps = 1;
     model->apply_cfg = 1;
+    return model->place_sites[VKS_PLACE_RESIDUAL] != NULL || vks_fail(model->log, VKS_NO_MEMORY);
 }
 
 bool vks_api_language_open(vksteer_model *model)
@@ -34,8 +41,7 @@ bool vks_api_language_open(vksteer_model *model)
     info->layers = config->layers;
     info->channels = config->width;
     info->vocabulary = config->vocabulary;
-    defaults(model);
-    return true;
+    return defaults(model);
 }
 
 void vks_api_language_close(vksteer_model *model)

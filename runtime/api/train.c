@@ -70,17 +70,21 @@ static uint32_t refit_of(const struct vksteer_train_params *in, const vksteer_mo
     return (uint32_t)(((uint64_t)steps * info->train_refit + info->train_steps - 1) / info->train_steps);
 }
 
+static const char *default_sites(const vksteer_model *model, enum vks_place place)
+{
+    const char *own = model->place_sites[place];
+    return own ? own : model->info.train_sites;
+}
+
 static bool fill(vksteer_model *model, const struct vksteer_train_params *in, struct vks_train_params *out)
 {
-    static const char *const methods[] = {"lineas", "linear-act", "linear-act-at-once", "mean-act", "gaussian-act",
-                                          NULL};
     static const char *const optimizers[] = {"adam", "sgd", NULL}, *const positions[] = {"all", "last", "avg", NULL};
     static const char *const pools[] = {"mean", "last", "max", NULL}, *const scales[] = {"sum", "mean", NULL};
     static const char *const proxes[] = {"l1", "sparse-group", NULL};
     const struct vks_log *log = model->log;
     int method, optimizer, position, pool, scale, prox;
     const char *own = in->optimizer ? in->optimizer : model->info.train_optimizer;
-    if (!choose(log, "the method", in->method, methods, &method) ||
+    if (!choose(log, "the method", in->method, vks_method_names(), &method) ||
         !choose(log, "the optimizer", own, optimizers, &optimizer) ||
         !choose(log, "the position", in->position, positions, &position) ||
         !choose(log, "the pooling", in->pool, pools, &pool) ||
@@ -92,13 +96,12 @@ static bool fill(vksteer_model *model, const struct vksteer_train_params *in, st
     const bool same = strcmp(own, model->info.train_optimizer) == 0;
     const double usual = same && !in->prox ? model->info.train_gamma : 0;
     const double gamma = in->gamma < 0 ? 0 : in->gamma > 0 ? in->gamma : usual;
-    static const enum vks_method kinds[] = {VKS_METHOD_LINEAS, VKS_METHOD_LINEAR_ACT, VKS_METHOD_LINEAR_ACT_AT_ONCE,
-                                            VKS_METHOD_MEAN_ACT, VKS_METHOD_GAUSSIAN_ACT};
+    const struct vks_method_info *kind = vks_method_info((enum vks_method)method);
     static const enum vks_position places[] = {VKS_POSITION_ALL, VKS_POSITION_LAST, VKS_POSITION_AVG};
     static const enum vks_pool pooling[] = {VKS_POOL_MEAN, VKS_POOL_LAST, VKS_POOL_MAX};
     *out = (struct vks_train_params){
-        .method = kinds[method],
-        .sites = in->sites ? in->sites : model->info.train_sites,
+        .method = (enum vks_method)method,
+        .sites = in->sites ? in->sites : default_sites(model, kind->place),
         .loss_sites = in->loss_sites,
         .steps = steps,
         .batch = in->batch ? in->batch : model->info.train_batch,
@@ -112,7 +115,10 @@ static bool fill(vksteer_model *model, const struct vksteer_train_params *in, st
         .mean_scale = scale == 1,
         .p = in->p ? in->p : 2,
         .position = places[position],
-        .pool = pooling[pool],
+        .pool = in->pool ? pooling[pool] : kind->pool,
+        .alpha = in->alpha,
+        .top_heads = in->top_heads,
+        .threshold = in->threshold,
         .seed = in->seed,
         .sample_steps = in->sample_steps,
         .cfg_scale = in->cfg_scale,

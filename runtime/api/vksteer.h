@@ -236,7 +236,12 @@ struct vksteer_train_params {
     const char *const *validation;      // source prompts that are looked at, never trained on; may be NULL
     size_t validation_count;
     const char *output;
-    const char *method;                 // "lineas", "linear-act", "linear-act-at-once", "mean-act", "gaussian-act"
+    // "lineas", "linear-act", "linear-act-at-once", "mean-act", "gaussian-act"; "caa", "actadd", "repe" (pairs: source i
+    // with target i), "iti", "aura", "detzero"
+    const char *method;
+    double alpha;                       // iti: how many standard deviations a head moves
+    uint32_t top_heads;                 // iti: how many heads
+    double threshold;                   // detzero: the average precision above which a channel is an expert
     const char *sites, *loss_sites;
     const char *optimizer;              // "adam", "sgd"
     const char *position;               // "all", "last", "avg"

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/op.h"
+
 struct vks_collector {
     const struct vks_subject *subject;
     const struct vks_site_list *sites;
@@ -17,17 +19,32 @@ struct vks_collector {
     struct vks_exec *exec;
 };
 
+const struct vks_node *vks_linear_node(const struct vks_tensor *value)
+{
+    const struct vks_node *node = value->node;
+    if (node && strcmp(node->op->name, "add") == 0 && node->inputs[0])  // the bias of a layer that stays in blocks
+        node = node->inputs[0]->node;
+    return node && (strcmp(node->op->name, "linear") == 0 || strcmp(node->op->name, "linear_packed") == 0) ? node : NULL;
+}
+
 static struct vks_tensor *on_site(void *priv, struct vks_graph *graph, const struct vks_site *site,
                                   struct vks_tensor *value)
 {
     struct vks_collector *collector = priv;
+    struct vks_tensor *output = value;
     if (collector->attachment)
         value = collector->hooks.hook(collector->hooks.hook_priv, graph, site, value);
     const struct vks_site_slot *slot = vks_site_list_find(collector->sites, site->name);
     if (!slot)
         return value;
     struct vks_tensor *pooled = vks_graph_columns(graph, collector->pooled_tensor, slot->first, slot->channels);
-    return vks_pool_rows(graph, value, site->mask, pooled, NULL, collector->pool);
+    if (!collector->sites->inputs)
+        return vks_pool_rows(graph, value, site->mask, pooled, NULL, collector->pool);
+    const struct vks_node *layer = vks_linear_node(output);
+    if (!layer)
+        return vks_graph_fail(graph, "internal: %s is no linear layer", site->name);
+    vks_pool_rows(graph, layer->inputs[0], site->mask, pooled, NULL, collector->pool);
+    return value;
 }
 
 struct vks_collector *vks_collector_create(const struct vks_subject *subject, const struct vks_site_list *sites,

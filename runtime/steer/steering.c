@@ -187,14 +187,24 @@ void vks_steering_invert(struct vks_steering *steering, uint32_t *skipped)
     }
 }
 
-void vks_steering_drop(struct vks_steering *steering, const char *prefix)
+// Whether a channel's map is more than rounding away from the identity.
+static bool moves(const struct vks_steering *steering, uint32_t channel)
+{
+    return fabsf(steering->w[channel] - 1) > 1e-5f || fabsf(steering->b[channel]) > 1e-5f;
+}
+
+// Removes the maps of sites whose names begin with `prefix`, or with NULL of those where nothing moves.
+static void drop(struct vks_steering *steering, const char *prefix)
 {
     struct vks_site_list *sites = &steering->sites;
     size_t kept = 0;
     uint32_t channels = 0;
     for (size_t i = 0; i < sites->count; i++) {
         struct vks_site_slot slot = sites->slots[i];
-        if (strncmp(slot.name, prefix, strlen(prefix)) == 0)
+        bool kept_here = prefix && strncmp(slot.name, prefix, strlen(prefix)) != 0;
+        for (uint32_t c = slot.first; c < slot.first + slot.channels && !prefix; c++)
+            kept_here |= moves(steering, c);
+        if (!kept_here)
             continue;
         memmove(steering->w + channels, steering->w + slot.first, slot.channels * sizeof(float));
         memmove(steering->b + channels, steering->b + slot.first, slot.channels * sizeof(float));
@@ -206,10 +216,20 @@ void vks_steering_drop(struct vks_steering *steering, const char *prefix)
     sites->channels = channels;
 }
 
+void vks_steering_drop(struct vks_steering *steering, const char *prefix)
+{
+    drop(steering, prefix);
+}
+
+void vks_steering_drop_identity(struct vks_steering *steering)
+{
+    drop(steering, NULL);
+}
+
 double vks_steering_support(const struct vks_steering *steering)
 {
     uint32_t moved = 0;
     for (uint32_t i = 0; i < steering->sites.channels; i++)
-        moved += fabsf(steering->w[i] - 1) > 1e-5f || fabsf(steering->b[i]) > 1e-5f;
+        moved += moves(steering, i);
     return steering->sites.channels ? (double)moved / steering->sites.channels : 0;
 }

@@ -37,6 +37,8 @@ bool vks_steering_load(struct vks_steering *steering, const struct vks_log *log,
 void vks_steering_invert(struct vks_steering *steering, uint32_t *skipped);
 // Removes the maps of sites whose names begin with `prefix`.
 void vks_steering_drop(struct vks_steering *steering, const char *prefix);
+// Removes the maps of sites at which no channel moves.
+void vks_steering_drop_identity(struct vks_steering *steering);
 // Share of channels with |w - 1| > 1e-5 or |b| > 1e-5.
 double vks_steering_support(const struct vks_steering *steering);
 

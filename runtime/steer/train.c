@@ -12,12 +12,12 @@
 #include "shaders/push.h"
 #include "steer/closed.h"
 #include "steer/collect.h"
+#include "steer/methods.h"
 #include "steer/resume.h"
 #include "steer/validate.h"
 
 #define SAVE_SECONDS 5.0
 
-static const char *const method_names[] = {"lineas", "linear-act", "linear-act-at-once", "mean-act", "gaussian-act"};
 static const char *const position_names[] = {"all", "last", "avg"};
 static const char *const pool_names[] = {"mean", "last", "max"};
 
@@ -50,6 +50,8 @@ bool vks_train_check(const struct vks_subject *subject, const struct vks_train_p
     if (p->base_count >= VKS_STEP_STRENGTHS)
         return vks_fail(subject->log, "%u steerings at once: %u is the most while training", p->base_count,
                         VKS_STEP_STRENGTHS - 1);
+    if (!vks_method_check(subject, p))
+        return false;
     if (p->method != VKS_METHOD_LINEAS)
         return p->batch > 0 || vks_fail(subject->log, "--batch must be at least 1");
     if (p->batch > sizes[VKS_SET_SOURCE])
@@ -90,7 +92,7 @@ static bool describe(struct training *t)
 {
     const struct vks_train_params *p = t->params;
     struct vks_steering *s = &t->steering;
-    bool ok = vks_steering_note(s, "method", "%s", method_names[p->method]) &&
+    bool ok = vks_steering_note(s, "method", "%s", vks_method_info(p->method)->name) &&
               vks_steering_note(s, "model", "%s", t->subject->model) &&
               vks_steering_note(s, "sites", "%s", p->sites) &&
               vks_steering_note(s, "pool", "%s", pool_names[p->pool]) &&
@@ -104,10 +106,11 @@ static bool describe(struct training *t)
         ok = vks_steering_note(s, "cfg_scale", "%s", VKS_NUMBER("%g", p->cfg_scale));
     if (ok && t->subject->fingerprint)
         ok = vks_steering_note(s, "fingerprint", "%s", t->subject->fingerprint);
-    // Closed forms see pooled means, so on pictures their gain must not act on single pixels (METHODS, section 2).
+    // Transport maps see pooled means, so on pictures their gain must not act on single pixels (METHODS, section 2).
+    const bool pixels = vks_method_info(p->method)->transport && p->position == VKS_POSITION_ALL;
     if (ok && p->method != VKS_METHOD_LINEAS)
-        return vks_steering_note(s, "position", "%s",
-                                 p->position == VKS_POSITION_ALL ? "pixels-avg" : position_names[p->position]);
+        return vks_steering_note(s, "position", "%s", pixels ? "pixels-avg" : position_names[p->position]) &&
+               vks_method_describe(p, s);
     return ok && vks_steering_note(s, "position", "%s", position_names[p->position]) &&
            vks_steering_note(s, "loss_sites", "%s", p->loss_sites ? p->loss_sites : p->sites) &&
            vks_steering_note(s, "loss_scale", "%s", p->mean_scale ? "mean" : "sum") &&
@@ -341,6 +344,9 @@ static enum vks_train_result train_closed(struct training *t)
             return VKS_TRAIN_FAILED;
     }
     const enum vks_train_result result = vks_train_closed(t->subject, p, &t->steering);
+    if (result == VKS_TRAIN_DONE && vks_steering_support(&t->steering) == 0)
+        vks_warn(t->subject->log, "the steering changes nothing: no channel at its sites tells the prompts apart as %s "
+                 "asks: give other --sites, or prompts that differ more", vks_method_info(p->method)->name);
     return result == VKS_TRAIN_DONE && validates(t) && !validate(t) ? VKS_TRAIN_FAILED : result;
 }
 
@@ -389,6 +395,7 @@ enum vks_train_result vks_train(const struct vks_subject *subject, const struct 
     t.progress.validation_first = t.progress.validation = t.progress.validation_floor = NAN;
     t.resume.validation[0] = t.resume.validation[1] = NAN;
     enum vks_train_result result = vks_train_check(subject, &params) ? VKS_TRAIN_DONE : VKS_TRAIN_FAILED;
+    vks_method_defaults(&params);
     if (result == VKS_TRAIN_DONE && params.support > 0 && params.method == VKS_METHOD_LINEAS)
         result = find_gamma(subject, &params);
     if (result == VKS_TRAIN_DONE && !(choose_sites(&t) && describe(&t)))

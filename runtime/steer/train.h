@@ -1,4 +1,4 @@
-// Training: LinEAS, and the closed forms on the same data.
+// Training: LinEAS, and methods without gradients on the same data.
 #ifndef VKS_STEER_TRAIN_H
 #define VKS_STEER_TRAIN_H
 
@@ -15,6 +15,13 @@ enum vks_method {
     VKS_METHOD_LINEAR_ACT_AT_ONCE,
     VKS_METHOD_MEAN_ACT,
     VKS_METHOD_GAUSSIAN_ACT,
+    VKS_METHOD_CAA,           // vectors.c
+    VKS_METHOD_ACTADD,
+    VKS_METHOD_REPE,
+    VKS_METHOD_ITI,           // iti.c
+    VKS_METHOD_AURA,          // experts.c
+    VKS_METHOD_DETZERO,
+    VKS_METHODS,
 };
 
 struct vks_train_progress {
@@ -34,6 +41,9 @@ struct vks_train_params {
     uint32_t steps, batch, micro_batch;  // micro_batch 0: the batch
     uint32_t refit;                    // steps after these, for the channels that gamma left, without gamma
     double lr, gamma, support;         // support > 0: find gamma by bisection (7 trainings before)
+    double alpha;                      // iti: standard deviations; 0: the paper's
+    uint32_t top_heads;                // iti: heads that move; 0: the paper's share of them
+    double threshold;                  // detzero: average precision of an expert; 0: the default
     bool sgd;                          // proximal SGD instead of Adam
     bool sparse_group;                 // the published proximal step, with group shrink
     bool mean_scale;                   // --loss-scale mean: mean over channels instead of the sum

@@ -1,0 +1,95 @@
+#include "steer/methods.h"
+
+#include <math.h>
+
+#include "base/text.h"
+
+// Li et al. 2023 (ITI, arXiv 2306.03341), section 5: 48 of LLaMA-7B's 1,024 heads, moved by 15 standard deviations.
+#define ITI_ALPHA 15.0
+// Of the average precision that makes an expert no paper gives a number.
+#define EXPERT_PRECISION 0.9
+
+static const struct vks_method_info methods[VKS_METHODS] = {
+    [VKS_METHOD_LINEAS] = {"lineas"},
+    [VKS_METHOD_LINEAR_ACT] = {"linear-act", .transport = true},
+    [VKS_METHOD_LINEAR_ACT_AT_ONCE] = {"linear-act-at-once", .transport = true},
+    [VKS_METHOD_MEAN_ACT] = {"mean-act", .transport = true},
+    [VKS_METHOD_GAUSSIAN_ACT] = {"gaussian-act", .transport = true},
+    [VKS_METHOD_CAA] = {"caa", .pairs = true, .pool = VKS_POOL_LAST, .place = VKS_PLACE_RESIDUAL},
+    [VKS_METHOD_ACTADD] = {"actadd", .pairs = true, .pool = VKS_POOL_LAST, .place = VKS_PLACE_RESIDUAL},
+    [VKS_METHOD_REPE] = {"repe", .pairs = true, .pool = VKS_POOL_LAST, .place = VKS_PLACE_RESIDUAL},
+    [VKS_METHOD_ITI] = {"iti", .pool = VKS_POOL_LAST, .place = VKS_PLACE_HEADS},
+    [VKS_METHOD_AURA] = {"aura", .pool = VKS_POOL_MAX, .place = VKS_PLACE_FEED_FORWARD},
+    [VKS_METHOD_DETZERO] = {"detzero", .place = VKS_PLACE_FEED_FORWARD},
+};
+
+const struct vks_method_info *vks_method_info(enum vks_method method)
+{
+    return &methods[method];
+}
+
+const char *const *vks_method_names(void)
+{
+    static const char *names[VKS_METHODS + 1];
+    for (int i = 0; i < VKS_METHODS; i++)
+        names[i] = methods[i].name;
+    return names;
+}
+
+static bool check_pairs(const struct vks_log *log, enum vks_method method, uint32_t sources, uint32_t targets)
+{
+    const char *name = methods[method].name;
+    if (sources != targets)
+        return vks_fail(log, "%s takes pairs, source prompt i with target prompt i, and there are %u and %u of them: "
+                        "give as many of one as of the other", name, sources, targets);
+    return method != VKS_METHOD_ACTADD || sources == 1 ||
+           vks_fail(log, "actadd takes one pair of prompts, and there are %u: give one on each side, or take caa, the "
+                    "mean over pairs", sources);
+}
+
+static bool check_experts(const struct vks_log *log, double threshold, uint32_t sources, uint32_t targets)
+{
+    const double share = (double)sources / ((double)sources + targets);
+    if (!(threshold > 0) || threshold >= 1)
+        return vks_fail(log, "--threshold is an average precision, above 0 and below 1");
+    return threshold > share ||
+           vks_fail(log, "--threshold %g: any channel reaches the share of source prompts, %.3g: give a larger one, or "
+                    "more target prompts", threshold, share);
+}
+
+bool vks_method_check(const struct vks_subject *subject, const struct vks_train_params *p)
+{
+    const struct vks_log *log = subject->log;
+    const uint32_t sources = subject->set_sizes[VKS_SET_SOURCE], targets = subject->set_sizes[VKS_SET_TARGET];
+    const char *name = methods[p->method].name;
+    struct vks_train_params full = *p;
+    vks_method_defaults(&full);
+    if (p->method != VKS_METHOD_ITI && (p->alpha != 0 || p->top_heads))
+        return vks_fail(log, "--alpha and --top-heads are for --method iti, not %s: leave them out", name);
+    if (p->method != VKS_METHOD_DETZERO && p->threshold != 0)
+        return vks_fail(log, "--threshold is for --method detzero, not %s: leave it out", name);
+    if (methods[p->method].pairs && !check_pairs(log, p->method, sources, targets))
+        return false;
+    if (p->method == VKS_METHOD_DETZERO && !check_experts(log, full.threshold, sources, targets))
+        return false;
+    if (p->method == VKS_METHOD_ITI && (sources < 5 || targets < 5))
+        return vks_fail(log, "iti keeps every fifth prompt of each side to rank its probes by: give at least 5 of each");
+    return isfinite(full.alpha) || vks_fail(log, "--alpha must be a finite number");
+}
+
+void vks_method_defaults(struct vks_train_params *p)
+{
+    if (p->method == VKS_METHOD_ITI && p->alpha == 0)
+        p->alpha = ITI_ALPHA;
+    if (p->method == VKS_METHOD_DETZERO && p->threshold == 0)
+        p->threshold = EXPERT_PRECISION;
+}
+
+bool vks_method_describe(const struct vks_train_params *p, struct vks_steering *s)
+{
+    if (p->method == VKS_METHOD_ITI)  // heads.c notes how many heads there were
+        return vks_steering_note(s, "alpha", "%s", VKS_NUMBER("%g", p->alpha));
+    if (p->method == VKS_METHOD_DETZERO)
+        return vks_steering_note(s, "threshold", "%s", VKS_NUMBER("%g", p->threshold));
+    return true;
+}

@@ -1,0 +1,267 @@
+"""Writes data/methods/*.safetensors: the methods without gradients by independent programs, NumPy and scikit-learn on
+random numbers, PyTorch hooks on the tiny language models of make_language_models.py.
+
+    python methods.py [case ...]
+
+`laws-NAME.safetensors` holds random activations and what is to come of each column, or of all of them (fp32):
+
+    source (A, D), target (B, D)             rounded so that values tie; some columns constant, one of them in both
+    auroc, average_precision (D)             sklearn; source rows are the positives
+    direction (D)                            numpy's SVD: the first right singular vector of source[:n] - target[:n]
+    probe (D + 1)                            sklearn's logistic regression (C = 1) of target rows against source rows
+
+`MODEL-METHOD...safetensors` holds texts (ids and masks as in lineas.py) and the maps of a steering:
+
+    weight.SITE, bias.SITE (D)               of every site in the file
+    low.SITE, high.SITE (D)                  with a support mask
+    steered.pooled.SITE (A, D)               what the source texts pool to under these maps; with a support mask
+
+and as metadata model, method, sites, pool (the method's own), and options where it has them. What the maps follow from runs
+in double; every case runs in single precision as well, and must agree to a quarter of the tolerance.
+"""
+
+import pathlib
+import re
+import sys
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import save_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+DATA = pathlib.Path(__file__).parent / "data"
+LENGTH = 9           # tokens of a text, padding included
+TOLERANCE = 1e-3
+
+LAWS = {"few": (6, 5, 3, 1), "ties": (32, 32, 40, 2), "long": (50, 20, 7, 3), "wide": (9, 9, 130, 4)}
+MIDDLE = r"model\.layers\.1"
+CASES = {
+    "llama-caa": dict(method="caa", sites=MIDDLE, pool="last", sources=7, targets=7, seed=1),
+    "gemma2-actadd": dict(method="actadd", sites=MIDDLE, pool="last", sources=1, targets=1, seed=2),
+    "gpt2-repe": dict(method="repe", sites=r"transformer\.h\.\d", pool="last", sources=8, targets=8, seed=3),
+    "llama-iti": dict(method="iti", sites=".*o_proj", pool="last", sources=10, targets=12, alpha=4.0, top_heads=3, seed=4),
+    "gpt2-iti": dict(method="iti", sites=r".*attn\.c_proj", pool="last", sources=11, targets=10, alpha=15.0, top_heads=1,
+                     seed=5),
+    "llama-aura": dict(method="aura", sites=r".*mlp\.(gate|up|down)_proj", pool="max", sources=9, targets=7, seed=6),
+    "gemma3-detzero": dict(method="detzero", sites=r".*mlp\.(gate|up|down)_proj", pool="mean", sources=8, targets=8,
+                           threshold=0.8, seed=7),
+}
+
+# transformers asks for single precision here, in which the mask's lowest double is infinite.
+torch.nn.functional.softmax = lambda x, dim, dtype=None: x.softmax(dim)
+
+
+# ---- numbers -------------------------------------------------------------------------------------------------------
+
+def first_direction(differences):
+    direction = np.linalg.svd(differences, full_matrices=False)[2][0]
+    return direction * np.sign((differences @ direction).mean())
+
+
+def probe(rows, labels):
+    """The weights and the intercept."""
+    model = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(rows, labels)
+    return np.concatenate([model.coef_[0], model.intercept_])
+
+
+def laws(a, b, channels, seed):
+    random = np.random.default_rng(seed)
+    source = random.normal(size=(a, channels)) + random.normal(size=channels)
+    target = random.normal(size=(b, channels)) + 0.7 * random.normal(size=channels)
+    source[:, ::3], target[:, ::3] = source[:, ::3].round(1), target[:, ::3].round(1)
+    source[:, 1::5], target[:, 1::5] = source[:, 1::5].round(), target[:, 1::5].round()
+    source[:, 2], target[:, 2] = 0.25, 0.25
+    source[:, channels // 2] = 1.5
+    source, target = source.astype(np.float32), target.astype(np.float32)
+    x, y = source.astype(float), target.astype(float)
+    labels = np.array([1] * a + [0] * b)
+    both = np.concatenate([x, y])
+    count = min(a, b)
+    save(f"laws-{next(k for k, v in LAWS.items() if v[3] == seed)}", dict(
+        source=source, target=target,
+        auroc=np.array([roc_auc_score(labels, column) for column in both.T]),
+        average_precision=np.array([average_precision_score(labels, column) for column in both.T]),
+        direction=first_direction(x[:count] - y[:count]),
+        probe=probe(both, 1 - labels)), {})
+
+
+# ---- models --------------------------------------------------------------------------------------------------------
+
+class Steered:
+    """A model whose sites are observed, and mapped by `maps`, {site: (weight, bias)}."""
+
+    def __init__(self, case, model, dtype):
+        self.net = transformers.AutoModelForCausalLM.from_pretrained(
+            DATA / "language" / model, attn_implementation="eager", dtype=torch.float32)
+        self.net = self.net.to(dtype).eval().requires_grad_(False)
+        self.dtype, self.pool, self.maps, self.pushed, self.seen, self.read = dtype, case["pool"], {}, {}, {}, {}
+        self.sites = []
+        for name, module in self.net.named_modules():
+            if re.fullmatch(case["sites"], name):
+                self.sites.append(name)
+                module.register_forward_pre_hook(self.before(name))
+                module.register_forward_hook(self.after(name))
+        assert self.sites
+
+    def before(self, name):
+        def run(_module, inputs):
+            x = inputs[0] + self.pushed.get(name, 0)
+            self.read[name] = self.pooled(x)
+            return (x, *inputs[1:])
+        return run
+
+    def after(self, name):
+        def run(_module, _inputs, output):
+            z = output[0] if isinstance(output, tuple) else output
+            if name in self.maps:
+                z = self.act(z, *self.maps[name])
+            self.seen[name] = self.pooled(z)
+            return (z, *output[1:]) if isinstance(output, tuple) else z
+        return run
+
+    def act(self, z, weight, bias):
+        return weight * z + bias
+
+    def pooled(self, z):
+        mask = self.mask[..., None].to(z.dtype)
+        if self.pool == "mean":
+            return (z * mask).sum(1) / mask.sum(1)
+        if self.pool == "max":
+            return z.masked_fill(mask == 0, -torch.inf).amax(1)
+        last = self.mask.shape[1] - 1 - self.mask.flip(1).argmax(1)
+        return z[torch.arange(len(z)), last]
+
+    def run(self, texts, kind):
+        """Pooled outputs of the sites, and what their modules read, as numpy arrays."""
+        mask = self.mask = texts[f"{kind}.mask"].long()
+        self.hidden = self.net(texts[f"{kind}.ids"].long(), attention_mask=mask, use_cache=False, output_hidden_states=True,
+                               position_ids=(mask.cumsum(-1) - 1).clamp(min=0)).hidden_states[-1]
+        return tuple({k: v.double().numpy() for k, v in d.items()} for d in (self.seen, self.read))
+
+
+def make_texts(case, vocabulary):
+    """Sources' words are of the lower part of the vocabulary, mostly, targets' of the upper. Padded on either side."""
+    generator = torch.Generator().manual_seed(case["seed"])
+    out = {}
+    for kind, count in (("source", case["sources"]), ("target", case["targets"])):
+        ids = torch.randint(3, vocabulary * 3 // 4, (count, LENGTH), generator=generator)
+        mask = torch.ones(count, LENGTH)
+        for b in range(count):
+            mask[b, :b % 4] = 0
+            if b % 2:
+                mask[b] = mask[b].flip(0)
+        ids = ids if kind == "source" else vocabulary + 2 - ids
+        out[f"{kind}.ids"], out[f"{kind}.mask"] = ids.masked_fill(mask == 0, 2).int(), mask
+    return out
+
+
+def vector(case, source, target):
+    differences = target - source
+    mean = differences.mean(0)
+    if case["method"] == "repe":
+        direction = first_direction(differences)
+        mean = (differences @ direction).mean() * direction
+    return np.ones_like(mean), mean
+
+
+def experts(case, source, target):
+    labels = np.array([1] * len(source) + [0] * len(target))
+    weight, bias = np.ones(source.shape[1]), np.zeros(source.shape[1])
+    for c, column in enumerate(np.concatenate([source, target]).T):
+        if case["method"] == "aura":
+            weight[c] = 1 - 2 * max(0, roc_auc_score(labels, column) - 0.5)
+        elif average_precision_score(labels, column) > case["threshold"]:
+            weight[c], bias[c] = 0, target[:, c].mean()
+    return weight, bias
+
+
+def iti(case, steered, source, target, texts):
+    """Probes of all heads; the best are pushed before the layer that joins them, which must be what the bias does."""
+    count = steered.net.config.num_attention_heads
+    ranking = []
+    for site in steered.sites:
+        for h, (a, b) in enumerate(zip(np.split(source[site], count, 1), np.split(target[site], count, 1))):
+            rows, labels = np.concatenate([a, b]), np.array([0] * len(a) + [1] * len(b))
+            held = np.concatenate([np.arange(len(a)), np.arange(len(b))]) % 5 == 4
+            w = probe(rows[~held], labels[~held])
+            margins = rows[held] @ w[:-1] + w[-1]
+            right = ((margins > 0) == labels[held]).sum()
+            loss = np.logaddexp(0, np.where(labels[held], -margins, margins)).sum()
+            theta = w[:-1] / np.linalg.norm(w[:-1])
+            ranking.append((-right, loss, site, h, (rows @ theta).std() * theta))
+    ranking.sort(key=lambda head: head[:2])
+    print("   ", *(f"{head[2]}/{head[3]} {-head[0]} right, loss {head[1]:.4f};" for head in ranking[:case["top_heads"] + 1]))
+    maps = {}
+    for _, _, site, h, shift in ranking[:case["top_heads"]]:
+        module = steered.net.get_submodule(site)
+        matrix = module.weight.double().numpy()
+        matrix = matrix if isinstance(module, torch.nn.Linear) else matrix.T  # GPT-2's Conv1D
+        width = matrix.shape[1] // count
+        push = np.zeros(matrix.shape[1])
+        push[h * width:(h + 1) * width] = case["alpha"] * shift
+        weight, bias = maps.get(site, (np.ones(len(matrix)), np.zeros(len(matrix))))
+        maps[site] = (weight, bias + matrix @ push)
+        steered.pushed[site] = steered.pushed.get(site, 0) + torch.tensor(push).to(steered.dtype)
+    steered.run(texts, "source")
+    pushed, steered.pushed = steered.hidden, {}
+    steered.maps = {s: tuple(torch.tensor(x).to(steered.dtype) for x in m) for s, m in maps.items()}
+    steered.run(texts, "source")
+    mask = texts["source.mask"][..., None]
+    assert ((pushed - steered.hidden) * mask).abs().max() < 1e-4 * pushed.abs().max(), "a bias is not the same"
+    return maps
+
+
+def train(case, model, texts, dtype):
+    steered = Steered(case, model, dtype)
+    target, target_read = steered.run(texts, "target")
+    source, source_read = steered.run(texts, "source")
+    if case["method"] == "iti":
+        maps = iti(case, steered, source_read, target_read, texts)
+    else:
+        one = experts if case["method"] in ("aura", "detzero") else vector
+        maps = {site: one(case, source[site], target[site]) for site in steered.sites}
+    out = {}
+    for site, (weight, bias) in maps.items():
+        out |= {f"weight.{site}": weight, f"bias.{site}": bias}
+    return out
+
+
+def disagreement(got, wanted):
+    for key, value in wanted.items():
+        start = 1.0 if key.startswith("weight") else 0.0
+        error, scale = np.abs(value - got[key]).max(), np.abs(value - start).max()
+        yield error / scale if scale else error
+
+
+def make(name, case):
+    model = name.split("-")[0]
+    texts = make_texts(case, transformers.AutoConfig.from_pretrained(DATA / "language" / model).vocab_size)
+    exact, single = (train(case, model, texts, dtype) for dtype in (torch.float64, torch.float32))
+    assert exact.keys() == single.keys()
+    worst = max(disagreement(single, exact))
+    moved = sum((np.abs(v - k.startswith("weight")) > 1e-5).sum() for k, v in exact.items())
+    print(f"{name}: {len(exact)} arrays, {moved} values off the identity, sensitivity {worst:.1e}", flush=True)
+    assert worst < TOLERANCE / 4, "the case is too sensitive"
+    assert moved, "the case tests nothing"
+    options = {k: str(case[k]) for k in ("method", "sites", "alpha", "top_heads", "threshold") if k in case}
+    save(name, texts | exact, options | {"model": f"language/{model}"})
+
+
+def save(name, arrays, settings):
+    folder = DATA / "methods"
+    folder.mkdir(exist_ok=True)
+    tensors = {k: torch.as_tensor(v) for k, v in arrays.items()}
+    tensors = {k: (v if v.dtype == torch.int32 else v.float()).contiguous() for k, v in tensors.items()}
+    save_file(tensors, folder / f"{name}.safetensors", metadata=settings)
+    (folder / f"{name}.safetensors").chmod(0o644)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for name in sys.argv[1:] or [*CASES, *(f"laws-{law}" for law in LAWS)]:
+        if name.startswith("laws-"):
+            laws(*LAWS[name.removeprefix("laws-")])
+        else:
+            make(name, CASES[name])

@@ -1,0 +1,304 @@
+// Methods without gradients against independent programs (golden/methods.py): ranks, first directions and probes of
+// random numbers by NumPy and scikit-learn; whole trainings on tiny language models by PyTorch hooks.
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/os.h"
+#include "golden_texts.h"
+#include "steer/experts.h"
+#include "steer/methods.h"
+#include "steer/probe.h"
+#include "steer/vectors.h"
+#include "test_device.h"
+#include "test_scratch.h"
+
+#define TOLERANCE 1e-3
+
+static struct vks_gpu *gpu;
+static const char *case_name;
+
+static float *load(struct test *t, const struct vks_safetensors *file, const char *name,
+                   const struct vks_st_tensor **found)
+{
+    const struct vks_st_tensor *tensor = vks_safetensors_find(file, name);
+    float *values = tensor ? malloc(tensor->count * sizeof(*values)) : NULL;
+    if (!values || !vks_st_to_f32(test_log(t), file, tensor, values)) {
+        test_fail(t, __FILE__, __LINE__, "%s: no tensor %s", case_name, name);
+        free(values);
+        return NULL;
+    }
+    if (found)
+        *found = tensor;
+    return values;
+}
+
+static struct vks_safetensors *open_case(struct test *t)
+{
+    char path[1024];
+    snprintf(path, sizeof(path), VKS_TEST_DATA "/methods/%s.safetensors", case_name);
+    return vks_safetensors_open(test_log(t), path);
+}
+
+// max|a - b| <= tolerance * max|b - origin|
+static void compare(struct test *t, const struct vks_safetensors *file, const char *name, const float *got,
+                    double origin, double tolerance)
+{
+    const struct vks_st_tensor *tensor = NULL;
+    float *want = load(t, file, name, &tensor);
+    double error = 0, scale = 0;
+    for (uint64_t i = 0; want && i < tensor->count; i++) {
+        error = fmax(error, fabs((double)got[i] - want[i]));
+        scale = fmax(scale, fabs(want[i] - origin));
+    }
+    EXPECT(t, want && error <= tolerance * scale, "%s: %s is off by %.1e of %.3g", case_name, name, error, scale);
+    free(want);
+}
+
+// ---- numbers -----------------------------------------------------------------------------------------------------
+
+struct laws {
+    float *source, *target;
+    uint32_t a, b, channels;
+};
+
+static void ranks(struct test *t, const struct vks_safetensors *file, const struct laws *l)
+{
+    const uint32_t count = l->a + l->b;
+    float *auroc = malloc(l->channels * sizeof(*auroc)), *precision = malloc(l->channels * sizeof(*precision));
+    struct vks_ranked *items = malloc(count * sizeof(*items));
+    for (uint32_t c = 0; c < l->channels; c++) {
+        for (uint32_t i = 0; i < count; i++)  // an order that says nothing
+            items[(i * 13 + 3) % count] = (struct vks_ranked){
+                i < l->a ? l->source[i * l->channels + c] : l->target[(i - l->a) * l->channels + c], i < l->a};
+        vks_rank(items, count);
+        auroc[c] = (float)vks_auroc(items, count);
+        precision[c] = (float)vks_average_precision(items, count);
+    }
+    compare(t, file, "auroc", auroc, 0, 1e-7);
+    compare(t, file, "average_precision", precision, 0, 1e-7);
+    EXPECT(t, auroc[2] == 0.5f, "%s: a constant column has an AUROC of %g", case_name, auroc[2]);
+    free(auroc);
+    free(precision);
+    free(items);
+}
+
+static void directions(struct test *t, const struct vks_safetensors *file, const struct laws *l)
+{
+    const uint32_t pairs = l->a < l->b ? l->a : l->b;
+    double *x = malloc((size_t)pairs * l->channels * sizeof(*x)), *v = malloc(l->channels * sizeof(*v)), sum = 0;
+    float *out = malloc(l->channels * sizeof(*out));
+    for (uint32_t i = 0; i < pairs * l->channels; i++)
+        x[i] = (double)l->source[i] - l->target[i];
+    EXPECT(t, vks_first_direction(x, pairs, l->channels, v), "no memory");
+    for (uint32_t i = 0; i < pairs * l->channels; i++)
+        sum += x[i] * v[i % l->channels];
+    for (uint32_t c = 0; c < l->channels; c++)
+        out[c] = (float)(sum > 0 ? v[c] : -v[c]);
+    compare(t, file, "direction", out, 0, 1e-6);
+    memset(x, 0, (size_t)pairs * l->channels * sizeof(*x));
+    EXPECT(t, vks_first_direction(x, pairs, l->channels, v) && v[0] == 0, "%s: zeros have a direction", case_name);
+    free(x);
+    free(v);
+    free(out);
+}
+
+static void probes(struct test *t, const struct vks_safetensors *file, const struct laws *l)
+{
+    const uint32_t count = l->a + l->b, d = l->channels;
+    double *x = malloc((size_t)count * d * sizeof(*x)), *w = malloc((d + 1) * sizeof(*w));
+    bool *labels = malloc(count * sizeof(*labels));
+    float *out = malloc((d + 1) * sizeof(*out));
+    for (uint32_t i = 0; i < count * d; i++)
+        x[i] = i < l->a * d ? l->source[i] : l->target[i - l->a * d];
+    for (uint32_t i = 0; i < count; i++)
+        labels[i] = i >= l->a;
+    EXPECT(t, vks_probe_fit(x, labels, count, d, w), "no memory");
+    for (uint32_t c = 0; c <= d; c++)
+        out[c] = (float)w[c];
+    compare(t, file, "probe", out, 0, 1e-5);
+    free(x);
+    free(w);
+    free(labels);
+    free(out);
+}
+
+static void laws_agree(struct test *t)
+{
+    struct vks_safetensors *file = open_case(t);
+    const struct vks_st_tensor *source = NULL, *target = NULL;
+    CHECK(t, file);
+    struct laws laws = {.source = load(t, file, "source", &source), .target = load(t, file, "target", &target)};
+    if (laws.source && laws.target) {
+        laws.a = (uint32_t)source->shape[0];
+        laws.b = (uint32_t)target->shape[0];
+        laws.channels = (uint32_t)source->shape[1];
+        ranks(t, file, &laws);
+        directions(t, file, &laws);
+        probes(t, file, &laws);
+    }
+    free(laws.source);
+    free(laws.target);
+    vks_safetensors_close(&file);
+}
+
+// ---- models ------------------------------------------------------------------------------------------------------
+
+static double number(const struct vks_safetensors *file, const char *key)
+{
+    const char *text = vks_safetensors_metadata(file, key);
+    return text ? strtod(text, NULL) : 0;
+}
+
+static enum vks_method method_of(const struct vks_safetensors *file)
+{
+    const char *name = vks_safetensors_metadata(file, "method");
+    int method = 0;
+    while (method < VKS_METHODS && strcmp(vks_method_names()[method], name) != 0)
+        method++;
+    return (enum vks_method)method;
+}
+
+static void compare_maps(struct test *t, const struct vks_safetensors *file, const struct vks_steering *steering)
+{
+    size_t maps = 0;
+    for (size_t i = 0; i < file->tensor_count; i++)
+        maps += strncmp(file->tensors[i].name, "weight.", 7) == 0;
+    EXPECT(t, maps == steering->sites.count, "%s: %zu maps, not %zu", case_name, steering->sites.count, maps);
+    for (size_t i = 0; i < steering->sites.count; i++) {
+        const struct vks_site_slot *slot = &steering->sites.slots[i];
+        char name[512];
+        snprintf(name, sizeof(name), "weight.%s", slot->name);
+        compare(t, file, name, steering->w + slot->first, 1, TOLERANCE);
+        snprintf(name, sizeof(name), "bias.%s", slot->name);
+        compare(t, file, name, steering->b + slot->first, 0, TOLERANCE);
+    }
+}
+
+static void train(struct test *t, const struct vks_safetensors *file, struct golden_texts *texts)
+{
+    const struct vks_subject subject = golden_texts_subject(test_log(t), gpu, texts);
+    const enum vks_method method = method_of(file);
+    struct vks_steering steering;
+    CHECK(t, method < VKS_METHODS);
+    const struct vks_train_params params = {
+        .method = method,
+        .sites = vks_safetensors_metadata(file, "sites"),
+        .batch = 4,  // the last one is not full
+        .pool = vks_method_info(method)->pool,
+        .alpha = number(file, "alpha"),
+        .top_heads = (uint32_t)number(file, "top_heads"),
+        .threshold = number(file, "threshold"),
+        .p = 2,
+        .output = in_scratch("maps.safetensors"),
+    };
+    CHECK(t, vks_train(&subject, &params, NULL) == VKS_TRAIN_DONE);
+    CHECK(t, vks_steering_load(&steering, test_log(t), params.output));
+    CHECK_STR(t, vks_steering_metadata(&steering, "method"), vks_safetensors_metadata(file, "method"));
+    compare_maps(t, file, &steering);
+    vks_steering_finish(&steering);
+}
+
+static void agrees_with_pytorch(struct test *t)
+{
+    struct vks_safetensors *file = open_case(t);
+    char path[1024];
+    struct golden_texts texts;
+    CHECK(t, file);
+    snprintf(path, sizeof(path), VKS_TEST_DATA "/%s", vks_safetensors_metadata(file, "model"));
+    if (golden_texts_open(test_log(t), gpu, file, path, &texts))
+        train(t, file, &texts);
+    else
+        test_fail(t, __FILE__, __LINE__, "%s: the texts cannot be opened", case_name);
+    golden_texts_close(&texts);
+    vks_safetensors_close(&file);
+}
+
+// ---- refusals ----------------------------------------------------------------------------------------------------
+
+static bool refused(struct test *t, const struct vks_train_params *params, uint32_t sources, uint32_t targets)
+{
+    const struct vks_subject subject = {.log = test_log(t), .set_sizes = {sources, targets}};
+    struct vks_train_params full = *params;
+    full.batch = 4;
+    return vks_train_check(&subject, &full);
+}
+
+static void bad_options_are_refused(struct test *t)
+{
+    CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_CAA}, 7, 8), "7 and 8");
+    CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_REPE}, 8, 7), "pairs");
+    CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_ACTADD}, 2, 2), "one pair");
+    CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_ITI}, 4, 9), "at least 5");
+    CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_CAA, .alpha = 2}, 7, 7), "--alpha");
+    CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_AURA, .top_heads = 2}, 7, 7),
+                  "--top-heads");
+    CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_AURA, .threshold = 0.5}, 7, 7),
+                  "--threshold");
+    CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_DETZERO, .threshold = 0.6}, 70, 30),
+                  "source prompts");
+    CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_DETZERO, .threshold = 1}, 7, 7),
+                  "below 1");
+    CHECK(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_DETZERO}, 7, 7));
+    CHECK(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_ITI}, 5, 9));
+}
+
+// A training on the texts of a case that is refused while it runs.
+static void train_refused(struct test *t, const char *name, const struct vks_train_params *asked, const char *why)
+{
+    struct golden_texts texts;
+    char path[1024];
+    case_name = name;
+    struct vks_safetensors *file = open_case(t);
+    CHECK(t, file);
+    snprintf(path, sizeof(path), VKS_TEST_DATA "/%s", vks_safetensors_metadata(file, "model"));
+    if (golden_texts_open(test_log(t), gpu, file, path, &texts)) {
+        const struct vks_subject subject = golden_texts_subject(test_log(t), gpu, &texts);
+        struct vks_train_params params = *asked;
+        params.batch = 4;
+        params.output = in_scratch("never.safetensors");
+        if (vks_train(&subject, &params, NULL) != VKS_TRAIN_FAILED || !strstr(t->message, why) || t->messages != 1 ||
+            vks_os_exists(params.output))
+            test_fail(t, __FILE__, __LINE__, "%s: not refused with \"%s\"", name, why);
+        t->message[0] = 0;
+    } else {
+        test_fail(t, __FILE__, __LINE__, "%s: the texts cannot be opened", name);
+    }
+    golden_texts_close(&texts);
+    vks_safetensors_close(&file);
+}
+
+static void iti_needs_heads(struct test *t)
+{
+    train_refused(t, "llama-iti", &(struct vks_train_params){.method = VKS_METHOD_ITI, .sites = ".*down_proj"},
+                  "heads");
+}
+
+static void iti_has_so_many_heads(struct test *t)
+{
+    train_refused(t, "llama-iti",
+                  &(struct vks_train_params){.method = VKS_METHOD_ITI, .sites = ".*o_proj", .top_heads = 9}, "8 heads");
+}
+
+int main(void)
+{
+    struct test t = {0};
+    struct vks_os_names names = {0};
+    gpu = test_device_open();
+    if (!gpu || !test_scratch_open("methods") || !vks_os_list(&test_device_log, VKS_TEST_DATA "/methods", &names))
+        return 1;
+    for (size_t i = 0; i < names.count; i++) {
+        char name[256];
+        const char *dot = strstr(names.items[i], ".safetensors");
+        if (!dot)
+            continue;
+        snprintf(name, sizeof(name), "%.*s", (int)(dot - names.items[i]), names.items[i]);
+        case_name = name;
+        test_run(&t, name, strncmp(name, "laws-", 5) == 0 ? laws_agree : agrees_with_pytorch);
+    }
+    vks_os_names_finish(&names);
+    TEST(&t, bad_options_are_refused);
+    TEST(&t, iti_needs_heads);
+    TEST(&t, iti_has_so_many_heads);
+    test_scratch_close();
+    return test_device_summary(&t, &gpu);
+}
