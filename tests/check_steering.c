@@ -24,19 +24,19 @@ struct problem {
 static void affine_of_z(void *priv, const double *x, double *y)
 {
     const struct problem *p = priv;
-    ref_affine(y, x, p->w, p->b, &p->site, p->position, p->strength);
+    ref_affine(y, x, p->w, p->b, NULL, &p->site, p->position, p->strength);
 }
 
 static void affine_of_w(void *priv, const double *x, double *y)
 {
     const struct problem *p = priv;
-    ref_affine(y, p->z, x, p->b, &p->site, p->position, p->strength);
+    ref_affine(y, p->z, x, p->b, NULL, &p->site, p->position, p->strength);
 }
 
 static void affine_of_b(void *priv, const double *x, double *y)
 {
     const struct problem *p = priv;
-    ref_affine(y, p->z, p->w, x, &p->site, p->position, p->strength);
+    ref_affine(y, p->z, p->w, x, NULL, &p->site, p->position, p->strength);
 }
 
 static void pool_of_z(void *priv, const double *x, double *y)
@@ -140,7 +140,7 @@ static void affine_case(struct check *c, const struct shape *s, enum vks_positio
     double *dw = check_alloc(c, s->samples * s->cols, sizeof(*dw));
     double *db = check_alloc(c, s->samples * s->cols, sizeof(*db));
     const struct ref_site site = {s->samples, s->rows, s->cols, s->masked ? mask_of(c, s) : NULL};
-    ref_affine(y, z, w + first, b + first, &site, position, strength);
+    ref_affine(y, z, w + first, b + first, NULL, &site, position, strength);
     ref_affine_backward(dz, dw, db, z, w + first, dy, &site, position, strength);
     double *want_w = copy_of(c, gw, (uint64_t)total * width), *want_b = copy_of(c, gb, (uint64_t)total * width);
     if (trained) {
@@ -170,6 +170,41 @@ static void affine_case(struct check *c, const struct shape *s, enum vks_positio
     check_expect_gradient(c, tz, dz, 1e-6);
     check_expect(c, tgw, want_w, 2e-6);
     check_expect(c, tgb, want_b, 2e-6);
+    check_run(c);
+}
+
+// Maps that act within a range only, some of whose ends are values (means) that occur.
+static void range_case(struct check *c, const struct shape *s, enum vks_position position, double strength)
+{
+    const uint64_t n = (uint64_t)s->samples * s->rows * s->cols;
+    const uint32_t first = check_random(c, 2) * check_random(c, 20), width = s->cols + first + check_random(c, 30);
+    const uint32_t vector[] = {width}, ends[] = {2 * width}, mask_shape[] = {s->samples, s->rows};
+    uint32_t shape[4];
+    const uint32_t rank = shape_of(s, shape);
+    double *z = check_values(c, n, CHECK_NORMAL), *y = check_alloc(c, n, sizeof(*y));
+    double *w = check_values(c, width, CHECK_UNIFORM), *b = check_values(c, width, CHECK_NORMAL);
+    double *range = check_values(c, 2 * width, CHECK_NORMAL);
+    for (uint32_t k = 0; k < width; k++) {
+        const double value = position == VKS_POSITION_AVG ? range[2 * k] : z[k % s->cols];  // a mean is rounded
+        range[2 * k] = k % 3 ? value : -3.4e38f;
+        range[2 * k + 1] = k % 4 == 1 ? value : k % 4 ? value + 1 : 3.4e38f;
+    }
+    const struct ref_site site = {s->samples, s->rows, s->cols, s->masked ? mask_of(c, s) : NULL};
+    for (uint32_t k = 0; k < 2 * width; k++)
+        range[k] = (float)range[k];
+    ref_affine(y, z, w + first, b + first, range + 2 * first, &site, position, strength);
+
+    struct vks_graph *g = check_begin(c, "affine_map (%u, %u, %u) position %d strength %g%s within ranges", s->samples,
+                                      s->rows, s->cols, position, strength, s->masked ? " mask" : "");
+    check_step_float(c, VKS_STEP_STRENGTH + STRENGTH, (float)strength);
+    struct vks_tensor *tw = vks_graph_columns(g, check_state(c, "w", w, VKS_F32, 1, vector), first, s->cols);
+    struct vks_tensor *tb = vks_graph_columns(g, check_state(c, "b", b, VKS_F32, 1, vector), first, s->cols);
+    struct vks_tensor *tr = check_state(c, "range", range, VKS_F32, 1, ends);
+    struct vks_tensor *mask = s->masked ? check_input(c, "mask", site.mask, 2, mask_shape) : NULL;
+    struct vks_tensor *ty = vks_affine_map(g, check_input(c, "z", z, rank, shape), tw, tb, mask, NULL, NULL,
+                                           &(struct vks_affine){.position = position, .strength = STRENGTH,
+                                           .range = vks_graph_columns(g, tr, 2 * first, 2 * s->cols)});
+    check_expect(c, ty, y, 1e-6);
     check_run(c);
 }
 
@@ -229,6 +264,7 @@ void check_steering(struct check *c)
         for (int k = 0; k < 3; k++) {
             static const double strengths[] = {1, 0, -0.5, 1.7};
             affine_case(c, &shapes[i], (enum vks_position)k, strengths[(i + k) % 4], (i + k) % 5 != 4);
+            range_case(c, &shapes[i], (enum vks_position)k, strengths[(i + k) % 4]);
             pool_case(c, &shapes[i], (enum vks_pool)k, check_random(c, 2));
         }
     // Partial sums of a sample that no binding of 64 KiB holds: 64 blocks of 300 columns.

@@ -276,6 +276,7 @@ struct affine_attrs {
 struct apply {
     const struct vks_affine *map;
     const struct vks_tensor *x, *w, *b, *y;
+    const struct vks_tensor *range; // may be NULL
     const struct vks_tensor *mean;  // AVG only
     bool backward;
 };
@@ -304,19 +305,21 @@ static bool emit_apply(const struct site *site, const struct apply *apply)
             .bias = apply->b != NULL,
             .spans = site->span != NULL,
         };
-        const struct vks_operand mapped[] = {in, w, b, step, vks_read(site->span, 0, 0), out};
+        const struct vks_operand range = apply->range ? vks_read(apply->range, 0, 2 * (uint64_t)site->cols) : vks_unused();
+        const struct vks_operand mapped[] = {in, w, b, step, vks_read(site->span, 0, 0), out, range};
         const struct vks_operand averaged[] = {in, w, b, step, vks_read(apply->mean, 0, 0),
-                                               vks_read(site->mask, 0, 0), out};
-        const bool quads = !avg && site->cols % 4 == 0 && vks_all_aligned(mapped, 3) && vks_all_aligned(&out, 1);
+                                               vks_read(site->mask, 0, 0), out, range};
+        const bool quads = !avg && site->cols % 4 == 0 && vks_all_aligned(mapped, 3) && vks_all_aligned(&out, 1) &&
+                           (!apply->range || vks_all_aligned(&range, 1));
         const uint32_t columns = site->cols / (quads ? 4 : 1);
         const uint32_t spec[] = {avg ? apply->backward : apply->map->position == VKS_POSITION_LAST,
-                                 avg ? site->mask != NULL : quads};
+                                 avg ? site->mask != NULL : quads, apply->range != NULL};
         const struct vks_groups groups =
             x->dynamic ? vks_groups_rows(x, row, rows, columns, VKS_GROUP)
                        : vks_groups_1d((uint64_t)vks_ceil_div(rows, per_item) * columns, VKS_GROUP);
         struct vks_emitter *emitter = site->emitter;
-        if (avg ? !vks_emit_special(emitter, VKS_K_affine_avg, spec, 2, averaged, 7, &push, sizeof(push), groups)
-                : !vks_emit_special(emitter, VKS_K_affine, spec, 2, mapped, 6, &push, sizeof(push), groups))
+        if (avg ? !vks_emit_special(emitter, VKS_K_affine_avg, spec, 3, averaged, 8, &push, sizeof(push), groups)
+                : !vks_emit_special(emitter, VKS_K_affine, spec, 3, mapped, 7, &push, sizeof(push), groups))
             return false;
     }
     return true;
@@ -332,9 +335,12 @@ static bool affine_emit(struct vks_emitter *emitter, const struct vks_node *node
         .w = node->inputs[1],
         .b = node->inputs[2],
         .y = node->outputs[0],
+        .range = node->inputs[4],
     };
     if (!site_begin(&site, emitter, apply.x, node->inputs[3], attrs->map.position != VKS_POSITION_ALL))
         return false;
+    if (apply.range && 2 * (uint64_t)site.cols > vks_binding_words(emitter))
+        return vks_fail_row(emitter, apply.range);
     if (attrs->map.position == VKS_POSITION_AVG &&
         !(apply.mean = emit_reduced(&site, apply.x, site.mask, SUMS_MEAN)))
         return false;
@@ -452,6 +458,9 @@ static bool affine_infer(struct vks_graph *graph, struct vks_node *node)
         (attrs->grad_b && !rows_fit(attrs->grad_b, channels)))
         return vks_graph_fail(graph, "affine_map: a map of %s and %s does not fit %s", vks_tensor_text(graph, w),
                               vks_tensor_text(graph, b), vks_tensor_text(graph, z)) != NULL;
+    if (node->inputs[4] && !vector_fits(node->inputs[4], 2 * channels))
+        return vks_graph_fail(graph, "affine_map: %s does not hold the range of each channel of %s",
+                              vks_tensor_text(graph, node->inputs[4]), vks_tensor_text(graph, z)) != NULL;
     if (attrs->map.strength >= VKS_STEP_STRENGTHS)
         return vks_graph_fail(graph, "affine_map: at most %u steerings can be attached at once",
                               VKS_STEP_STRENGTHS) != NULL;
@@ -499,6 +508,8 @@ static bool affine_backward(struct vks_graph *graph, const struct vks_node *node
     const struct affine_attrs *attrs = node->attrs;
     struct vks_tensor *const gradient[] = {dy[0], node->inputs[0], node->inputs[3]};
     struct vks_tensor *const backward[] = {dy[0], node->inputs[1], node->inputs[3], node->inputs[0]};
+    if (node->inputs[4])
+        return vks_graph_fail(graph, "affine_map: a map within a range has no gradient: leave that steering out") != NULL;
     if (attrs->grad_w && !vks_graph_add(graph, &op_affine_gradient, gradient, 3, attrs, sizeof(*attrs)))
         return false;
     if (want[0])
@@ -525,9 +536,9 @@ static const struct vks_op op_affine_map = {
 vks_tensor *vks_affine_map(struct vks_graph *g, vks_tensor *z, vks_tensor *w, vks_tensor *b, vks_tensor *mask,
                            vks_tensor *grad_w, vks_tensor *grad_b, const struct vks_affine *attrs)
 {
-    vks_tensor *const inputs[] = {z, w, b, mask};
+    vks_tensor *const inputs[] = {z, w, b, mask, attrs->range};
     const struct affine_attrs own = {.map = *attrs, .grad_w = grad_w, .grad_b = grad_b};
-    return z && w && b ? vks_graph_add(g, &op_affine_map, inputs, 4, &own, sizeof(own)) : NULL;
+    return z && w && b ? vks_graph_add(g, &op_affine_map, inputs, 5, &own, sizeof(own)) : NULL;
 }
 
 // ---- pooling ----------------------------------------------------------------------------------------------------

@@ -39,8 +39,13 @@ static double mean_of(const double *z, const struct ref_site *site, uint32_t s, 
     return sum / count_of(site, s);
 }
 
-void ref_affine(double *y, const double *z, const double *w, const double *b, const struct ref_site *site,
-                enum vks_position position, double strength)
+static bool within(const double *range, uint32_t c, double value)
+{
+    return !range || (value >= range[2 * c] && value <= range[2 * c + 1]);
+}
+
+void ref_affine(double *y, const double *z, const double *w, const double *b, const double *range,
+                const struct ref_site *site, enum vks_position position, double strength)
 {
     for (uint32_t s = 0; s < site->samples; s++)
         for (uint32_t c = 0; c < site->cols; c++) {
@@ -49,6 +54,8 @@ void ref_affine(double *y, const double *z, const double *w, const double *b, co
                 const uint64_t i = at(site, s, t, c);
                 const double mapped = w[c] * z[i] + b[c];
                 y[i] = z[i];
+                if (!within(range, c, position == VKS_POSITION_AVG ? m : z[i]))
+                    continue;
                 if (position == VKS_POSITION_ALL || (position == VKS_POSITION_LAST && t == last_of(site, s)))
                     y[i] = (1 - strength) * z[i] + strength * mapped;
                 else if (position == VKS_POSITION_AVG)

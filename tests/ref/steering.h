@@ -12,9 +12,9 @@ struct ref_site {
     const double *mask;
 };
 
-// w, b (cols), strength s
-void ref_affine(double *y, const double *z, const double *w, const double *b, const struct ref_site *site,
-                enum vks_position position, double s);
+// w, b (cols), range (cols, 2) or NULL, strength s
+void ref_affine(double *y, const double *z, const double *w, const double *b, const double *range,
+                const struct ref_site *site, enum vks_position position, double s);
 // dz, and dw, db (samples, cols); each may be NULL
 void ref_affine_backward(double *dz, double *dw, double *db, const double *z, const double *w, const double *dy,
                          const struct ref_site *site, enum vks_position position, double s);
