@@ -31,6 +31,25 @@ bool parse_number(const char *text, double *value)
     return *end == 0 && end != text && isfinite(*value);
 }
 
+bool parse_numbers(const char *text, double values[], size_t count)
+{
+    char copy[128];
+    if (strlen(text) >= sizeof(copy))
+        return false;
+    char *at = strcpy(copy, text);
+    for (size_t i = 0; i < count; i++) {
+        char *part = at;
+        if (!part)
+            return false;
+        at = strchr(part, ':');
+        if (at)
+            *at++ = 0;
+        if (!parse_number(part, &values[i]))
+            return false;
+    }
+    return at == NULL;
+}
+
 // Edits that turn one word into the other.
 static size_t distance(const char *a, const char *b)
 {
@@ -113,21 +132,8 @@ static int add_steering(struct steer_list *list, const char *text)
 
 static int read_sweep(struct sweep *sweep, const char *text)
 {
-    char copy[128];
     double values[3];
-    size_t count = 0;
-    if (strlen(text) < sizeof(copy)) {
-        char *at = strcpy(copy, text);
-        for (char *part = at; part && count < 3; part = at) {
-            at = strchr(part, ':');
-            if (at)
-                *at++ = 0;
-            if (!parse_number(part, &values[count++]))
-                count = 4;
-        }
-        count = at ? 4 : count;
-    }
-    if (count != 3 || values[2] != floor(values[2]))
+    if (!parse_numbers(text, values, 3) || values[2] != floor(values[2]))
         return usage_error("--sweep %s: give FROM:TO:COUNT, such as 0:1.5:7", text);
     if (values[2] < 2 || values[2] > 64)
         return usage_error("--sweep %s: the count must lie between 2 and 64", text);

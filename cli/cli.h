@@ -87,6 +87,8 @@ int parse_arguments(const struct command *command, struct common *common, int ar
 int usage_error(const char *format, ...);
 // A whole number or a real one, all of `text`; false when it is none.
 bool parse_number(const char *text, double *value);
+// Exactly `count` of them, with colons between.
+bool parse_numbers(const char *text, double values[], size_t count);
 // The nearest of `names` to `text`, or NULL when none is near.
 const char *nearest_name(const char *text, const char *const *names, size_t count);
 

@@ -12,8 +12,9 @@ static void print_inspection(const char *path, const struct vksteer_inspection *
                (unsigned long long)in->support, (unsigned long long)in->channels,
                in->channels ? 100.0 * (double)in->support / (double)in->channels : 0, in->max_w, in->max_b);
     for (size_t i = 0; i < in->map_count; i++)
-        print_line("    %-68s %5u of %5u, max |w-1| %.4g, max |b| %.4g", in->maps[i].site, in->maps[i].support,
-                   in->maps[i].channels, in->maps[i].max_w, in->maps[i].max_b);
+        print_line("    %-68s %5u of %5u, max |w-1| %.4g, max |b| %.4g%s", in->maps[i].site, in->maps[i].support,
+                   in->maps[i].channels, in->maps[i].max_w, in->maps[i].max_b,
+                   in->maps[i].ranged ? ", within ranges" : "");
     if (in->strongest_count)
         print_line("  strongest channels");
     for (size_t i = 0; i < in->strongest_count; i++)
@@ -41,6 +42,7 @@ static void json_inspection(const char *path, const struct vksteer_inspection *i
         json_integer("support", in->maps[i].support);
         json_number("max_w", in->maps[i].max_w);
         json_number("max_b", in->maps[i].max_b);
+        json_bool("ranged", in->maps[i].ranged);
         json_close();
     }
     json_close();

@@ -83,7 +83,7 @@ static int train(const struct common *common, struct vksteer_train_params *param
 
 int command_train(int argc, char **argv)
 {
-    const char *source = NULL, *target = NULL, *validate = NULL, *field = NULL;
+    const char *source = NULL, *target = NULL, *validate = NULL, *field = NULL, *quantiles = NULL;
     int64_t seed = 42;
     double lr = 0, cfg = 0, gamma = -1, alpha = 0, threshold = 0;
     uint32_t refit = UINT32_MAX;
@@ -103,6 +103,8 @@ int command_train(int argc, char **argv)
         {0, "alpha", OPT_NUMBER, &alpha, 1e-6, 1e6, "F", "iti: standard deviations that a head moves (default 15)"},
         {0, "top-heads", OPT_COUNT, &p.top_heads, 1, 1000000, "N", "iti: heads that move (default: 48 of 1024)"},
         {0, "threshold", OPT_NUMBER, &threshold, 1e-6, 1, "F", "detzero: average precision of an expert (default 0.9)"},
+        {0, "quantiles", OPT_TEXT, &quantiles, 0, 0, "LOW:HIGH", "linear-act: move only values between these percentiles of "
+         "the source, such as 0:100"},
         {0, "sites", OPT_TEXT, &p.sites, 0, 0, "REGEX", "modules that get maps"},
         {0, "loss-sites", OPT_TEXT, &p.loss_sites, 0, 0, "REGEX", "modules that carry the loss (default: the same)"},
         {0, "steps", OPT_COUNT, &p.steps, 1, 10000000, "N", "training steps"},
@@ -142,6 +144,8 @@ int command_train(int argc, char **argv)
         return usage_error("train needs --source, --target and -o: see `vksteer train --help`");
     if (seed < 0)
         return usage_error("-s %lld: the seed of a training must not be negative", (long long)seed);
+    if (quantiles && !(parse_numbers(quantiles, p.quantiles, 2) && p.quantiles[0] < p.quantiles[1]))
+        return usage_error("--quantiles %s: give LOW:HIGH in percent, such as 0:100", quantiles);
     p.seed = (uint64_t)seed;
     p.lr = lr;
     p.gamma = gamma == 0 ? -1 : gamma > 0 ? gamma : 0;

@@ -178,6 +178,10 @@ refused "bake over a folder" 1 "there already" "$vksteer" bake -q --steer a.safe
 check "train at position avg" train -o avg.safetensors --steps 2 --position avg --sites unet.conv_norm_out
 refused "bake a map at position avg" 1 "unet.conv_norm_out cannot be folded" "$vksteer" bake -q --steer avg.safetensors -o never.baked
 check "train at attention blocks" train -o attn.safetensors --steps 2 --sites 'unet.mid_block.*attn1' --loss-sites unet.conv_norm_out
+check "train within a range" train -o within.safetensors --method linear-act --quantiles 0:100 --sites unet.conv_norm_out
+check "paint within a range" "$vksteer" apply -q -p "a red apple" --steer within.safetensors -o within.png
+refused "bake within a range" 1 "unet.conv_norm_out cannot be folded.*range" "$vksteer" bake -q --steer within.safetensors \
+    -o never.baked
 refused "bake maps of containers" 1 "attn1 cannot be folded" "$vksteer" bake -q --steer attn.safetensors -o never.baked
 check "train at queries, which have no bias" train -o query.safetensors --steps 2 --sites 'unet.mid_block.*attn1.to_q' --loss-sites unet.conv_norm_out
 refused "bake an offset without a bias" 1 "to_q cannot be folded" "$vksteer" bake -q --steer query.safetensors -o never.baked
@@ -268,6 +272,15 @@ for method in caa repe iti aura detzero; do
 done
 check "one vector in the residual stream" bash -c "'$vksteer' inspect caa.safetensors | grep -q ' 1 maps, 20 of 20 channels'"
 check "three heads by name" "${vector[@]}" -o heads.safetensors --method iti --top-heads 3 --alpha 2 --position last
+check "within the support" "${vector[@]}" -o support.safetensors --method linear-act --quantiles 0:100
+check "a support to look at" bash -c "'$vksteer' inspect support.safetensors | grep -q 'within ranges'"
+check "eval of a support" bash -c "'$vksteer' eval -m '$llama' --steer support.safetensors --source plain.txt \
+    --target rare.txt | grep -q 'mean over 2 sites'"
+refused "an inverse within a range" 1 "no inverse" "$vksteer" eval -q -m "$llama" --steer support.safetensors:inv \
+    --source plain.txt --target rare.txt
+refused "LinEAS through a range" 1 "no gradient" "${vector[@]}" --batch 4 --steer support.safetensors -o never.safetensors
+refused "quantiles upside down" 2 "LOW:HIGH" "${vector[@]}" --method linear-act --quantiles 9:3 -o never.safetensors
+refused "quantiles of another method" 1 "leave it out" "${vector[@]}" --quantiles 0:100 -o never.safetensors
 check "eval of steered heads" bash -c "'$vksteer' eval -m '$llama' --steer iti.safetensors --source plain.txt \
     --target rare.txt | grep -q 'mean over 1 sites'"
 refused "pairs without a partner" 1 "pairs" "$vksteer" train -q -m "$llama" --source plain.txt --target rare.txt --method caa \

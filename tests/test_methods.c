@@ -174,6 +174,47 @@ static void compare_maps(struct test *t, const struct vks_safetensors *file, con
     }
 }
 
+static void compare_ranges(struct test *t, const struct vks_safetensors *file, const struct vks_steering *steering)
+{
+    for (size_t i = 0; i < steering->sites.count; i++) {
+        const struct vks_site_slot *slot = &steering->sites.slots[i];
+        float *ends = malloc(slot->channels * sizeof(*ends));
+        for (int end = 0; end < 2; end++) {
+            char name[512];
+            for (uint32_t c = 0; c < slot->channels; c++)
+                ends[c] = steering->range[2 * (slot->first + c) + end];
+            snprintf(name, sizeof(name), "%s.%s", end ? "high" : "low", slot->name);
+            compare(t, file, name, ends, 0, 1e-5);
+        }
+        free(ends);
+    }
+}
+
+// What the sources pool to under the maps, which act within their ranges.
+static void compare_steered(struct test *t, const struct vks_safetensors *file, const struct vks_subject *subject,
+                            const struct vks_steering *steering)
+{
+    const struct vks_site_list *sites = &steering->sites;
+    const uint32_t rows = subject->set_sizes[VKS_SET_SOURCE];
+    const float strengths[VKS_STEP_STRENGTHS] = {1};
+    struct vks_attachment *attachment = vks_attachment_create(gpu, &steering, 1);
+    float *all = vks_collect(subject, sites, VKS_SET_SOURCE, VKS_POOL_MEAN, 3, 0, attachment, strengths);
+    for (size_t i = 0; i < sites->count && all; i++) {
+        const struct vks_site_slot *slot = &sites->slots[i];
+        float *pooled = malloc((size_t)rows * slot->channels * sizeof(*pooled));
+        char name[512];
+        for (uint32_t r = 0; r < rows; r++)
+            memcpy(pooled + (size_t)r * slot->channels, all + (size_t)r * sites->channels + slot->first,
+                   slot->channels * sizeof(*pooled));
+        snprintf(name, sizeof(name), "steered.pooled.%s", slot->name);
+        compare(t, file, name, pooled, 0, TOLERANCE);
+        free(pooled);
+    }
+    EXPECT(t, all, "%s: the steered texts did not run", case_name);
+    free(all);
+    vks_attachment_destroy(&attachment);
+}
+
 static void train(struct test *t, const struct vks_safetensors *file, struct golden_texts *texts)
 {
     const struct vks_subject subject = golden_texts_subject(test_log(t), gpu, texts);
@@ -188,6 +229,7 @@ static void train(struct test *t, const struct vks_safetensors *file, struct gol
         .alpha = number(file, "alpha"),
         .top_heads = (uint32_t)number(file, "top_heads"),
         .threshold = number(file, "threshold"),
+        .quantiles = {number(file, "low"), number(file, "high")},
         .p = 2,
         .output = in_scratch("maps.safetensors"),
     };
@@ -195,6 +237,11 @@ static void train(struct test *t, const struct vks_safetensors *file, struct gol
     CHECK(t, vks_steering_load(&steering, test_log(t), params.output));
     CHECK_STR(t, vks_steering_metadata(&steering, "method"), vks_safetensors_metadata(file, "method"));
     compare_maps(t, file, &steering);
+    EXPECT(t, !steering.range == !(params.quantiles[1] > 0), "%s: ranges", case_name);
+    if (steering.range) {
+        compare_ranges(t, file, &steering);
+        compare_steered(t, file, &subject, &steering);
+    }
     vks_steering_finish(&steering);
 }
 
@@ -238,6 +285,13 @@ static void bad_options_are_refused(struct test *t)
                   "source prompts");
     CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_DETZERO, .threshold = 1}, 7, 7),
                   "below 1");
+    CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_CAA, .quantiles = {0, 100}}, 7, 7),
+                  "--quantiles");
+    CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_LINEAR_ACT, .quantiles = {50, 40}}, 7, 7),
+                  "lower one first");
+    const struct vks_steering ranged = {.range = (float[]){0, 1}}, *base = &ranged;
+    const struct vks_train_params lineas = {.steps = 1, .lr = 0.1, .p = 2, .base = &base, .base_count = 1};
+    CHECK_REFUSED(t, refused(t, &lineas, 7, 7), "no gradient");
     CHECK(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_DETZERO}, 7, 7));
     CHECK(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_ITI}, 5, 9));
 }

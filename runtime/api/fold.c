@@ -64,6 +64,10 @@ static bool compose(struct collector *c, struct vks_graph *graph, const struct v
                                   "model", slot->channels, site->name, site->channels);
         const enum vks_position position = vks_steering_position(steering, site->kind);
         const double strength = (double)c->strengths[k];
+        if (strength != 0 && vks_steering_has_range(steering, slot))
+            return vks_graph_fail(graph, "%s cannot be folded in: its map leaves values outside a range alone, and a "
+                                  "parameter acts on all of them: train without --quantiles, or use it with `apply "
+                                  "--steer`", site->name);
         if (strength != 0 && position != VKS_POSITION_ALL &&
             !(position == VKS_POSITION_AVG && only_offsets(steering, slot)))
             return vks_graph_fail(graph, "%s cannot be folded in: its map acts at position %s, and a parameter acts at "

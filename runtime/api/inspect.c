@@ -37,7 +37,11 @@ static void measure(struct vksteer_inspection *out, const struct vks_steering *s
 {
     for (size_t i = 0; i < steering->sites.count; i++) {
         const struct vks_site_slot *slot = &steering->sites.slots[i];
-        maps[i] = (struct vksteer_map_info){.site = slot->name, .channels = slot->channels};
+        maps[i] = (struct vksteer_map_info){
+            .site = slot->name,
+            .channels = slot->channels,
+            .ranged = vks_steering_has_range(steering, slot),
+        };
         for (uint32_t c = 0; c < slot->channels; c++) {
             const float w = steering->w[slot->first + c], b = steering->b[slot->first + c];
             maps[i].max_w = fmax(maps[i].max_w, fabsf(w - 1));

@@ -119,6 +119,7 @@ static bool fill(vksteer_model *model, const struct vksteer_train_params *in, st
         .alpha = in->alpha,
         .top_heads = in->top_heads,
         .threshold = in->threshold,
+        .quantiles = {in->quantiles[0], in->quantiles[1]},
         .seed = in->seed,
         .sample_steps = in->sample_steps,
         .cfg_scale = in->cfg_scale,

@@ -46,8 +46,13 @@ static bool fits(const vksteer_model *model, const char *path, const struct vks_
     return true;
 }
 
-static void invert(const struct vksteer_use *use, struct vks_steering *steering, const struct vks_log *warnings)
+static bool invert(const struct vksteer_use *use, struct vks_steering *steering, const struct vks_log *log,
+                   const struct vks_log *warnings)
 {
+    for (size_t i = 0; i < steering->sites.count; i++)
+        if (vks_steering_has_range(steering, &steering->sites.slots[i]))
+            return vks_fail(log, "%s: the map at %s acts within a range and has no inverse: leave :inv out, or train "
+                            "without --quantiles", use->path, steering->sites.slots[i].name);
     const char *position = vks_steering_metadata(steering, "position");
     if (position && strcmp(position, "all") != 0)
         vks_debug(warnings, "%s: inverse maps at position %s", use->path, position);
@@ -56,6 +61,7 @@ static void invert(const struct vksteer_use *use, struct vks_steering *steering,
     if (skipped)
         vks_warn(warnings, "%s: %u channels have a gain near 0 and no inverse: they are left alone", use->path,
                  skipped);
+    return true;
 }
 
 // A gain that strength turns negative flips its channel. A few do no harm; say so when they are many.
@@ -88,7 +94,7 @@ bool vks_api_steerings_load(const vksteer_model *model, const struct vksteer_use
         out->strengths[out->count++] = uses[i].strength;
         ok = fits(model, uses[i].path, steering, care & VKS_API_STRICT, warnings);
         if (ok && uses[i].inverse)
-            invert(&uses[i], steering, warnings);
+            ok = invert(&uses[i], steering, model->log, warnings);
         if (ok)
             warn_of_flips(&uses[i], steering, warnings);
     }

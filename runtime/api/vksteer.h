@@ -191,6 +191,7 @@ struct vksteer_map_info {
     const char *site;
     uint32_t channels, support;         // channels that the map changes
     double max_w, max_b;                // max |w - 1|, max |b|
+    bool ranged;                        // values outside a range are left alone
 };
 struct vksteer_inspection {
     size_t metadata_count;
@@ -241,6 +242,8 @@ struct vksteer_train_params {
     const char *method;
     double alpha;                       // iti: how many standard deviations a head moves
     uint32_t top_heads;                 // iti: how many heads
+    // linear-act: the maps leave values alone that lie outside these percentiles of the source; 0, 0: they move all
+    double quantiles[2];
     double threshold;                   // detzero: the average precision above which a channel is an expert
     const char *sites, *loss_sites;
     const char *optimizer;              // "adam", "sgd"
@@ -352,8 +355,8 @@ struct vksteer_bake_result {
     size_t left_out;                       // files with weights in forms that are not folded (each was named)
 };
 // Writes a copy of the model's folder with the maps folded into the parameters of the modules at whose outputs they
-// act. Exact up to rounding, or refused with the name of the site: maps at positions other than `all`, modules without
-// a weight of their own, offsets where there is no bias. Needs no session. `result` may be NULL.
+// act. Exact up to rounding, or refused with the name of the site: maps at positions other than `all` or within ranges,
+// modules without a weight of their own, offsets where there is no bias. Needs no session. `result` may be NULL.
 enum vksteer_result vksteer_bake(vksteer_model *model, const struct vksteer_bake_params *params,
                                  struct vksteer_bake_result *result);
 

@@ -6,6 +6,9 @@
 //     linear    w = Σ ω ã b̃ / Σ ω ã²,          bias = mean b - w mean a     (ã, b̃ sorted and centred, ω the weights
 //               of the quantile coupling; the authors confirm ã² where the arXiv text has b̃²)
 //
+// Linear-AcT may be limited to its support: then only values between two quantiles of a are moved (all of a for 0:100),
+// those of pooled activations, though z is a token's; the same quantiles as numpy's, between neighbours in proportion.
+//
 // Channels with a standard deviation of at most 1e-4 keep w = 1 (mean) or stay the identity.
 #include <math.h>
 #include <stdlib.h>
@@ -48,6 +51,14 @@ static void gaussian_map(const double *a, uint32_t rows_a, const double *b, uint
     *bias = (float)(mean_b - std_b / std_a * mean_a);
 }
 
+// Of sorted values.
+static float quantile(const double *values, uint32_t count, double percent)
+{
+    const double at = (count - 1) * percent / 100;
+    const uint32_t below = (uint32_t)at, above = below + 1 < count ? below + 1 : below;
+    return (float)(values[below] + (at - below) * (values[above] - values[below]));
+}
+
 bool vks_act_maps(const struct vks_train_params *params, const struct vks_evidence *e, const struct vks_site_slot *slot,
                   struct vks_steering *steering)
 {
@@ -70,6 +81,8 @@ bool vks_act_maps(const struct vks_train_params *params, const struct vks_eviden
             gaussian_map(x, rows_a, y, rows_b, &steering->w[c], &steering->b[c]);
         else
             linear_map(x, rows_a, y, rows_b, &coupling, &steering->w[c], &steering->b[c]);
+        for (int end = 0; end < 2 && steering->range; end++)
+            steering->range[2 * (size_t)c + end] = quantile(x, rows_a, params->quantiles[end]);
     }
     free(coupling.pairs);
     free(coupling.weights);

@@ -8,7 +8,8 @@
 struct attached {
     struct vks_site_list sites;    // names, widths, places
     enum vks_position token_position, pixel_position;
-    struct vks_storage *storage;   // w, then b
+    struct vks_storage *storage;   // w, then b, then the ranges if `ranged`
+    bool ranged;
     bool *met;                     // by site
 };
 
@@ -30,7 +31,8 @@ static bool attach(struct vks_gpu *gpu, struct attached *item, const struct vks_
             return false;
     }
     item->met = calloc(steering->sites.count + 1, sizeof(*item->met));
-    item->storage = vks_storage_create(gpu, 2 * (uint64_t)steering->sites.channels * sizeof(float));
+    item->ranged = steering->range != NULL;
+    item->storage = vks_storage_create(gpu, (item->ranged ? 4 : 2) * (uint64_t)steering->sites.channels * sizeof(float));
     if (!item->met)
         return vks_fail(log, VKS_NO_MEMORY);
     return item->storage != NULL;
@@ -40,10 +42,11 @@ bool vks_attachment_update(struct vks_attachment *attachment, uint32_t index, co
 {
     struct attached *item = &attachment->items[index];
     const uint64_t bytes = (uint64_t)item->sites.channels * sizeof(float);
-    if (steering->sites.channels != item->sites.channels)
+    if (steering->sites.channels != item->sites.channels || item->ranged != (steering->range != NULL))
         return vks_fail(vks_gpu_log(attachment->gpu), "internal: a steering with other sites than were attached");
     return vks_storage_write(item->storage, 0, steering->w, bytes) &&
-           vks_storage_write(item->storage, bytes, steering->b, bytes);
+           vks_storage_write(item->storage, bytes, steering->b, bytes) &&
+           (!item->ranged || vks_storage_write(item->storage, 2 * bytes, steering->range, 2 * bytes));
 }
 
 struct vks_attachment *vks_attachment_create(struct vks_gpu *gpu, const struct vks_steering *const steerings[],
@@ -95,13 +98,14 @@ static struct vks_tensor *on_site(void *priv, struct vks_graph *graph, const str
                                   "another model", slot->channels, site->name, site->channels);
         }
         item->met[slot - item->sites.slots] = true;
-        const uint32_t all[] = {2 * item->sites.channels};
+        const uint32_t channels = item->sites.channels, all[] = {(item->ranged ? 4 : 2) * channels};
         struct vks_tensor *flat = vks_graph_state(graph, "maps", VKS_F32, 1, all, item->storage, 0);
         struct vks_tensor *w = vks_graph_columns(graph, flat, slot->first, slot->channels);
-        struct vks_tensor *b = vks_graph_columns(graph, flat, item->sites.channels + slot->first, slot->channels);
+        struct vks_tensor *b = vks_graph_columns(graph, flat, channels + slot->first, slot->channels);
         value = vks_affine_map(graph, value, w, b, site->mask, NULL, NULL, &(struct vks_affine){
             .position = site->kind == VKS_SITE_PIXELS ? item->pixel_position : item->token_position,
             .strength = k,
+            .range = item->ranged ? vks_graph_columns(graph, flat, 2 * (channels + slot->first), 2 * slot->channels) : NULL,
         });
     }
     return value;

@@ -57,6 +57,22 @@ static bool check_experts(const struct vks_log *log, double threshold, uint32_t 
                     "more target prompts", threshold, share);
 }
 
+static bool check_ranges(const struct vks_log *log, const struct vks_train_params *p)
+{
+    const double low = p->quantiles[0], high = p->quantiles[1];
+    const bool linear = p->method == VKS_METHOD_LINEAR_ACT || p->method == VKS_METHOD_LINEAR_ACT_AT_ONCE;
+    if ((low != 0 || high != 0) && !linear)
+        return vks_fail(log, "--quantiles is for --method linear-act and linear-act-at-once, not %s: leave it out",
+                        methods[p->method].name);
+    if ((low != 0 || high != 0) && !(low >= 0 && low < high && high <= 100))
+        return vks_fail(log, "--quantiles %g:%g: give percentiles from 0 to 100, the lower one first", low, high);
+    for (uint32_t i = 0; i < p->base_count && p->method == VKS_METHOD_LINEAS; i++)
+        if (p->base[i]->range)
+            return vks_fail(log, "LinEAS cannot be trained through a steering that acts within ranges (linear-act with "
+                            "--quantiles), which has no gradient: leave that --steer out");
+    return true;
+}
+
 bool vks_method_check(const struct vks_subject *subject, const struct vks_train_params *p)
 {
     const struct vks_log *log = subject->log;
@@ -68,6 +84,8 @@ bool vks_method_check(const struct vks_subject *subject, const struct vks_train_
         return vks_fail(log, "--alpha and --top-heads are for --method iti, not %s: leave them out", name);
     if (p->method != VKS_METHOD_DETZERO && p->threshold != 0)
         return vks_fail(log, "--threshold is for --method detzero, not %s: leave it out", name);
+    if (!check_ranges(log, p))
+        return false;
     if (methods[p->method].pairs && !check_pairs(log, p->method, sources, targets))
         return false;
     if (p->method == VKS_METHOD_DETZERO && !check_experts(log, full.threshold, sources, targets))
@@ -89,6 +107,9 @@ bool vks_method_describe(const struct vks_train_params *p, struct vks_steering *
 {
     if (p->method == VKS_METHOD_ITI)  // heads.c notes how many heads there were
         return vks_steering_note(s, "alpha", "%s", VKS_NUMBER("%g", p->alpha));
+    if (p->quantiles[1] > 0)
+        return vks_steering_note(s, "quantiles", "%s:%s", VKS_NUMBER("%g", p->quantiles[0]),
+                                 VKS_NUMBER("%g", p->quantiles[1]));
     if (p->method == VKS_METHOD_DETZERO)
         return vks_steering_note(s, "threshold", "%s", VKS_NUMBER("%g", p->threshold));
     return true;

@@ -1,5 +1,6 @@
 #include "steer/steering.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@ void vks_steering_finish(struct vks_steering *steering)
     vks_site_list_finish(&steering->sites);
     free(steering->w);
     free(steering->b);
+    free(steering->range);
     free(steering->metadata);
     vks_arena_finish(&steering->arena);
     *steering = (struct vks_steering){0};
@@ -75,32 +77,73 @@ enum vks_position vks_steering_position(const struct vks_steering *steering, enu
     return VKS_POSITION_ALL;
 }
 
+bool vks_steering_add_range(struct vks_steering *steering)
+{
+    const uint32_t channels = steering->sites.channels;
+    float *range = realloc(steering->range, 2 * (size_t)channels * sizeof(*range));
+    for (uint32_t i = 0; i < channels && range; i++) {
+        range[2 * i] = -FLT_MAX;
+        range[2 * i + 1] = FLT_MAX;
+    }
+    steering->range = range ? range : steering->range;
+    return range != NULL;
+}
+
+bool vks_steering_has_range(const struct vks_steering *steering, const struct vks_site_slot *slot)
+{
+    for (uint32_t c = slot->first; c < slot->first + slot->channels && steering->range; c++)
+        if (steering->range[2 * c] > -FLT_MAX || steering->range[2 * c + 1] < FLT_MAX)
+            return true;
+    return false;
+}
+
+// The ends of a site's ranges as a vector of their own: `end` 0 low, 1 high.
+static float *ends_of(const struct vks_steering *steering, const struct vks_site_slot *slot, int end,
+                      struct vks_arena *arena)
+{
+    float *ends = vks_arena_alloc(arena, slot->channels * sizeof(*ends));
+    for (uint32_t c = 0; c < slot->channels && ends; c++)
+        ends[c] = steering->range[2 * (slot->first + c) + end];
+    return ends;
+}
+
+// Tensors of one site, 2 or 4 of them.
+static bool site_items(const struct vks_steering *steering, const struct vks_site_slot *slot, struct vks_arena *arena,
+                       struct vks_st_item *items, size_t *count)
+{
+    static const char *const suffixes[] = {"weight", "bias", "low", "high"};
+    const int tensors = vks_steering_has_range(steering, slot) ? 4 : 2;
+    for (int k = 0; k < tensors; k++) {
+        const float *data = k == 0 ? steering->w + slot->first
+                          : k == 1 ? steering->b + slot->first : ends_of(steering, slot, k - 2, arena);
+        const char *name = vks_arena_printf(arena, "%s.%s", slot->name, suffixes[k]);
+        if (!data || !name)
+            return false;
+        items[(*count)++] = (struct vks_st_item){
+            .name = name,
+            .dtype = VKS_ST_F32,
+            .rank = 1,
+            .shape = {slot->channels},
+            .data = data,
+        };
+    }
+    return true;
+}
+
 bool vks_steering_save(const struct vks_steering *steering, const struct vks_log *log, const char *path)
 {
-    const size_t count = steering->sites.count;
     struct vks_arena arena = {0};
-    struct vks_st_item *items = vks_arena_alloc(&arena, 2 * count * sizeof(*items));
+    struct vks_st_item *items = vks_arena_alloc(&arena, 4 * steering->sites.count * sizeof(*items));
     struct vks_st_pair *pairs = vks_arena_alloc(&arena, (steering->metadata_count + 1) * sizeof(*pairs));
+    size_t count = 0;
     bool ok = items && pairs;
-    for (size_t i = 0; i < count && ok; i++) {
-        const struct vks_site_slot *slot = &steering->sites.slots[i];
-        for (int bias = 0; bias < 2; bias++) {
-            const float *values = bias ? steering->b : steering->w;
-            items[2 * i + bias] = (struct vks_st_item){
-                .name = vks_arena_printf(&arena, "%s.%s", slot->name, bias ? "bias" : "weight"),
-                .dtype = VKS_ST_F32,
-                .rank = 1,
-                .shape = {slot->channels},
-                .data = values + slot->first,
-            };
-            ok = ok && items[2 * i + bias].name;
-        }
-    }
+    for (size_t i = 0; i < steering->sites.count && ok; i++)
+        ok = site_items(steering, &steering->sites.slots[i], &arena, items, &count);
     if (ok) {
         pairs[0] = (struct vks_st_pair){"format", FORMAT};
         for (size_t i = 0; i < steering->metadata_count; i++)
             pairs[i + 1] = (struct vks_st_pair){steering->metadata[i].key, steering->metadata[i].value};
-        ok = vks_safetensors_write(log, path, items, 2 * count, pairs, steering->metadata_count + 1);
+        ok = vks_safetensors_write(log, path, items, count, pairs, steering->metadata_count + 1);
     } else {
         vks_fail(log, VKS_NO_MEMORY);
     }
@@ -142,8 +185,57 @@ static bool add_map(struct vks_steering *steering, const struct vks_log *log, co
     return true;
 }
 
+// One end of a site's ranges.
+static bool load_ends(struct vks_steering *steering, const struct vks_log *log, const struct vks_safetensors *file,
+                      const struct vks_site_slot *slot, int end)
+{
+    char name[1040];
+    snprintf(name, sizeof(name), "%s.%s", slot->name, end ? "high" : "low");
+    const struct vks_st_tensor *tensor =
+        vks_safetensors_need(log, file, name, -1, 1, (const uint64_t[]){slot->channels});
+    float *ends = tensor ? malloc(slot->channels * sizeof(*ends)) : NULL;
+    if (tensor && !(ends && (steering->range || vks_steering_add_range(steering)))) {
+        free(ends);
+        return vks_fail(log, VKS_NO_MEMORY);
+    }
+    const bool ok = tensor && vks_st_to_f32(log, file, tensor, ends);
+    for (uint32_t c = 0; c < slot->channels && ok; c++)
+        steering->range[2 * (slot->first + c) + end] = ends[c];
+    free(ends);
+    return ok;
+}
+
+// The ranges of the sites that have them, *tensors of them in all.
+static bool load_ranges(struct vks_steering *steering, const struct vks_log *log, const struct vks_safetensors *file,
+                        size_t *tensors)
+{
+    for (size_t i = 0; i < steering->sites.count; i++) {
+        const struct vks_site_slot *slot = &steering->sites.slots[i];
+        char name[1040];
+        snprintf(name, sizeof(name), "%s.low", slot->name);
+        if (!vks_safetensors_find(file, name))
+            continue;
+        if (!load_ends(steering, log, file, slot, 0) || !load_ends(steering, log, file, slot, 1))
+            return false;
+        *tensors += 2;
+        for (uint32_t c = slot->first; c < slot->first + slot->channels; c++) {
+            const float low = steering->range[2 * c], high = steering->range[2 * c + 1];
+            if (!isfinite(low) || !isfinite(high) || low > high)
+                return vks_fail(log, "%s: the range of %s makes no sense: train it again", file->path, slot->name);
+        }
+    }
+    return true;
+}
+
+static bool has_ending(const char *name, const char *ending)
+{
+    const size_t length = strlen(name), end = strlen(ending);
+    return length > end && strcmp(name + length - end, ending) == 0;
+}
+
 bool vks_steering_load(struct vks_steering *steering, const struct vks_log *log, const char *path)
 {
+    size_t ends = 0;
     *steering = (struct vks_steering){0};
     struct vks_safetensors *file = vks_safetensors_open(log, path);
     if (!file)
@@ -158,15 +250,15 @@ bool vks_steering_load(struct vks_steering *steering, const struct vks_log *log,
             ok = set_metadata(steering, file->metadata[i].key, file->metadata[i].value);
     for (size_t i = 0; i < file->tensor_count && ok; i++) {
         const char *name = file->tensors[i].name;
-        const size_t length = strlen(name);
-        if (length > 7 && strcmp(name + length - 7, ".weight") == 0)
+        if (has_ending(name, ".weight"))
             ok = add_map(steering, log, file, &file->tensors[i]);
-        else if (length <= 5 || strcmp(name + length - 5, ".bias") != 0)
+        else if (!has_ending(name, ".bias") && !has_ending(name, ".low") && !has_ending(name, ".high"))
             ok = vks_fail(log, "%s: the tensor %s belongs to a method that this version does not know: update "
                           "vksteer", path, name);
     }
-    if (ok && 2 * steering->sites.count != file->tensor_count)
-        ok = vks_fail(log, "%s: some maps have no gain or no offset: the file is damaged", path);
+    ok = ok && load_ranges(steering, log, file, &ends);
+    if (ok && 2 * steering->sites.count + ends != file->tensor_count)
+        ok = vks_fail(log, "%s: some maps have no gain, no offset or half a range: the file is damaged", path);
     if (ok && steering->sites.count == 0)
         ok = vks_fail(log, "%s holds no maps: train it again", path);
     vks_safetensors_close(&file);
@@ -208,6 +300,9 @@ static void drop(struct vks_steering *steering, const char *prefix)
             continue;
         memmove(steering->w + channels, steering->w + slot.first, slot.channels * sizeof(float));
         memmove(steering->b + channels, steering->b + slot.first, slot.channels * sizeof(float));
+        if (steering->range)
+            memmove(steering->range + 2 * (size_t)channels, steering->range + 2 * (size_t)slot.first,
+                    2 * (size_t)slot.channels * sizeof(float));
         slot.first = channels;
         channels += slot.channels;
         sites->slots[kept++] = slot;

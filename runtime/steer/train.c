@@ -85,7 +85,7 @@ static bool choose_sites(struct training *t)
         return vks_fail(t->subject->log, VKS_NO_MEMORY);
     for (uint32_t i = 0; i < channels; i++)
         t->steering.w[i] = 1;
-    return true;
+    return p->quantiles[1] == 0 || vks_steering_add_range(&t->steering) || vks_fail(t->subject->log, VKS_NO_MEMORY);
 }
 
 static bool describe(struct training *t)

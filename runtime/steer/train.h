@@ -43,6 +43,7 @@ struct vks_train_params {
     double lr, gamma, support;         // support > 0: find gamma by bisection (7 trainings before)
     double alpha;                      // iti: standard deviations; 0: the paper's
     uint32_t top_heads;                // iti: heads that move; 0: the paper's share of them
+    double quantiles[2];               // linear-act: of the source, in percent, between which z is moved; 0, 0: all z
     double threshold;                  // detzero: average precision of an expert; 0: the default
     bool sgd;                          // proximal SGD instead of Adam
     bool sparse_group;                 // the published proximal step, with group shrink

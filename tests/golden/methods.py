@@ -13,16 +13,18 @@ random numbers, PyTorch hooks on the tiny language models of make_language_model
 `MODEL-METHOD...safetensors` holds texts (ids and masks as in lineas.py) and the maps of a steering:
 
     weight.SITE, bias.SITE (D)               of every site in the file
-    low.SITE, high.SITE (D)                  with a support mask
+    low.SITE, high.SITE (D)                  with a support mask: between which values it acts
     steered.pooled.SITE (A, D)               what the source texts pool to under these maps; with a support mask
 
-and as metadata model, method, sites, pool (the method's own), and options where it has them. What the maps follow from runs
-in double; every case runs in single precision as well, and must agree to a quarter of the tolerance.
+and as metadata model, method, sites, pool (the method's own), and options where it has them. What the maps follow from
+runs in double; every case runs in single precision as well, and must agree to a quarter of the tolerance.
 """
 
+import math
 import pathlib
 import re
 import sys
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -41,12 +43,17 @@ CASES = {
     "llama-caa": dict(method="caa", sites=MIDDLE, pool="last", sources=7, targets=7, seed=1),
     "gemma2-actadd": dict(method="actadd", sites=MIDDLE, pool="last", sources=1, targets=1, seed=2),
     "gpt2-repe": dict(method="repe", sites=r"transformer\.h\.\d", pool="last", sources=8, targets=8, seed=3),
-    "llama-iti": dict(method="iti", sites=".*o_proj", pool="last", sources=10, targets=12, alpha=4.0, top_heads=3, seed=4),
-    "gpt2-iti": dict(method="iti", sites=r".*attn\.c_proj", pool="last", sources=11, targets=10, alpha=15.0, top_heads=1,
-                     seed=5),
+    "llama-iti": dict(method="iti", sites=".*o_proj", pool="last", sources=10, targets=12, alpha=4.0, top_heads=3,
+                      seed=4),
+    "gpt2-iti": dict(method="iti", sites=r".*attn\.c_proj", pool="last", sources=11, targets=10, alpha=15.0,
+                     top_heads=1, seed=5),
     "llama-aura": dict(method="aura", sites=r".*mlp\.(gate|up|down)_proj", pool="max", sources=9, targets=7, seed=6),
     "gemma3-detzero": dict(method="detzero", sites=r".*mlp\.(gate|up|down)_proj", pool="mean", sources=8, targets=8,
                            threshold=0.8, seed=7),
+    "qwen2-support": dict(method="linear-act", sites=".*post.*layernorm|.*down_proj", pool="mean", sources=9, targets=6,
+                          low=0.0, high=100.0, seed=8),
+    "llama-quantiles": dict(method="linear-act-at-once", sites=r"model\.layers\.\d", pool="mean", sources=8, targets=8,
+                            low=12.5, high=80.0, seed=9),
 }
 
 # transformers asks for single precision here, in which the mask's lowest double is infinite.
@@ -121,8 +128,12 @@ class Steered:
             return (z, *output[1:]) if isinstance(output, tuple) else z
         return run
 
-    def act(self, z, weight, bias):
-        return weight * z + bias
+    def act(self, z, weight, bias, low=None, high=None):
+        mapped = weight * z + bias
+        return mapped if low is None else torch.where((z >= low) & (z <= high), mapped, z)
+
+    def put(self, maps):
+        self.maps = {s: tuple(torch.tensor(x).to(self.dtype) for x in m) for s, m in maps.items()}
 
     def pooled(self, z):
         mask = self.mask[..., None].to(z.dtype)
@@ -136,13 +147,14 @@ class Steered:
     def run(self, texts, kind):
         """Pooled outputs of the sites, and what their modules read, as numpy arrays."""
         mask = self.mask = texts[f"{kind}.mask"].long()
-        self.hidden = self.net(texts[f"{kind}.ids"].long(), attention_mask=mask, use_cache=False, output_hidden_states=True,
+        self.hidden = self.net(texts[f"{kind}.ids"].long(), attention_mask=mask, use_cache=False,
+                               output_hidden_states=True,
                                position_ids=(mask.cumsum(-1) - 1).clamp(min=0)).hidden_states[-1]
         return tuple({k: v.double().numpy() for k, v in d.items()} for d in (self.seen, self.read))
 
 
 def make_texts(case, vocabulary):
-    """Sources' words are of the lower part of the vocabulary, mostly, targets' of the upper. Padded on either side."""
+    """Sources' words are of the lower part of the vocabulary, mostly, targets' of the upper; padded on either side."""
     generator = torch.Generator().manual_seed(case["seed"])
     out = {}
     for kind, count in (("source", case["sources"]), ("target", case["targets"])):
@@ -164,6 +176,28 @@ def vector(case, source, target):
         direction = first_direction(differences)
         mean = (differences @ direction).mean() * direction
     return np.ones_like(mean), mean
+
+
+def transport(case, source, target):
+    """Linear-AcT on its support: least squares between the quantile functions, over their exact breakpoints."""
+    a, b = np.sort(source, 0) - source.mean(0), np.sort(target, 0) - target.mean(0)
+    cuts = sorted({Fraction(i, len(a)) for i in range(len(a) + 1)} | {Fraction(j, len(b)) for j in range(len(b) + 1)})
+    ab = aa = 0
+    for low, high in zip(cuts, cuts[1:]):
+        x, y = a[math.floor(low * len(a))], b[math.floor(low * len(b))]
+        ab, aa = ab + float(high - low) * x * y, aa + float(high - low) * x * x
+    assert np.sqrt(aa).min() > 1e-4
+    return (ab / aa, target.mean(0) - ab / aa * source.mean(0),
+            np.percentile(source, case["low"], 0), np.percentile(source, case["high"], 0))
+
+
+def layer_by_layer(case, steered, target, texts):
+    maps = {}
+    for site in steered.order:
+        steered.put(maps)
+        source, _ = steered.run(texts, "source")
+        maps[site] = transport(case, source[site], target[site])
+    return maps
 
 
 def experts(case, source, target):
@@ -192,7 +226,8 @@ def iti(case, steered, source, target, texts):
             theta = w[:-1] / np.linalg.norm(w[:-1])
             ranking.append((-right, loss, site, h, (rows @ theta).std() * theta))
     ranking.sort(key=lambda head: head[:2])
-    print("   ", *(f"{head[2]}/{head[3]} {-head[0]} right, loss {head[1]:.4f};" for head in ranking[:case["top_heads"] + 1]))
+    for right, loss, site, h, _ in ranking[:case["top_heads"] + 1]:
+        print(f"    {site}/{h} {-right} right, loss {loss:.4f}")
     maps = {}
     for _, _, site, h, shift in ranking[:case["top_heads"]]:
         module = steered.net.get_submodule(site)
@@ -206,7 +241,7 @@ def iti(case, steered, source, target, texts):
         steered.pushed[site] = steered.pushed.get(site, 0) + torch.tensor(push).to(steered.dtype)
     steered.run(texts, "source")
     pushed, steered.pushed = steered.hidden, {}
-    steered.maps = {s: tuple(torch.tensor(x).to(steered.dtype) for x in m) for s, m in maps.items()}
+    steered.put(maps)
     steered.run(texts, "source")
     mask = texts["source.mask"][..., None]
     assert ((pushed - steered.hidden) * mask).abs().max() < 1e-4 * pushed.abs().max(), "a bias is not the same"
@@ -216,15 +251,26 @@ def iti(case, steered, source, target, texts):
 def train(case, model, texts, dtype):
     steered = Steered(case, model, dtype)
     target, target_read = steered.run(texts, "target")
+    steered.order = list(target)
     source, source_read = steered.run(texts, "source")
     if case["method"] == "iti":
         maps = iti(case, steered, source_read, target_read, texts)
+    elif case["method"] == "linear-act":
+        maps = layer_by_layer(case, steered, target, texts)
     else:
-        one = experts if case["method"] in ("aura", "detzero") else vector
+        one = {"aura": experts, "detzero": experts, "linear-act-at-once": transport}.get(case["method"], vector)
         maps = {site: one(case, source[site], target[site]) for site in steered.sites}
     out = {}
-    for site, (weight, bias) in maps.items():
-        out |= {f"weight.{site}": weight, f"bias.{site}": bias}
+    for site, values in maps.items():
+        out |= {f"{half}.{site}": value for half, value in zip(("weight", "bias", "low", "high"), values)}
+    if "low" in case:
+        steered.put(maps)
+        pooled, _ = steered.run(texts, "source")
+        out |= {f"steered.pooled.{site}": value for site, value in pooled.items()}
+        steered.put({s: m[:2] for s, m in maps.items()})
+        free, _ = steered.run(texts, "source")
+        change = max(np.abs(free[s] - pooled[s]).max() / np.abs(pooled[s]).max() for s in maps)
+        assert change > 0.05, "the mask masks nothing"
     return out
 
 
@@ -245,7 +291,7 @@ def make(name, case):
     print(f"{name}: {len(exact)} arrays, {moved} values off the identity, sensitivity {worst:.1e}", flush=True)
     assert worst < TOLERANCE / 4, "the case is too sensitive"
     assert moved, "the case tests nothing"
-    options = {k: str(case[k]) for k in ("method", "sites", "alpha", "top_heads", "threshold") if k in case}
+    options = {k: str(case[k]) for k in ("method", "sites", "alpha", "top_heads", "threshold", "low", "high") if k in case}
     save(name, texts | exact, options | {"model": f"language/{model}"})
 
 
