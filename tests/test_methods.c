@@ -333,6 +333,124 @@ static void iti_has_so_many_heads(struct test *t)
                   &(struct vks_train_params){.method = VKS_METHOD_ITI, .sites = ".*o_proj", .top_heads = 9}, "8 heads");
 }
 
+// ---- a network that is one site, whose values are what the test says ---------------------------------------------
+
+#define TOY_PROMPTS 6
+#define TOY_CHANNELS 3
+
+static bool toy_build(void *priv, struct vks_graph *g, uint32_t batch, void **inputs)
+{
+    (void)priv;
+    const uint32_t shape[] = {batch, 1, TOY_CHANNELS};
+    struct vks_tensor *x = vks_graph_input(g, "x", VKS_F32, 3, shape, false);
+    *inputs = x;
+    vks_graph_site(g, "net", VKS_SITE_TOKENS, vks_scale(g, x, 1, 0), NULL);
+    return !g->failed;
+}
+
+// priv: (2, TOY_PROMPTS, TOY_CHANNELS)
+static bool toy_feed(void *priv, struct vks_exec *exec, const void *inputs, const struct vks_sample samples[],
+                     uint32_t count)
+{
+    const float (*values)[TOY_PROMPTS][TOY_CHANNELS] = priv;
+    float x[TOY_PROMPTS][TOY_CHANNELS];
+    for (uint32_t s = 0; s < count; s++)
+        memcpy(x[s], values[samples[s].set][samples[s].index], sizeof(x[s]));
+    return vks_exec_write(exec, inputs, x, count * sizeof(x[0]));
+}
+
+static bool train_toy(struct test *t, float (*values)[TOY_PROMPTS][TOY_CHANNELS], enum vks_method method)
+{
+    const struct vks_subject subject = {
+        .priv = values,
+        .gpu = gpu,
+        .log = test_log(t),
+        .model = "toy",
+        .set_sizes = {TOY_PROMPTS, TOY_PROMPTS},
+        .build = toy_build,
+        .feed = toy_feed,
+    };
+    const struct vks_train_params params = {
+        .method = method,
+        .sites = "net",
+        .batch = TOY_PROMPTS,
+        .threshold = method == VKS_METHOD_DETZERO ? 0.9 : 0,
+        .output = in_scratch("toy.safetensors"),
+    };
+    return vks_train(&subject, &params, NULL) == VKS_TRAIN_DONE;
+}
+
+// A channel that never changes, one that cannot be told apart for ties, one that detects the sources perfectly.
+static void constant_channels_stay(struct test *t)
+{
+    static const enum vks_method methods[] = {VKS_METHOD_AURA, VKS_METHOD_DETZERO, VKS_METHOD_REPE, VKS_METHOD_LINEAR_ACT};
+    float values[2][TOY_PROMPTS][TOY_CHANNELS];
+    for (int set = 0; set < 2; set++)
+        for (int i = 0; i < TOY_PROMPTS; i++) {
+            values[set][i][0] = 0.75f;
+            values[set][i][1] = (float)(i % 2);
+            values[set][i][2] = (float)(i - 10 * set);
+        }
+    for (size_t m = 0; m < sizeof(methods) / sizeof(*methods); m++) {
+        struct vks_steering s;
+        CHECK(t, train_toy(t, values, methods[m]) && vks_steering_load(&s, test_log(t), in_scratch("toy.safetensors")));
+        const char *name = vks_method_info(methods[m])->name;
+        EXPECT(t, s.w[0] == 1 && s.b[0] == 0, "%s moves a constant channel", name);
+        EXPECT(t, fabsf(s.w[1] - 1) < 1e-6f && fabsf(s.b[1]) < 1e-6f, "%s moves a channel that is alike", name);
+        const float w = m == 0 || m == 1 ? 0 : 1, b = m == 0 ? 0 : m == 1 ? -7.5f : -10;
+        EXPECT(t, fabsf(s.w[2] - w) < 1e-6f && fabsf(s.b[2] - b) < 1e-5f, "%s: %g z + %g", name, s.w[2], s.b[2]);
+        vks_steering_finish(&s);
+    }
+}
+
+static void values_that_are_no_numbers_are_refused(struct test *t)
+{
+    float values[2][TOY_PROMPTS][TOY_CHANNELS] = {{{0}}};
+    for (int k = 0; k < 2; k++)
+        for (int method = VKS_METHOD_LINEAR_ACT; method < VKS_METHODS; method++) {
+            if (method == VKS_METHOD_ITI || method == VKS_METHOD_ACTADD)  // no heads, more than a pair
+                continue;
+            vks_os_remove(NULL, in_scratch("toy.safetensors"));
+            values[k][4][1] = method % 2 ? NAN : INFINITY;
+            CHECK_REFUSED(t, train_toy(t, values, (enum vks_method)method), "net are not finite for prompt 5");
+            CHECK(t, !vks_os_exists(in_scratch("toy.safetensors")));
+            values[k][4][1] = 0;
+        }
+}
+
+// ---- files -------------------------------------------------------------------------------------------------------
+
+static bool load_file(struct test *t, const char *const names[], float values[][2], size_t count)
+{
+    struct vks_st_item items[6];
+    const struct vks_st_pair format = {"format", "vksteer-1"};
+    struct vks_steering s;
+    for (size_t i = 0; i < count; i++)
+        items[i] = (struct vks_st_item){.name = names[i], .dtype = VKS_ST_F32, .rank = 1, .shape = {2}, .data = values[i]};
+    const bool ok = vks_safetensors_write(test_log(t), in_scratch("ranges.safetensors"), items, count, &format, 1) &&
+                    vks_steering_load(&s, test_log(t), in_scratch("ranges.safetensors"));
+    if (ok)
+        vks_steering_finish(&s);
+    return ok;
+}
+
+static void broken_ranges_are_refused(struct test *t)
+{
+    const char *const names[] = {"a.weight", "a.bias", "a.low", "a.high"};
+    const char *const high[] = {"a.weight", "a.bias", "a.high"}, *const other[] = {"a.weight", "a.bias", "b.low", "b.high"};
+    const char *const gate[] = {"a.weight", "a.bias", "a.gate"};
+    float values[][2] = {{1, 2}, {0, 1}, {-1, 0}, {1, 0}};
+    CHECK(t, load_file(t, names, values, 4));
+    CHECK_REFUSED(t, load_file(t, names, values, 3), "a.high");
+    CHECK_REFUSED(t, load_file(t, high, values, 3), "half a range");
+    CHECK_REFUSED(t, load_file(t, other, values, 4), "half a range");
+    CHECK_REFUSED(t, load_file(t, gate, values, 3), "update");
+    values[3][1] = -0.5f;
+    CHECK_REFUSED(t, load_file(t, names, values, 4), "makes no sense");
+    values[3][1] = NAN;
+    CHECK_REFUSED(t, load_file(t, names, values, 4), "makes no sense");
+}
+
 int main(void)
 {
     struct test t = {0};
@@ -351,6 +469,9 @@ int main(void)
     }
     vks_os_names_finish(&names);
     TEST(&t, bad_options_are_refused);
+    TEST(&t, constant_channels_stay);
+    TEST(&t, values_that_are_no_numbers_are_refused);
+    TEST(&t, broken_ranges_are_refused);
     TEST(&t, iti_needs_heads);
     TEST(&t, iti_has_so_many_heads);
     test_scratch_close();

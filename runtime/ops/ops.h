@@ -127,8 +127,8 @@ enum vks_position {
 struct vks_affine {
     enum vks_position position;
     uint32_t strength;              // which strength of the step buffer: 0 .. VKS_STEP_STRENGTHS - 1
-    // (2 C) columns of a state: of each channel the lowest and the highest z that is mapped (with AVG the lowest and the
-    // highest m); values outside keep their bits. Such a map has no gradient. NULL: all values are mapped.
+    // (2 C) columns of a state: of each channel the lowest and the highest z that is mapped (with AVG the lowest and
+    // the highest m); values outside keep their bits. Such a map has no gradient. NULL: all values are mapped.
     struct vks_tensor *range;
 };
 // z' = (1 + λ(w - 1)) z + λ b per channel; z (B, ..., C), w and b (C) columns of flat states. λ = 0 gives z's bits.

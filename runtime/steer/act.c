@@ -6,8 +6,9 @@
 //     linear    w = Σ ω ã b̃ / Σ ω ã²,          bias = mean b - w mean a     (ã, b̃ sorted and centred, ω the weights
 //               of the quantile coupling; the authors confirm ã² where the arXiv text has b̃²)
 //
-// Linear-AcT may be limited to its support: then only values between two quantiles of a are moved (all of a for 0:100),
-// those of pooled activations, though z is a token's; the same quantiles as numpy's, between neighbours in proportion.
+// Linear-AcT may be limited to its support: then only values between two quantiles of a are moved (all of a for
+// 0:100), those of pooled activations, though z is a token's; the same quantiles as numpy's, between neighbours in
+// proportion.
 //
 // Channels with a standard deviation of at most 1e-4 keep w = 1 (mean) or stay the identity.
 #include <math.h>

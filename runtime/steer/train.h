@@ -30,8 +30,8 @@ struct vks_train_progress {
     double max_w, max_b;               // max |w - 1|, max |b|
     double path_share;                 // the larger of both over the sum of the learning rates so far allowed
     double seconds;                    // since the start of this process's part
-    // Held-out prompts (VKS_SET_VALIDATION) against the targets, by the reduction of the loss: before training, at the
-    // last tenth of the steps, and what identical laws would show; NaN without such prompts.
+    // Held-out prompts (VKS_SET_VALIDATION) against the targets, by the reduction of the loss: before training, at
+    // the last tenth of the steps, and what identical laws would show; NaN without such prompts.
     double validation_first, validation, validation_floor;
 };
 
