@@ -24,7 +24,7 @@ VKS_BUF(0, float, scores);   // S -> P
 VKS_BUF(1, float, slopes);   // dP -> dS, backward only
 VKS_BUF(2, float, stats);    // (rows, 2)
 VKS_BUF_IN(3, float, mask);  // (samples, keys), may be absent
-VKS_BUF_IN(4, uint, stp);    // the step buffer, where it gives the first position
+VKS_BUF_IN(4, uint, positions);  // (samples, tokens), of a cache: each sample's first counts
 VKS_PUSH(5, attention);
 
 struct Row {
@@ -101,12 +101,13 @@ void main()
     const uint row = min(vks_row(), p.rows - 1), of_chunk = p.row_first + row;
     Row r;
     r.at = row * p.cols;
-    r.mask_at = (vks_divide(of_chunk, p.per_sample).x - p.sample_first) * p.cols;
+    const uint of_bound = vks_divide(of_chunk, p.per_sample).x - p.sample_first;
+    r.mask_at = of_bound * p.cols;
     r.first = 0;
     r.end = p.cols;
     if ((p.flags & 2u) != 0) {
         const uint query = p.query_first + vks_divide(of_chunk, p.queries).y;
-        const uint start = (p.flags & 4u) != 0 ? VKS_AT(4, stp, VKS_STEP_POSITION) : p.position;
+        const uint start = (p.flags & 4u) != 0 ? VKS_AT(4, positions, of_bound * p.tokens) : p.position;
         r.end = min(start + query / p.group + 1, p.cols);
         r.first = p.window != 0 && r.end > p.window ? r.end - p.window : 0;
     }

@@ -1,6 +1,6 @@
-// Appends to a cache of keys or values: row step[VKS_STEP_POSITION] + t of a sample becomes its row t of x.
+// Appends to a cache of keys or values: row positions[b][0] + t of sample b becomes its row t of x.
 //
-//     cache (B, rows, C), x (B, tokens, C); what lies beyond the cache's rows is dropped
+//     cache (B, rows, C), x (B, tokens, C), positions (B, tokens); what lies beyond the cache's rows is dropped
 //
 // A dispatch sees rows of x from number `x_first` on, all samples counted, and `bound` rows of the cache from `first`
 // on; an invocation copies a channel, with QUADS four.
@@ -14,7 +14,7 @@ layout(constant_id = 1) const uint QUADS = 0;
 
 VKS_BUF_QUADS(0, uint, cache);
 VKS_BUF_QUADS_IN(1, uint, x);
-VKS_BUF_IN(2, uint, stp);
+VKS_BUF_IN(2, uint, positions);
 VKS_PUSH(3, cache_rows);
 
 void main()
@@ -24,7 +24,7 @@ void main()
     if (item.x >= p.count)
         return;
     const uvec2 place = vks_divide(p.x_first + item.x, p.tokens);
-    const uint row = VKS_AT(2, stp, VKS_STEP_POSITION) + place.y, to = place.x * p.rows + row;
+    const uint row = VKS_AT(2, positions, place.x * p.tokens) + place.y, to = place.x * p.rows + row;
     if (row >= p.rows || to < p.first || to - p.first >= p.bound)
         return;
     const uint from = item.x * p.cols + item.y * width, at = (to - p.first) * p.cols + item.y * width;

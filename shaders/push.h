@@ -22,8 +22,7 @@ typedef uint32_t vks_uint;
 #define VKS_STEP_BIAS1 3u         // 1 - beta1^step (float)
 #define VKS_STEP_BIAS2 4u         // 1 - beta2^step (float)
 #define VKS_STEP_TAU 5u           // proximal threshold: learning rate times gamma (float)
-#define VKS_STEP_POSITION 6u      // rows of a cache of keys and values that stand before this run's
-#define VKS_STEP_REFIT 7u         // 1: channels that stand at the identity stay there
+#define VKS_STEP_REFIT 6u         // 1: channels that stand at the identity stay there
 #define VKS_STEP_STRENGTH 16u     // strength of each attached steering, one word each (float)
 #define VKS_STEP_STRENGTHS 16u
 #define VKS_STEP_WORDS 64u
@@ -193,8 +192,9 @@ struct vks_push_attention {  // see attention_softmax.comp
     uint per_sample, queries;   // rows of a sample, and of one of its heads
     uint query_first;           // number of row 0's query
     uint sample_first;          // sample of the chunk whose mask is bound first
-    uint flags;                 // 1: there is a mask, 2: causal, 4: step[VKS_STEP_POSITION] is the first position
+    uint flags;                 // 1: there is a mask, 2: causal, 4: `positions` has the first ones
     uint position;              // of the first query among the keys
+    uint tokens;                // numbers of a sample in `positions`
     uint group;                 // queries at one position
     uint window;                // keys that a causal query sees at most; 0: all
     float softcap;

@@ -113,28 +113,33 @@ static void check_decoder(struct check *c)
     attention_case(c, (struct attention_case){.b = 2, .tq = 40, .tk = 33, .heads = 4, .width = 130, .kv_heads = 2});
 }
 
-// A step over caches of `rows` rows a sample, of which the graph sees the first tk: `start` of them stand already, tq
-// come in, and the others hold numbers that no query may see. heads on kv_heads of width channels.
-static void cached_case(struct check *c, struct attention_case t, uint32_t rows, uint32_t start)
+// A step over caches of `rows` rows a sample, of which the graph sees the first tk: some of them, `most` in the first
+// sample and fewer in others, stand already, tq come in, and the others hold numbers that no query may see. heads on
+// kv_heads of width channels.
+static void cached_case(struct check *c, struct attention_case t, uint32_t rows, uint32_t most)
 {
     const uint32_t cols = t.kv_heads * t.width, shape_q[] = {t.b, t.tq, t.heads * t.width};
-    const uint32_t shape_x[] = {t.b, t.tq, cols}, shape_cache[] = {t.b, rows, cols}, shape_mask[] = {t.b, t.tk};
+    const uint32_t shape_x[] = {t.b, t.tq, cols}, shape_cache[] = {t.b, rows, cols};
     const uint64_t rows_x = (uint64_t)t.b * t.tq, nq = rows_x * shape_q[2], nx = rows_x * cols;
     const uint64_t n = (uint64_t)t.b * rows * cols;
     double *q = check_values(c, nq, CHECK_NORMAL), *y = check_alloc(c, nq, sizeof(*y));
-    double *mask = t.flags & MASK ? make_mask(c, &t) : NULL, *after[2], *seen[2];
+    double *after[2], *seen[2];
+    int32_t *positions = check_alloc(c, rows_x, sizeof(*positions));
+    for (uint32_t i = 0; i < rows_x; i++)  // all but the first of a sample count for nothing
+        positions[i] = (int32_t)(i ? check_random(c, i % t.tq ? 2 * rows : most + 1) : most);
     struct vks_graph *g =
-        check_begin(c, "attention over a cache (%u, %u, %u of %u) from %u, %u on %u heads of %u, flags %u", t.b, t.tq,
-                    t.tk, rows, start, t.heads, t.kv_heads, t.width, t.flags);
+        check_begin(c, "attention over a cache (%u, %u, %u of %u) from %u, %u on %u heads of %u", t.b, t.tq,
+                    t.tk, rows, most, t.heads, t.kv_heads, t.width);
     struct vks_tensor *tq = check_input(c, "q", q, 3, shape_q), *kv[2];
-    struct vks_tensor *tm = mask ? check_input(c, "mask", mask, 2, shape_mask) : NULL;
+    struct vks_tensor *at = check_input_i32(c, "positions", positions, 2, shape_x);
     for (int i = 0; i < 2; i++) {
         double *x = check_values(c, nx, CHECK_NORMAL);
         after[i] = check_values(c, n, i ? CHECK_HOSTILE : CHECK_NORMAL);
         seen[i] = check_alloc(c, (uint64_t)t.b * t.tk * cols, sizeof(**seen));
         struct vks_tensor *cache = check_state(c, i ? "v" : "k", after[i], VKS_F32, 3, shape_cache);
-        kv[i] = vks_cache_rows(g, cache, check_input(c, "x", x, 3, shape_x));
+        kv[i] = vks_cache_rows(g, cache, check_input(c, "x", x, 3, shape_x), at);
         for (uint32_t b = 0; b < t.b; b++) {
+            const uint32_t start = (uint32_t)positions[b * t.tq];
             for (uint32_t j = 0; j < t.tq && start + j < rows; j++)
                 memcpy(after[i] + ((uint64_t)b * rows + start + j) * cols, x + ((uint64_t)b * t.tq + j) * cols,
                        cols * sizeof(*x));
@@ -143,13 +148,12 @@ static void cached_case(struct check *c, struct attention_case t, uint32_t rows,
         }
         check_expect(c, cache, after[i], 0);
     }
-    check_step_uint(c, VKS_STEP_POSITION, start);
-    struct vks_tensor *ty = vks_attention(g, tq, kv[0], kv[1], tm, &(struct vks_attention){
-        .heads = t.heads, .kv_heads = t.kv_heads, .causal = true, .window = t.window, .cached = true,
+    struct vks_tensor *ty = vks_attention_cached(g, tq, kv[0], kv[1], at, &(struct vks_attention){
+        .heads = t.heads, .kv_heads = t.kv_heads, .causal = true, .window = t.window, .softcap = t.softcap,
         .keys = t.tk < rows ? t.tk : 0});
     ref_attention(y, q, seen[0], seen[1], &(struct ref_attention){
         .b = t.b, .tq = t.tq, .tk = t.tk, .heads = t.heads, .width = t.width, .kv_heads = t.kv_heads,
-        .scale = 1 / sqrt(t.width), .causal = true, .start = start, .window = t.window, .mask = mask,
+        .scale = 1 / sqrt(t.width), .causal = true, .starts = positions, .window = t.window, .softcap = t.softcap,
         .scratch = check_alloc(c, 2 * (uint64_t)t.tq * t.tk, sizeof(double))});
     check_expect(c, ty, y, 2e-6);
     check_run(c);
@@ -160,13 +164,13 @@ static void check_cached(struct check *c)
     cached_case(c, (struct attention_case){.b = 2, .tq = 1, .tk = 9, .heads = 4, .width = 3, .kv_heads = 2}, 9, 4);
     cached_case(c, (struct attention_case){.b = 1, .tq = 1, .tk = 8, .heads = 4, .width = 8, .kv_heads = 1}, 20, 7);
     cached_case(c, (struct attention_case){.b = 3, .tq = 4, .tk = 12, .heads = 6, .width = 4, .kv_heads = 2,
-                                           .flags = MASK | LEFT}, 12, check_random(c, 9));
+                                           .softcap = 3}, 12, check_random(c, 9));
     cached_case(c, (struct attention_case){.b = 2, .tq = 5, .tk = 16, .heads = 2, .width = 5, .kv_heads = 2,
-                                           .flags = MASK, .window = 3}, 17, 11);
+                                           .window = 3}, 17, 11);
     cached_case(c, (struct attention_case){.b = 2, .tq = 4, .tk = 6, .heads = 2, .width = 4, .kv_heads = 2}, 6, 4);
     // Longer than 64 KiB; the last rows fall off its end.
-    cached_case(c, (struct attention_case){.b = 3, .tq = 33, .tk = 128, .heads = 9, .width = 16, .kv_heads = 3,
-                                           .flags = MASK | LEFT}, 180, 90);
+    cached_case(c, (struct attention_case){.b = 3, .tq = 33, .tk = 128, .heads = 9, .width = 16, .kv_heads = 3},
+                180, 90);
     cached_case(c, (struct attention_case){.b = 3, .tq = 45, .tk = 180, .heads = 2, .width = 64, .kv_heads = 2}, 180,
                 150);
 }

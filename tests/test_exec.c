@@ -226,7 +226,7 @@ static void pooling_follows_a_dynamic_length(struct test *t)
 
 struct decoder {
     struct vks_graph graph;
-    struct vks_tensor *q, *k, *v, *y;
+    struct vks_tensor *q, *k, *v, *positions, *y;
     struct vks_exec *exec;
 };
 
@@ -239,12 +239,15 @@ static bool decoder_begin(struct test *t, struct decoder *d, uint32_t tokens, st
     struct vks_tensor *keys = d->k = vks_graph_input(g, "k", VKS_F32, 3, k, false);
     struct vks_tensor *values = d->v = vks_graph_input(g, "v", VKS_F32, 3, k, false);
     d->q = vks_graph_input(g, "q", VKS_F32, 3, q, false);
+    const struct vks_attention attrs = {.heads = HEADS, .kv_heads = KV_HEADS, .causal = true, .window = 7};
     if (caches) {
-        keys = vks_cache_rows(g, vks_graph_state(g, "keys", VKS_F32, 3, rows, caches[0], 0), keys);
-        values = vks_cache_rows(g, vks_graph_state(g, "values", VKS_F32, 3, rows, caches[1], 0), values);
+        d->positions = vks_graph_input(g, "positions", VKS_I32, 2, q, false);
+        keys = vks_cache_rows(g, vks_graph_state(g, "keys", VKS_F32, 3, rows, caches[0], 0), keys, d->positions);
+        values = vks_cache_rows(g, vks_graph_state(g, "values", VKS_F32, 3, rows, caches[1], 0), values,
+                                d->positions);
     }
-    d->y = vks_attention(g, d->q, keys, values, NULL, &(struct vks_attention){
-        .heads = HEADS, .kv_heads = KV_HEADS, .causal = true, .window = 7, .cached = caches != NULL});
+    d->y = caches ? vks_attention_cached(g, d->q, keys, values, d->positions, &attrs)
+                  : vks_attention(g, d->q, keys, values, NULL, &attrs);
     if (!d->y)
         return false;
     d->y->keep = true;
@@ -256,16 +259,17 @@ static bool decoder_begin(struct test *t, struct decoder *d, uint32_t tokens, st
 static bool decoder_run(struct decoder *d, uint32_t position, float *y)
 {
     const uint32_t tokens = d->q->shape[1];
-    const uint32_t step[VKS_STEP_WORDS] = {[VKS_STEP_POSITION] = position};
+    const int32_t positions[TEXT] = {(int32_t)position};
     float values[3][TEXT * HEADS * HEAD];
     for (uint32_t i = 0; i < 3; i++) {
         const uint32_t cols = i ? KV_HEADS * HEAD : HEADS * HEAD;
         for (uint32_t j = 0; j < tokens * cols; j++)
             values[i][j] = value(5000 * i + position * cols + j);
     }
-    return vks_exec_write(d->exec, d->q, values[0], 4 * vks_tensor_elements(d->q)) &&
+    return (!d->positions || vks_exec_write(d->exec, d->positions, positions, 4 * tokens)) &&
+           vks_exec_write(d->exec, d->q, values[0], 4 * vks_tensor_elements(d->q)) &&
            vks_exec_write(d->exec, d->k, values[1], 4 * vks_tensor_elements(d->k)) &&
-           vks_exec_write(d->exec, d->v, values[2], 4 * vks_tensor_elements(d->v)) && vks_exec_run(d->exec, step) &&
+           vks_exec_write(d->exec, d->v, values[2], 4 * vks_tensor_elements(d->v)) && vks_exec_run(d->exec, NULL) &&
            vks_exec_read(d->exec, d->y, y + position * HEADS * HEAD, 4 * vks_tensor_elements(d->y));
 }
 
@@ -479,17 +483,18 @@ static void attention_and_rope_refuse_what_does_not_fit(struct test *t)
     static const struct refusal {
         struct vks_attention attrs;
         bool few;           // three keys in place of seven
+        bool cached;
         const char *says;
     } refusals[] = {
-        {{.heads = 5, .kv_heads = 5}, false, "heads"},               // 24 channels
-        {{.heads = 4}, false, "heads"},                              // k is half as wide
-        {{.heads = 3, .kv_heads = 2}, false, "heads"},
-        {{.heads = 4, .kv_heads = 2, .window = 3}, false, "causal"},
-        {{.heads = 4, .kv_heads = 2, .cached = true}, false, "causal"},
-        {{.heads = 4, .kv_heads = 2, .causal = true}, true, "more causal queries"},
-        {{.heads = 4, .kv_heads = 2, .causal = true, .cached = true, .keys = 8}, false, "8 rows"},
-        {{.heads = 4, .kv_heads = 2, .causal = true, .keys = 6}, false, "6 rows"},
-        {{.heads = 4, .kv_heads = 2, .softcap = -1}, false, "cap"},
+        {{.heads = 5, .kv_heads = 5}, false, false, "heads"},               // 24 channels
+        {{.heads = 4}, false, false, "heads"},                              // k is half as wide
+        {{.heads = 3, .kv_heads = 2}, false, false, "heads"},
+        {{.heads = 4, .kv_heads = 2, .window = 3}, false, false, "causal"},
+        {{.heads = 4, .kv_heads = 2}, false, true, "causal"},
+        {{.heads = 4, .kv_heads = 2, .causal = true}, true, false, "more causal queries"},
+        {{.heads = 4, .kv_heads = 2, .causal = true, .keys = 8}, false, true, "8 rows"},
+        {{.heads = 4, .kv_heads = 2, .causal = true, .keys = 6}, false, false, "6 rows"},
+        {{.heads = 4, .kv_heads = 2, .softcap = -1}, false, false, "cap"},
     };
     const uint32_t count = sizeof(refusals) / sizeof(refusals[0]);
     for (uint32_t i = 0; i < count + 3; i++) {
@@ -500,12 +505,15 @@ static void attention_and_rope_refuse_what_does_not_fit(struct test *t)
         const bool short_keys = i < count && refusals[i].few;
         struct vks_tensor *keys = vks_graph_input(&g, "keys", VKS_F32, 3, short_keys ? few : k, false);
         const uint32_t *angles = i == count ? odd : wide;            // five of a head of six, eight of one
-        if (i < count)
+        struct vks_tensor *positions = vks_graph_input(&g, "positions", VKS_I32, 2, q, false);
+        if (i < count && refusals[i].cached)
+            y = vks_attention_cached(&g, x, keys, keys, positions, &refusals[i].attrs);
+        else if (i < count)
             y = vks_attention(&g, x, keys, keys, NULL, &refusals[i].attrs);
         else if (i < count + 2)
             y = vks_rope(&g, x, vks_graph_input(&g, "angles", VKS_F32, 3, angles, false), 4);
         else
-            y = vks_cache_rows(&g, keys, x);
+            y = vks_cache_rows(&g, keys, x, positions);
         const char *says = i < count ? refusals[i].says : i < count + 2 ? "cosines" : "cache";
         EXPECT(t, !y && g.failed && t->messages == 1 && strstr(t->message, says), "case %u: %d messages: %s", i,
                t->messages, t->message);

@@ -322,6 +322,7 @@ bool vks_selftest_cache(struct vks_gpu *gpu, double *error)
 {
     enum { B = 2, T = 3, KEPT = 9, AT = 4, HEADS = 4, KV_HEADS = 2, D = 8, C = KV_HEADS * D, Q = HEADS * D };
     const uint32_t shape_q[] = {B, T, Q}, shape_x[] = {B, T, C}, shape_cache[] = {B, KEPT, C};
+    static const int32_t positions[B * T] = {[0] = AT, [T] = AT - 1};
     static float q[B * T * Q], x[B * T * C], cache[B * KEPT * C], got[B * T * Q];
     static double want[B * T * Q];
     struct bed bed;
@@ -329,21 +330,21 @@ bool vks_selftest_cache(struct vks_gpu *gpu, double *error)
     draw(&bed, q, B * T * Q);
     draw(&bed, x, B * T * C);
     draw(&bed, cache, B * KEPT * C);
-    bed.step[VKS_STEP_POSITION] = AT;
     struct vks_tensor *tq = vks_graph_input(&bed.graph, "q", VKS_F32, 3, shape_q, false);
+    struct vks_tensor *at = state(&bed, VKS_I32, 2, shape_x, positions);
     struct vks_tensor *kv = vks_cache_rows(&bed.graph, state(&bed, VKS_F32, 3, shape_cache, cache),
-                                           state(&bed, VKS_F32, 3, shape_x, x));
-    struct vks_tensor *y = vks_attention(&bed.graph, tq, kv, kv, NULL, &(struct vks_attention){
-        .heads = HEADS, .kv_heads = KV_HEADS, .causal = true, .cached = true});
+                                           state(&bed, VKS_F32, 3, shape_x, x), at);
+    struct vks_tensor *y = vks_attention_cached(&bed.graph, tq, kv, kv, at, &(struct vks_attention){
+        .heads = HEADS, .kv_heads = KV_HEADS, .causal = true});
     if (y)
         y->keep = true;
     const bool ran = run(&bed, tq, q, &y, (void *[]){got}, 1);
     for (int i = 0; i < B * T * HEADS; i++) {
-        const int b = i / (T * HEADS), t = i / HEADS % T, first = i % HEADS / (HEADS / KV_HEADS) * D;
+        const int b = i / (T * HEADS), t = i / HEADS % T, before = positions[b * T], first = i % HEADS / (HEADS / KV_HEADS) * D;
         double sum = 0, *out = &want[i * D];
         memset(out, 0, D * sizeof(*out));
-        for (int j = 0; j <= AT + t; j++) {
-            const float *row = (j < AT ? &cache[(b * KEPT + j) * C] : &x[(b * T + j - AT) * C]) + first;
+        for (int j = 0; j <= before + t; j++) {
+            const float *row = (j < before ? &cache[(b * KEPT + j) * C] : &x[(b * T + j - before) * C]) + first;
             double p = 0;
             for (int d = 0; d < D; d++)
                 p += q[i * D + d] * row[d] / sqrt(D);

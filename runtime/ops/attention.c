@@ -77,7 +77,8 @@ vks_tensor *vks_softmax(struct vks_graph *g, vks_tensor *x)
 // alike, so the rows' statistics may lie in the order of the chunks.
 #define CHUNK_SCORES ((uint64_t)2 << 20)
 
-enum { Q, K, V, MASK, STATS, DY };  // inputs; the last two of backward only
+// Inputs: of a cache with its positions, and no mask; STATS and DY of backward alone, which has no cache.
+enum { Q, K, V, MASK, POSITIONS, STATS = POSITIONS, DY };
 
 // The query heads that share a head of keys are further queries of it: query r of a head of keys is that of token
 // r / group and of head r % group among those that share it. So one product serves them all, and sums over queries,
@@ -89,6 +90,7 @@ struct attention_shape {
     uint32_t queries;                     // of a head of keys: Tq * group
     uint32_t chunk_b, chunk_q;            // samples, or queries of one sample, that are taken at once
     uint32_t q_stride, q_batch[2];        // elements from query to query, sample to sample, head of keys to the next
+    bool cached;                          // positions come with the run
     bool packed;                          // the products' queries lie in scratch, see emit_pack
     float scale;
 };
@@ -96,6 +98,17 @@ struct attention_shape {
 static uint32_t kv_heads_of(const struct vks_attention *attrs)
 {
     return attrs->kv_heads ? attrs->kv_heads : attrs->heads;
+}
+
+// Backward has one input more.
+static bool is_cached(const struct vks_node *node)
+{
+    return node->input_count == POSITIONS + 1;
+}
+
+static bool is_backward(const struct vks_node *node)
+{
+    return node->input_count == DY + 1;
 }
 
 // Rows of k and v that the queries may see.
@@ -113,6 +126,7 @@ static struct attention_shape shape_of(const struct vks_node *node, uint64_t mos
     const uint32_t tq = q->shape[1], cols = q->shape[2];
     struct attention_shape s = {.attrs = attrs, .b = q->shape[0], .tk = keys_of(node), .heads = kv_heads_of(attrs)};
     s.k_rows = k->shape[1];
+    s.cached = is_cached(node);
     s.width = cols / attrs->heads;
     s.group = attrs->heads / s.heads;
     s.queries = tq * s.group;
@@ -181,10 +195,10 @@ struct attention_chunk {
     uint64_t row;  // (sample, head, query) rows before this chunk
 };
 
-// Position of the first query among the keys; a cache's stands in the step buffer.
+// Position of the first query among the keys; in a cache each sample has its own.
 static uint32_t first_position(const struct attention_shape *s)
 {
-    return s->attrs->causal && !s->attrs->cached ? s->tk - s->queries / s->group : 0;
+    return s->attrs->causal && !s->cached ? s->tk - s->queries / s->group : 0;
 }
 
 // Later chunks of causal queries leave out keys that none of them sees.
@@ -192,7 +206,7 @@ static void find_keys(const struct attention_shape *s, struct attention_chunk *c
 {
     chunk->k = 0;
     chunk->k_count = s->tk;
-    if (!s->attrs->causal || s->attrs->cached)
+    if (!s->attrs->causal || s->cached)
         return;
     const uint32_t first = first_position(s) + chunk->q / s->group, window = s->attrs->window;
     if (window && first >= window)
@@ -320,19 +334,22 @@ static struct vks_push_attention softmax_push(const struct attention_shape *s, c
         .per_sample = s->heads * c->q_count,
         .queries = c->q_count,
         .query_first = c->q,
-        .flags = (mask ? 1u : 0) | (attrs->causal ? 2u : 0) | (attrs->cached ? 4u : 0),
+        .flags = (mask ? 1u : 0) | (attrs->causal ? 2u : 0) | (s->cached ? 4u : 0),
         .position = first_position(s),
+        .tokens = s->queries / s->group,
         .group = s->group,
         .window = attrs->window,
         .softcap = attrs->softcap,
     };
 }
 
-// scores -> probabilities, and with `slopes` dP -> dS; cut at rows.
+// scores -> probabilities, and with `slopes` dP -> dS; cut at rows. `inputs`: of the node.
 static bool emit_rows(struct vks_emitter *emitter, const struct attention_shape *s, const struct attention_chunk *c,
                       const struct vks_tensor *scores, const struct vks_tensor *slopes, const struct vks_tensor *stats,
-                      const struct vks_tensor *mask)
+                      struct vks_tensor *const inputs[])
 {
+    const struct vks_tensor *mask = inputs[MASK];
+    const uint64_t tokens = s->queries / s->group;
     const uint32_t backward = slopes != NULL, lanes = vks_row_lanes(emitter);
     const uint32_t spec[] = {lanes, backward, s->attrs->softcap != 0};
     const uint32_t per_sample = s->heads * c->q_count;
@@ -348,7 +365,7 @@ static bool emit_rows(struct vks_emitter *emitter, const struct attention_shape 
             backward ? vks_update(slopes, row * cols, n * cols) : vks_unused(),
             {stats, backward ? VKS_READ : VKS_WRITE, 2 * (c->row + row), 2 * n},
             mask ? vks_read(mask, (c->b + sample) * cols, samples * cols) : vks_unused(),
-            s->attrs->cached ? vks_read(emitter->step, 0, 0) : vks_unused(),
+            s->cached ? vks_read(inputs[POSITIONS], (c->b + sample) * tokens, samples * tokens) : vks_unused(),
         };
         struct vks_push_attention push = softmax_push(s, c, mask);
         push.rows = (uint32_t)n;
@@ -376,7 +393,7 @@ static bool emit_attention(struct vks_emitter *emitter, const struct vks_node *n
         return false;
     for (struct attention_chunk c = {0}; next_chunk(&s, &c);)
         if (!emit_scores(emitter, &s, &c, q, in[K], scores, s.scale) ||
-            !emit_rows(emitter, &s, &c, scores, NULL, node->outputs[1], in[MASK]) ||
+            !emit_rows(emitter, &s, &c, scores, NULL, node->outputs[1], in) ||
             !emit_to_queries(emitter, &s, &c, scores, in[V], y, 1))
             return false;
     return !s.packed || emit_pack(emitter, &s, node->outputs[0], y, true);
@@ -394,7 +411,7 @@ static bool emit_attention_backward(struct vks_emitter *emitter, const struct vk
     for (struct attention_chunk c = {0}; next_chunk(&s, &c);)
         if (!emit_scores(emitter, &s, &c, q, in[K], scores, s.scale) ||
             !emit_scores(emitter, &s, &c, dy, in[V], slopes, 1) ||
-            !emit_rows(emitter, &s, &c, scores, slopes, in[STATS], in[MASK]) ||
+            !emit_rows(emitter, &s, &c, scores, slopes, in[STATS], in) ||
             !emit_to_queries(emitter, &s, &c, slopes, in[K], dq, s.scale) ||
             !emit_to_keys(emitter, &s, &c, slopes, q, out[1], s.scale) ||
             !emit_to_keys(emitter, &s, &c, scores, dy, out[2], 1))
@@ -415,10 +432,10 @@ static bool infer_attention(struct vks_graph *graph, struct vks_node *node)
         return vks_graph_fail(graph, "attention: the channels of q %s and k %s do not divide into %u and %u heads of "
                               "one size", vks_tensor_text(graph, q), vks_tensor_text(graph, k), attrs->heads,
                               kv_heads_of(attrs)) != NULL;
-    if (attrs->keys > k->shape[1] || (attrs->keys && !attrs->cached))
+    if (attrs->keys > k->shape[1] || (attrs->keys && !is_cached(node)))
         return vks_graph_fail(graph, "attention: %u rows are no part of a cache %s", attrs->keys,
                               vks_tensor_text(graph, k)) != NULL;
-    if (attrs->causal ? q->shape[1] > keys_of(node) : attrs->window || attrs->cached)
+    if (attrs->causal ? q->shape[1] > keys_of(node) : attrs->window || is_cached(node))
         return vks_graph_fail(graph, "attention: %s", attrs->causal ? "more causal queries than keys"
                               : "a window or a cache needs causal queries") != NULL;
     if (attrs->softcap < 0)
@@ -429,6 +446,8 @@ static bool infer_attention(struct vks_graph *graph, struct vks_node *node)
     for (uint32_t i = Q; i <= MASK; i++)
         if (!vks_want_f32(graph, node, i))
             return false;
+    if (is_cached(node) && !vks_want_positions(graph, node, node->inputs[POSITIONS], q))
+        return false;
     const uint32_t stats[] = {q->shape[0], attrs->heads, q->shape[1], 2};
     return vks_output_like(graph, node, q) && vks_graph_output(graph, node, VKS_F32, 4, stats);
 }
@@ -442,7 +461,7 @@ static bool infer_attention_backward(struct vks_graph *graph, struct vks_node *n
 static double flop_attention(const struct vks_node *node)
 {
     const struct attention_shape s = shape_of(node, CHUNK_SCORES);
-    const double products = node->input_count > STATS ? 5 : 2;
+    const double products = is_backward(node) ? 5 : 2;
     return (double)s.b * s.heads * s.queries * s.tk * (2 * products * s.width + 25);
 }
 
@@ -456,7 +475,7 @@ static const struct vks_op attention_backward_op = {
 static bool attention_backward(struct vks_graph *graph, const struct vks_node *node, struct vks_tensor *const dy[],
                                const bool want[], struct vks_tensor *dx[])
 {
-    if (((const struct vks_attention *)node->attrs)->cached)
+    if (is_cached(node))
         return vks_graph_fail(graph, "attention over a cache has no gradient: train on whole texts") != NULL;
     struct vks_tensor *const inputs[] = {node->inputs[Q],    node->inputs[K],  node->inputs[V],
                                          node->inputs[MASK], node->outputs[1], dy[0]};
@@ -483,4 +502,11 @@ vks_tensor *vks_attention(struct vks_graph *g, vks_tensor *q, vks_tensor *k, vks
 {
     vks_tensor *const inputs[] = {q, k, v, mask};
     return q && k && v ? vks_graph_add(g, &attention_op, inputs, 4, attrs, sizeof(*attrs)) : NULL;
+}
+
+vks_tensor *vks_attention_cached(struct vks_graph *g, vks_tensor *q, vks_tensor *k, vks_tensor *v,
+                                 vks_tensor *positions, const struct vks_attention *attrs)
+{
+    vks_tensor *const inputs[] = {q, k, v, NULL, positions};
+    return q && k && v && positions ? vks_graph_add(g, &attention_op, inputs, 5, attrs, sizeof(*attrs)) : NULL;
 }

@@ -3,12 +3,13 @@
 
 static bool infer_cache_rows(struct vks_graph *graph, struct vks_node *node)
 {
-    const struct vks_tensor *cache = node->inputs[0], *x = node->inputs[1];
+    const struct vks_tensor *cache = node->inputs[0], *x = node->inputs[1];  // and the positions
     if (cache->kind != VKS_TENSOR_STATE || cache->rank != 3 || x->rank != 3 || x->shape[0] != cache->shape[0] ||
         x->shape[1] > cache->shape[1] || x->shape[2] != cache->shape[2])
         return vks_graph_fail(graph, "cache_rows: %s does not fit the cache %s", vks_tensor_text(graph, x),
                               vks_tensor_text(graph, cache)) != NULL;
     return vks_want_f32(graph, node, 0) && vks_want_f32(graph, node, 1) &&
+           vks_want_positions(graph, node, node->inputs[2], x) &&
            vks_graph_output(graph, node, VKS_F32, 3, cache->shape);
 }
 
@@ -21,7 +22,7 @@ static bool emit_stretch(struct vks_emitter *emitter, const struct vks_node *nod
     const struct vks_operand operands[] = {
         vks_update(cache, first * cols, bound * cols),
         vks_read(x, row * cols, n * cols),
-        vks_read(emitter->step, 0, 0),
+        vks_read(node->inputs[2], 0, 0),
     };
     const struct vks_push_cache_rows push = {
         .count = (uint32_t)n,
@@ -70,8 +71,8 @@ static const struct vks_op cache_rows_op = {
     .never_recompute = true,
 };
 
-vks_tensor *vks_cache_rows(struct vks_graph *g, vks_tensor *cache, vks_tensor *x)
+vks_tensor *vks_cache_rows(struct vks_graph *g, vks_tensor *cache, vks_tensor *x, vks_tensor *positions)
 {
-    vks_tensor *const inputs[] = {cache, x};
-    return cache && x ? vks_graph_add(g, &cache_rows_op, inputs, 2, NULL, 0) : NULL;
+    vks_tensor *const inputs[] = {cache, x, positions};
+    return cache && x && positions ? vks_graph_add(g, &cache_rows_op, inputs, 3, NULL, 0) : NULL;
 }

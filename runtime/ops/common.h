@@ -93,6 +93,16 @@ static inline bool vks_want_f32(struct vks_graph *graph, const struct vks_node *
                           node->op->name, input, vks_tensor_text(graph, tensor), vks_dtype_name(tensor->dtype));
 }
 
+// One number for each token of x (B, T, C), of which kernels read the first of every sample.
+static inline bool vks_want_positions(struct vks_graph *graph, const struct vks_node *node,
+                                      const struct vks_tensor *positions, const struct vks_tensor *x)
+{
+    return (positions->dtype == VKS_I32 && positions->rank == 2 && positions->shape[0] == x->shape[0] &&
+            positions->shape[1] == x->shape[1]) ||
+           vks_graph_fail(graph, "%s: the positions %s are no integer for each token of %s", node->op->name,
+                          vks_tensor_text(graph, positions), vks_tensor_text(graph, x));
+}
+
 // A row that no binding holds: the end of the row rule.
 static inline bool vks_fail_row(struct vks_emitter *emitter, const struct vks_tensor *tensor)
 {

@@ -5,7 +5,7 @@
 
 static bool seen(const struct ref_attention *a, uint32_t b, uint32_t i, uint32_t j)
 {
-    const uint32_t position = a->start + i;
+    const uint32_t position = (a->starts ? (uint32_t)a->starts[b * a->tq] : a->start) + i;
     if (a->mask && a->mask[b * a->tk + j] == 0)
         return false;
     return !a->causal || (j <= position && (!a->window || position - j < a->window));

@@ -11,6 +11,7 @@ struct ref_attention {
     double scale, softcap;             // of the scores; softcap 0: none
     bool causal;                       // query t sees the keys up to start + t, with a window only the last of them
     uint32_t start, window;
+    const int32_t *starts;             // (b, tq): the first number of each sample in place of `start`, or NULL
     const double *mask;                // (b, tk), 1 = key, 0 = padding, or NULL
     double *scratch;                   // 2 * tq * tk
 };
