@@ -62,25 +62,61 @@ void vks_decoder_close(struct vks_decoder **at)
     *at = NULL;
 }
 
+// ---- caches -------------------------------------------------------------------------------------------------------
+
+struct vks_decoder_cache *vks_decoder_cache_create(const struct vks_decoder *decoder, struct vks_gpu *gpu,
+                                                   uint32_t batch, uint32_t rows)
+{
+    const struct vks_decoder_config *config = &decoder->config;
+    const uint64_t size = (uint64_t)batch * rows * config->kv_heads * config->head_width * sizeof(float);
+    struct vks_decoder_cache *cache = calloc(1, sizeof(*cache));
+    if (!cache)
+        return vks_fail_null(decoder->log, VKS_NO_MEMORY);
+    cache->batch = batch;
+    cache->rows = rows;
+    cache->layers = config->layers;
+    cache->storages = calloc(2 * (size_t)config->layers, sizeof(struct vks_storage *));
+    bool ok = cache->storages || vks_fail(decoder->log, VKS_NO_MEMORY);
+    for (uint32_t i = 0; i < 2 * config->layers && ok; i++)
+        ok = (cache->storages[i] = vks_storage_create(gpu, size)) && vks_storage_fill(cache->storages[i], 0, size, 0);
+    if (!ok)
+        vks_decoder_cache_destroy(&cache);
+    return cache;
+}
+
+void vks_decoder_cache_destroy(struct vks_decoder_cache **at)
+{
+    struct vks_decoder_cache *cache = *at;
+    if (!cache)
+        return;
+    for (uint32_t i = 0; cache->storages && i < 2 * cache->layers; i++)
+        vks_storage_destroy(&cache->storages[i]);
+    free(cache->storages);
+    free(cache);
+    *at = NULL;
+}
+
 // ---- graph --------------------------------------------------------------------------------------------------------
 
 // A model under construction.
 struct decoder_build {
     struct vks_build b;
     const struct vks_decoder_config *config;
+    const struct vks_decoder_params *params;
     const struct vks_decoder_io *io;
     vks_tensor *angles[2];  // (B, T, head_width) of global and of local layers
     uint32_t width;         // of all query heads together
     float offset;           // of the norms' gains
 };
 
-// The angles at every position: rows of a table that covers the graph's length.
+// The angles at every position: rows of a table that covers all there can be.
 static vks_tensor *angles_of(struct decoder_build *d, uint32_t kind)
 {
     const struct vks_decoder_config *config = d->config;
     struct vks_graph *graph = d->b.graph;
+    const uint32_t most = d->params->cache ? d->params->cache->rows : d->params->length;
     uint32_t rows = 64;
-    while (rows < d->io->ids->shape[1])
+    while (rows < most)
         rows *= 2;
     const uint32_t shape[] = {rows, config->head_width};
     float *table = malloc((size_t)rows * config->head_width * sizeof(*table));
@@ -105,7 +141,17 @@ static vks_tensor *capped(struct vks_graph *graph, vks_tensor *x, float cap)
     return vks_scale(graph, x, cap, 0);
 }
 
-static vks_tensor *attend(struct decoder_build *d, vks_tensor *q, vks_tensor *k, vks_tensor *v, bool local)
+// The cache of keys (part 0) or values (1) of a layer, with x appended.
+static vks_tensor *append(struct decoder_build *d, uint32_t layer, uint32_t part, vks_tensor *x)
+{
+    const struct vks_decoder_cache *cache = d->params->cache;
+    const uint32_t shape[] = {cache->batch, cache->rows, d->config->kv_heads * d->config->head_width};
+    vks_tensor *state = vks_graph_state(d->b.graph, part ? "cache of values" : "cache of keys", VKS_F32, 3, shape,
+                                        cache->storages[2 * layer + part], 0);
+    return vks_cache_rows(d->b.graph, state, x, d->io->positions);
+}
+
+static vks_tensor *attend(struct decoder_build *d, uint32_t layer, vks_tensor *q, vks_tensor *k, vks_tensor *v)
 {
     const struct vks_decoder_config *config = d->config;
     const struct vks_attention attrs = {
@@ -113,14 +159,18 @@ static vks_tensor *attend(struct decoder_build *d, vks_tensor *q, vks_tensor *k,
         .kv_heads = config->kv_heads,
         .scale = config->score_scale,
         .causal = true,
-        .window = local ? config->window : 0,
+        .window = config->local[layer] ? config->window : 0,
         .softcap = config->attention_cap,
+        .keys = d->params->keys,
     };
+    if (d->params->cache)
+        return vks_attention_cached(d->b.graph, q, append(d, layer, 0, k), append(d, layer, 1, v), d->io->positions,
+                                    &attrs);
     return vks_attention(d->b.graph, q, k, v, d->io->mask, &attrs);
 }
 
 // x (B, T, C) -> (B, T, C)
-static vks_tensor *self_attention(struct decoder_build *d, const char *path, vks_tensor *x, bool local)
+static vks_tensor *self_attention(struct decoder_build *d, const char *path, vks_tensor *x, uint32_t layer)
 {
     const struct vks_decoder_config *c = d->config;
     struct vks_build *b = &d->b;
@@ -132,9 +182,9 @@ static vks_tensor *self_attention(struct decoder_build *d, const char *path, vks
         q = vks_build_rms_norm(b, vks_path(b, "%s.q_norm", path), q, c->heads, d->offset, c->eps);
         k = vks_build_rms_norm(b, vks_path(b, "%s.k_norm", path), k, c->kv_heads, d->offset, c->eps);
     }
-    q = vks_rope(b->graph, q, d->angles[local], c->heads);
-    k = vks_rope(b->graph, k, d->angles[local], c->kv_heads);
-    vks_tensor *y = attend(d, q, k, v, local);
+    q = vks_rope(b->graph, q, d->angles[c->local[layer]], c->heads);
+    k = vks_rope(b->graph, k, d->angles[c->local[layer]], c->kv_heads);
+    vks_tensor *y = attend(d, layer, q, k, v);
     y = vks_build_linear(b, vks_path(b, "%s.o_proj", path), y, c->width, c->out_bias);
     return vks_build_site(b, vks_path(b, "%s:0", path), y);
 }
@@ -159,7 +209,7 @@ static vks_tensor *rotary_layer(struct decoder_build *d, uint32_t index, vks_ten
     const char *path = vks_path(b, "layers.%u", index);
     const char *behind = vks_path(b, "%s.post_attention_layernorm", path);
     vks_tensor *h = norm(d, vks_path(b, "%s.input_layernorm", path), x);
-    h = self_attention(d, vks_path(b, "%s.self_attn", path), h, d->config->local[index]);
+    h = self_attention(d, vks_path(b, "%s.self_attn", path), h, index);
     if (gemma) {
         x = vks_add(graph, x, norm(d, behind, h));
         h = norm(d, vks_path(b, "%s.pre_feedforward_layernorm", path), x);
@@ -202,7 +252,7 @@ static vks_tensor *gpt2_layer(struct decoder_build *d, uint32_t index, vks_tenso
     vks_tensor *parts[3];
     for (uint32_t i = 0; i < 3; i++)
         parts[i] = vks_slice(b->graph, h, i * c->width, c->width);
-    h = attend(d, parts[0], parts[1], parts[2], false);
+    h = attend(d, index, parts[0], parts[1], parts[2]);
     h = vks_build_conv1d(b, vks_path(b, "%s.c_proj", attn), h, c->width);
     h = vks_build_site(b, vks_path(b, "%s.resid_dropout", attn), h);
     x = vks_add(b->graph, x, vks_build_site(b, vks_path(b, "%s:0", attn), h));
@@ -229,11 +279,18 @@ static vks_tensor *gpt2_model(struct decoder_build *d)
     return vks_build_layer_norm(b, "ln_f", x, c->eps);
 }
 
-// The head, a module of the whole model and not of its base: its names have no prefix.
+// The head, a module of the whole model and not of its base: its names have no prefix. Of one token only that is left,
+// no padding, and it is the last.
 static vks_tensor *head_of(struct decoder_build *d, vks_tensor *x)
 {
     const struct vks_decoder_config *c = d->config;
     struct vks_build *b = &d->b;
+    if (d->io->row) {
+        const uint32_t shape[] = {d->params->batch, 1, c->width};
+        x = vks_gather_row(b->graph, x, d->io->row);
+        x = x ? vks_reshape(b->graph, x, 3, shape) : NULL;
+        b->mask = NULL;
+    }
     const char *owner = !c->tied ? "lm_head" : c->family == VKS_DECODER_GPT2 ? "wte" : "embed_tokens";
     if (!c->tied)
         b->weight_prefix = "";
@@ -242,27 +299,30 @@ static vks_tensor *head_of(struct decoder_build *d, vks_tensor *x)
     return c->logit_cap > 0 ? capped(b->graph, x, c->logit_cap) : x;
 }
 
-bool vks_decoder_build(struct vks_decoder *decoder, struct vks_graph *graph, uint32_t batch, uint32_t length,
-                       bool head, struct vks_decoder_io *io)
+bool vks_decoder_build(struct vks_decoder *decoder, struct vks_graph *graph, const struct vks_decoder_params *params,
+                       struct vks_decoder_io *io)
 {
     const struct vks_decoder_config *config = &decoder->config;
     const bool gpt2 = config->family == VKS_DECODER_GPT2;
-    const uint32_t shape[] = {batch, length};
+    const uint32_t shape[] = {params->batch, params->length};
     *io = (struct vks_decoder_io){0};
-    if (length > config->context) {
+    if (!params->cache && params->length > config->context) {
         vks_graph_fail(graph, "%s: %u tokens do not fit the model's context of %u: shorten the texts", decoder->path,
-                       length, config->context);
+                       params->length, config->context);
         return false;
     }
     io->ids = vks_graph_input(graph, "ids", VKS_I32, 2, shape, false);
     io->positions = vks_graph_input(graph, "positions", VKS_I32, 2, shape, false);
     io->mask = vks_graph_input(graph, "mask", VKS_F32, 2, shape, false);
+    if (params->head == VKS_HEAD_ONE)
+        io->row = vks_graph_input(graph, "row", VKS_I32, 1, shape, false);
     if (graph->failed)
         return false;
     const char *base = gpt2 ? "transformer." : "model.";
     struct decoder_build d = {
         .b = {.graph = graph, .weights = decoder->weights, .site_prefix = base, .mask = io->mask},
         .config = config,
+        .params = params,
         .io = io,
         .width = config->heads * config->head_width,
         .offset = vks_decoder_is_gemma(config) ? 1.0f : 0.0f,
@@ -271,7 +331,7 @@ bool vks_decoder_build(struct vks_decoder *decoder, struct vks_graph *graph, uin
     const bool bare = vks_weights_find(decoder->weights, gpt2 ? "wte.weight" : "embed_tokens.weight") != NULL;
     d.b.weight_prefix = bare ? "" : base;
     io->last = gpt2 ? gpt2_model(&d) : rotary_model(&d);
-    if (head)
+    if (params->head != VKS_HEAD_NONE)
         io->logits = head_of(&d, io->last);
     return !graph->failed;
 }

@@ -44,7 +44,8 @@ static bool build(void *priv, struct vks_graph *g, uint32_t batch, void **out)
     const struct golden_texts *texts = priv;
     struct vks_decoder_io *io = vks_arena_alloc(&g->arena, sizeof(*io));
     *out = io;
-    return io && vks_decoder_build(texts->decoder, g, batch, texts->tokens, false, io);
+    const struct vks_decoder_params params = {.batch = batch, .length = texts->tokens};
+    return io && vks_decoder_build(texts->decoder, g, &params, io);
 }
 
 static bool feed(void *priv, struct vks_exec *exec, const void *inputs, const struct vks_sample samples[],

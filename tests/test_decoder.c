@@ -165,7 +165,8 @@ static bool describes(struct test *t, const char *name, const char *behind, cons
     struct vks_decoder_io io;
     struct vks_graph graph;
     vks_graph_init(&graph, &t->log);
-    const bool done = decoder && vks_decoder_build(decoder, &graph, 1, 8, true, &io);
+    const struct vks_decoder_params params = {.batch = 1, .length = 8, .head = VKS_HEAD_ALL};
+    const bool done = decoder && vks_decoder_build(decoder, &graph, &params, &io);
     vks_graph_finish(&graph);
     vks_decoder_close(&decoder);
     return done;

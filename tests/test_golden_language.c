@@ -62,7 +62,8 @@ static bool start(struct test *t, struct model *m, const char *folder, const cha
     m->part.plus_one = vks_decoder_is_gemma(&m->decoder->config);
     const struct vks_st_tensor *mask = golden_need(t, m->expected, "input.mask");
     m->part.mask = mask ? (const float *)(const void *)mask->data : NULL;
-    vks_decoder_build(m->decoder, &m->part.graph, BATCH, LENGTH, true, &m->io);
+    const struct vks_decoder_params params = {.batch = BATCH, .length = LENGTH, .head = VKS_HEAD_ALL};
+    vks_decoder_build(m->decoder, &m->part.graph, &params, &m->io);
     golden_add_probe(&m->part, "output.logits", m->io.logits);
     return golden_start(&m->part) && write_inputs(m);
 }

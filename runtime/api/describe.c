@@ -62,7 +62,9 @@ static bool measure_text(vksteer_model *model, struct vksteer_plan *plan)
     struct vks_graph graph;
     struct vks_decoder_io io;
     vks_graph_init(&graph, model->log);
-    bool ok = vks_decoder_build(model->decoder, &graph, 1, vks_api_text_length(model), true, &io);
+    const struct vks_decoder_params params = {
+        .batch = 1, .length = vks_api_text_length(model), .head = VKS_HEAD_ALL};
+    bool ok = vks_decoder_build(model->decoder, &graph, &params, &io);
     if (ok) {
         io.logits->keep = true;
         ok = add_apply(model, &graph, 1, plan);

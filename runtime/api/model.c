@@ -314,8 +314,11 @@ bool vks_api_can_run(const vksteer_model *model)
 bool vks_api_graph(vksteer_model *model, struct vks_graph *graph)
 {
     struct vks_decoder_io io;
-    return model->decoder ? vks_decoder_build(model->decoder, graph, 1, vks_api_text_length(model), true, &io)
-                          : vks_pipeline_describe(model->pipeline, graph);
+    if (!model->decoder)
+        return vks_pipeline_describe(model->pipeline, graph);
+    const struct vks_decoder_params params = {
+        .batch = 1, .length = vks_api_text_length(model), .head = VKS_HEAD_ALL};
+    return vks_decoder_build(model->decoder, graph, &params, &io);
 }
 
 bool vks_api_paints(const vksteer_model *model, const char *what)

@@ -24,7 +24,9 @@ static bool build(void *priv, struct vks_graph *graph, uint32_t batch, void **ou
     *out = io;
     if (!io)
         return vks_graph_fail(graph, VKS_NO_MEMORY) != NULL;
-    return vks_decoder_build(s->model->decoder, graph, batch, s->length, s->head, io);
+    const struct vks_decoder_params params = {
+        .batch = batch, .length = s->length, .head = s->head ? VKS_HEAD_ALL : VKS_HEAD_NONE};
+    return vks_decoder_build(s->model->decoder, graph, &params, io);
 }
 
 static bool feed(void *priv, struct vks_exec *exec, const void *inputs, const struct vks_sample samples[],

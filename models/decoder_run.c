@@ -1,0 +1,237 @@
+#include "models/decoder_run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST_TOKENS 128u  // of a text in one run
+#define LEAST_KEYS 64u    // and what caches are rounded up to
+#define KEPT 6            // graphs
+
+// A graph for runs of `length` tokens of each text over the first `keys` rows of the caches.
+struct sized_graph {
+    uint32_t length, keys;
+    uint64_t used;             // when last; 0: an empty place
+    struct vks_graph graph;
+    struct vks_decoder_io io;
+    struct vks_exec *exec;
+    int32_t *written;          // what stands in the inputs: ids, positions, masks, rows
+};
+
+struct vks_decoder_run {
+    struct vks_decoder *decoder;
+    struct vks_decoder_run_params params;
+    struct vks_decoder_cache *cache;
+    uint32_t *lengths;         // (batch): tokens of each text
+    uint32_t *done, *take;     // (batch): of one call, tokens that are in, and that the next run takes
+    int32_t *inputs;           // as sized_graph's `written`, of the next run
+    float *logits;             // (batch, V)
+    struct sized_graph graphs[KEPT];
+    uint64_t clock;
+    uint32_t made;
+};
+
+struct vks_decoder_run *vks_decoder_run_create(struct vks_decoder *decoder,
+                                               const struct vks_decoder_run_params *params)
+{
+    struct vks_decoder_run *run = calloc(1, sizeof(*run));
+    const size_t batch = params->batch;
+    if (!run)
+        return vks_fail_null(decoder->log, VKS_NO_MEMORY);
+    run->decoder = decoder;
+    run->params = *params;
+    run->lengths = calloc(batch, sizeof(*run->lengths));
+    run->done = calloc(batch, sizeof(*run->done));
+    run->take = calloc(batch, sizeof(*run->take));
+    run->inputs = calloc(batch * (3 * MOST_TOKENS + 1), sizeof(*run->inputs));
+    run->logits = calloc(batch * decoder->config.vocabulary, sizeof(*run->logits));
+    if (!run->lengths || !run->done || !run->take || !run->inputs || !run->logits) {
+        vks_fail(decoder->log, VKS_NO_MEMORY);
+        vks_decoder_run_destroy(&run);
+    }
+    return run;
+}
+
+static void drop(struct sized_graph *g)
+{
+    if (!g->used)
+        return;
+    vks_exec_destroy(&g->exec);
+    vks_graph_finish(&g->graph);
+    free(g->written);
+    *g = (struct sized_graph){0};
+}
+
+static void drop_all(struct vks_decoder_run *run)
+{
+    for (int i = 0; i < KEPT; i++)
+        drop(&run->graphs[i]);
+}
+
+void vks_decoder_run_destroy(struct vks_decoder_run **address)
+{
+    struct vks_decoder_run *run = *address;
+    if (!run)
+        return;
+    *address = NULL;
+    drop_all(run);
+    vks_decoder_cache_destroy(&run->cache);
+    free(run->lengths);
+    free(run->done);
+    free(run->take);
+    free(run->inputs);
+    free(run->logits);
+    free(run);
+}
+
+bool vks_decoder_run_begin(struct vks_decoder_run *run, uint32_t tokens)
+{
+    const uint32_t context = run->decoder->config.context, batch = run->params.batch;
+    memset(run->lengths, 0, batch * sizeof(*run->lengths));
+    if (tokens == 0 || tokens > context)
+        return vks_fail(run->decoder->log, "%u tokens do not fit the model's context of %u: ask for fewer", tokens,
+                        context);
+    if (run->cache && tokens <= run->cache->rows)
+        return true;
+    drop_all(run);
+    vks_decoder_cache_destroy(&run->cache);
+    run->cache = vks_decoder_cache_create(run->decoder, run->params.gpu, batch,
+                                          (tokens + LEAST_KEYS - 1) / LEAST_KEYS * LEAST_KEYS);
+    return run->cache != NULL;
+}
+
+// A free place, or that of the graph which was not used for longest.
+static struct sized_graph *find_place(struct vks_decoder_run *run)
+{
+    struct sized_graph *oldest = run->graphs;
+    for (int i = 1; i < KEPT; i++)
+        if (run->graphs[i].used < oldest->used)
+            oldest = &run->graphs[i];
+    drop(oldest);
+    return oldest;
+}
+
+static struct sized_graph *graph_of(struct vks_decoder_run *run, uint32_t length, uint32_t keys)
+{
+    for (int i = 0; i < KEPT; i++)
+        if (run->graphs[i].used && run->graphs[i].length == length && run->graphs[i].keys == keys) {
+            run->graphs[i].used = ++run->clock;
+            return &run->graphs[i];
+        }
+    struct sized_graph *g = find_place(run);
+    const struct vks_decoder_params params = {
+        .batch = run->params.batch, .length = length, .head = VKS_HEAD_ONE, .cache = run->cache, .keys = keys};
+    *g = (struct sized_graph){.length = length, .keys = keys, .used = ++run->clock};
+    run->made++;
+    vks_graph_init(&g->graph, run->decoder->log);
+    if (run->params.prepare)
+        run->params.prepare(run->params.priv, &g->graph);
+    g->written = malloc(params.batch * (3 * (size_t)length + 1) * sizeof(*g->written));
+    bool ok = (g->written || vks_fail(run->decoder->log, VKS_NO_MEMORY)) &&
+              vks_decoder_build(run->decoder, &g->graph, &params, &g->io);
+    if (ok) {
+        memset(g->written, 0xff, params.batch * (3 * (size_t)length + 1) * sizeof(*g->written));
+        g->io.logits->keep = true;
+        g->exec = vks_exec_create(&g->graph, &(struct vks_exec_params){.gpu = run->params.gpu});
+    }
+    if (!g->exec) {
+        drop(g);
+        return NULL;
+    }
+    return g;
+}
+
+// Writes an input from `words`, of the whole list at `inputs`, unless it stands there already.
+static bool put(struct vks_decoder_run *run, struct sized_graph *g, const struct vks_tensor *tensor, size_t first)
+{
+    const size_t count = (size_t)vks_tensor_elements(tensor);
+    if (memcmp(g->written + first, run->inputs + first, count * sizeof(*run->inputs)) == 0)
+        return true;
+    memcpy(g->written + first, run->inputs + first, count * sizeof(*run->inputs));
+    return vks_exec_write(g->exec, tensor, run->inputs + first, count * sizeof(*run->inputs));
+}
+
+// The inputs of one run: take[b] tokens of text b from ids[b] on, then padding, whose keys the next tokens overwrite.
+static bool feed(struct vks_decoder_run *run, struct sized_graph *g, const int32_t *const ids[],
+                 const uint32_t counts[])
+{
+    const struct vks_decoder_config *config = &run->decoder->config;
+    const size_t cells = (size_t)run->params.batch * g->length;
+    int32_t *words = run->inputs, *positions = words + cells, *row = words + 3 * cells;
+    float *mask = (float *)(void *)(words + 2 * cells);
+    for (uint32_t b = 0; b < run->params.batch; b++) {
+        const bool ends = run->take[b] && run->done[b] + run->take[b] == counts[b];
+        row[b] = run->take[b] ? (int32_t)run->take[b] - 1 : 0;
+        for (uint32_t t = 0; t < g->length; t++) {
+            const size_t at = (size_t)b * g->length + t;
+            const uint32_t position = run->lengths[b] + t;
+            words[at] = t < run->take[b] ? ids[b][run->done[b] + t] : 0;
+            positions[at] = (int32_t)(position < config->context ? position : config->context - 1);
+            mask[at] = ends && t < run->take[b];
+            if (words[at] < 0 || (uint32_t)words[at] >= config->vocabulary)
+                return vks_fail(run->decoder->log, "token %d is not in the model's vocabulary of %u: the tokenizer is "
+                                "of another model", (int)words[at], config->vocabulary);
+        }
+    }
+    return put(run, g, g->io.ids, 0) && put(run, g, g->io.positions, cells) && put(run, g, g->io.mask, 2 * cells) &&
+           put(run, g, g->io.row, 3 * cells);
+}
+
+static uint32_t round_up(uint32_t count, uint32_t least, uint32_t most)
+{
+    while (least < count)
+        least *= 2;
+    return least < most ? least : most;
+}
+
+// Takes the next tokens of every text; false in *more when all are in.
+static bool run_some(struct vks_decoder_run *run, const int32_t *const ids[], const uint32_t counts[],
+                     const uint32_t *step, float *logits, bool *more)
+{
+    const uint32_t batch = run->params.batch, vocabulary = run->decoder->config.vocabulary;
+    const uint32_t most = run->cache->rows < MOST_TOKENS ? run->cache->rows : MOST_TOKENS;
+    uint32_t left = 0, end = 0;
+    bool reads = false;
+    for (uint32_t b = 0; b < batch; b++)
+        left = counts[b] - run->done[b] > left ? counts[b] - run->done[b] : left;
+    *more = left > 0;
+    if (!left)
+        return true;
+    const uint32_t length = left == 1 ? 1 : round_up(left, 16, most);
+    for (uint32_t b = 0; b < batch; b++) {
+        const uint32_t rest = counts[b] - run->done[b];
+        run->take[b] = rest < length ? rest : length;
+        end = run->take[b] && run->lengths[b] + run->take[b] > end ? run->lengths[b] + run->take[b] : end;
+        reads = reads || (rest && rest == run->take[b]);
+    }
+    struct sized_graph *g = graph_of(run, length, round_up(end > length ? end : length, LEAST_KEYS, run->cache->rows));
+    if (!g || !feed(run, g, ids, counts) || !vks_exec_run(g->exec, step) ||
+        (reads && !vks_exec_read(g->exec, g->io.logits, run->logits, (uint64_t)batch * vocabulary * sizeof(float))))
+        return false;
+    for (uint32_t b = 0; b < batch; b++) {
+        run->lengths[b] += run->take[b];
+        run->done[b] += run->take[b];
+        if (run->take[b] && run->done[b] == counts[b])
+            memcpy(logits + (size_t)b * vocabulary, run->logits + (size_t)b * vocabulary, vocabulary * sizeof(float));
+    }
+    return true;
+}
+
+bool vks_decoder_run_add(struct vks_decoder_run *run, const int32_t *const ids[], const uint32_t counts[],
+                         const uint32_t step[VKS_STEP_WORDS], float *logits)
+{
+    const uint32_t batch = run->params.batch;
+    for (uint32_t b = 0; b < batch; b++)
+        if (!run->cache || counts[b] > run->cache->rows - run->lengths[b] ||
+            counts[b] > run->decoder->config.context - run->lengths[b])
+            return vks_fail(run->decoder->log, "internal: a text of more tokens than there is room for");
+    memset(run->done, 0, batch * sizeof(*run->done));
+    for (bool more = true; more;)
+        if (!run_some(run, ids, counts, step, logits, &more))
+            return false;
+    return true;
+}
+
+uint32_t vks_decoder_run_graphs(const struct vks_decoder_run *run)
+{
+    return run->made;
+}
