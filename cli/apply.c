@@ -1,32 +1,11 @@
-// vksteer apply: prompts to pictures.
+// vksteer apply: prompts to pictures, or by a language model to texts (apply_text.c).
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "cli.h"
+#include "apply.h"
 
-#define MAX_PICTURES 4096
-
-struct job {
-    struct common common;
-    const char *prompt, *prompts_path, *field, *negative, *output, *latents_path, *steer_strength;
-    struct steer_list steer;
-    struct sweep sweep;
-    uint32_t grid, batch;
-    int64_t seed;
-    bool show, strict, has_grid;
-    struct vksteer_paint_params paint;
-    // made from these
-    char *typed;                        // the prompt that standard input brought
-    struct vksteer_prompts list;
-    const char *const *prompts;
-    size_t prompt_count;
-    float *latents;
-    size_t latent_count;
-    vksteer_session *session;
-    vksteer_model *model;
-    vksteer_painter *painter;
-};
+#define MAX_RESULTS 4096
 
 // The whole of standard input, without the newline at its end.
 static char *read_input(void)
@@ -62,6 +41,15 @@ static int read_prompts(struct job *job)
     job->prompts = &job->prompt;
     job->prompt_count = 1;
     return EXIT_DONE;
+}
+
+double sweep_strength(const struct sweep *sweep, uint32_t index, float strengths[VKSTEER_MAX_STEERINGS])
+{
+    const double share = sweep->count > 1 ? (double)index / (sweep->count - 1) : 0;
+    const double strength = sweep->from + (sweep->to - sweep->from) * share;
+    for (size_t k = 0; k < VKSTEER_MAX_STEERINGS; k++)
+        strengths[k] = (float)strength;
+    return strength;
 }
 
 static bool paint(struct job *job, const char *prompt, int64_t seed, const float *strengths,
@@ -117,10 +105,7 @@ static int paint_sheet(struct job *job)
         const size_t row = i / points;
         const uint32_t point = (uint32_t)(i % points);
         float strengths[VKSTEER_MAX_STEERINGS];
-        const double share = points > 1 ? (double)point / (points - 1) : 0;
-        const double strength = job->sweep.from + (job->sweep.to - job->sweep.from) * share;
-        for (size_t k = 0; k < VKSTEER_MAX_STEERINGS; k++)
-            strengths[k] = (float)strength;
+        const double strength = sweep_strength(&job->sweep, point, strengths);
         const char *prompt = job->prompts[row / job->batch];
         const int64_t seed = job->seed + (int64_t)(row % job->batch);
         ok = paint(job, prompt, seed, job->sweep.count ? strengths : NULL, &images[i]);
@@ -170,25 +155,40 @@ static int paint_each(struct job *job)
     return EXIT_DONE;
 }
 
-static bool check_model(vksteer_model *model, void *priv)
+// An option that was given and is for the other kind of model; NULL: none.
+static const char *picture_option(const struct job *job)
 {
-    const struct job *job = priv;
-    return vksteer_model_fits(model, job->steer.uses, job->steer.count, job->strict);
+    return job->negative ? "negative-prompt" : job->latents_path ? "latents" : job->grid ? "grid"
+           : job->paint.width ? "width" : job->paint.height ? "height" : job->paint.steps ? "steps"
+           : job->paint.cfg_scale > 0 ? "cfg-scale" : job->show ? "show" : NULL;
 }
 
-static int run(struct job *job)
+static const char *text_option(const struct job *job)
 {
-    int code = read_prompts(job);
-    if (code != EXIT_DONE)
-        return code;
-    if (job->prompt_count * job->batch * (job->sweep.count ? job->sweep.count : 1) > MAX_PICTURES)
-        return usage_error("more than %d pictures at once: ask for fewer", MAX_PICTURES);
-    if (!vksteer_can_write(cli_log(), job->output) ||
-        (job->latents_path && !vksteer_latents_read(cli_log(), job->latents_path, &job->latents, &job->latent_count)))
-        return EXIT_FAILED;
-    code = open_both(&job->common, check_model, job, &job->session, &job->model);
-    if (code != EXIT_DONE)
-        return code;
+    const struct vksteer_write_params *write = &job->write;
+    return write->max_tokens ? "max-tokens" : write->temperature >= 0 ? "temp" : write->top_k != UINT32_MAX ? "top-k"
+           : write->top_p >= 0 ? "top-p" : write->min_p >= 0 ? "min-p"
+           : write->repeat_penalty >= 0 ? "repeat-penalty" : NULL;
+}
+
+static bool check_model(vksteer_model *model, void *priv)
+{
+    struct job *job = priv;
+    const struct vksteer_model_info *info = vksteer_model_info(model);
+    const bool writes = info->vocabulary > 0;
+    const char *foreign = writes ? picture_option(job) : text_option(job);
+    job->misused = foreign != NULL;
+    if (foreign)
+        return say_error("%s makes %s: --%s is for %s, leave it out", info->path, writes ? "texts" : "pictures", foreign,
+                         writes ? "pictures" : "texts"), false;
+    if (!writes && !job->output)
+        job->output = "out.png";
+    return (writes || vksteer_can_write(cli_log(), job->output)) &&
+           vksteer_model_fits(model, job->steer.uses, job->steer.count, job->strict);
+}
+
+static int apply_pictures(struct job *job)
+{
     job->paint.steerings = job->steer.uses;
     job->paint.steering_count = job->steer.count;
     job->painter = vksteer_painter_open(job->model, &job->paint);
@@ -201,18 +201,34 @@ static int run(struct job *job)
     vksteer_catch_interrupt();
     if (job->common.json)
         json_open(NULL, '[');
-    code = job->sweep.count || job->has_grid ? paint_sheet(job) : paint_each(job);
+    int code = job->sweep.count || job->has_grid ? paint_sheet(job) : paint_each(job);
     progress_done();
     if (job->common.json && !json_finish())
         code = EXIT_FAILED;
     return code;
 }
 
-static int check(struct job *job, const double *strength, double cfg)
+static int run(struct job *job)
+{
+    int code = read_prompts(job);
+    if (code != EXIT_DONE)
+        return code;
+    if (job->prompt_count * job->batch * (job->sweep.count ? job->sweep.count : 1) > MAX_RESULTS)
+        return usage_error("more than %d pictures or texts at once: ask for fewer", MAX_RESULTS);
+    if ((job->output && !vksteer_can_write(cli_log(), job->output)) ||
+        (job->latents_path && !vksteer_latents_read(cli_log(), job->latents_path, &job->latents, &job->latent_count)))
+        return EXIT_FAILED;
+    code = open_both(&job->common, check_model, job, &job->session, &job->model);
+    if (code != EXIT_DONE)
+        return job->misused ? EXIT_USAGE : code;
+    return vksteer_model_info(job->model)->vocabulary ? apply_texts(job) : apply_pictures(job);
+}
+
+static int check(struct job *job, const double *strength)
 {
     if (!job->prompt == !job->prompts_path)
         return usage_error("apply needs -p PROMPT or --prompts FILE (one of them): see `vksteer apply --help`");
-    if (!pattern_is_good(job->output))
+    if (job->output && !pattern_is_good(job->output))
         return usage_error("-o %s: one %%d or %%03d is the most", job->output);
     if (job->sweep.count && job->steer.count == 0)
         return usage_error("--sweep moves the strength of steerings: give one with --steer");
@@ -228,47 +244,57 @@ static int check(struct job *job, const double *strength, double cfg)
     if (job->seed < 0)  // a new picture every time, and the seed is printed
         job->seed = ((int64_t)time(NULL) * 2654435761 ^ (int64_t)(vksteer_seconds() * 1e6)) & 0x7fffffff;
     job->paint.strict = job->strict;
-    job->paint.cfg_scale = cfg;
     job->has_grid = job->grid != 0;
     return EXIT_DONE;
 }
 
 int command_apply(int argc, char **argv)
 {
-    double cfg = 0, strength = 1000;
-    struct job job = {.output = "out.png", .batch = 1, .seed = 42};
+    double strength = 1000;
+    struct job job = {.batch = 1, .seed = 42, .write = {.temperature = -1, .top_k = UINT32_MAX, .top_p = -1, .min_p = -1,
+                                                        .repeat_penalty = -1}};
     struct arguments arguments;
     const struct option options[] = {
-        {'p', "prompt", OPT_TEXT, &job.prompt, 0, 0, "PROMPT", "what to paint; - reads standard input"},
-        {0, "prompts", OPT_TEXT, &job.prompts_path, 0, 0, "FILE", "many prompts: a picture, or a row of the sheet, each"},
+        {'p', "prompt", OPT_TEXT, &job.prompt, 0, 0, "PROMPT", "what to paint, or to go on from; - reads standard input"},
+        {0, "prompts", OPT_TEXT, &job.prompts_path, 0, 0, "FILE", "many prompts: a picture, a row of the sheet, or a text each"},
         {0, "field", OPT_TEXT, &job.field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
         {'n', "negative-prompt", OPT_TEXT, &job.negative, 0, 0, "PROMPT", "what not to paint (guidance scale above 1)"},
         {0, "steer", OPT_STEER, &job.steer, 0, 0, "FILE[:S|:inv]", "steer, at strength S (default 1) or by the inverse "
          "maps; may be repeated"},
         {0, "steer-strength", OPT_NUMBER, &strength, -100, 100, "F", "strength of steerings without one"},
         MODEL_OPTIONS(job.common),
-        {'o', "output", OPT_TEXT, &job.output, 0, 0, "OUT.png", "the picture; %03d is replaced by its number"},
-        {0, "sweep", OPT_SWEEP, &job.sweep, 0, 0, "FROM:TO:COUNT", "a strip over strengths, with labels"},
+        {'o', "output", OPT_TEXT, &job.output, 0, 0, "OUT", "the picture, out.png; %03d is replaced by its number. "
+         "Texts: into a file of JSON lines"},
+        {0, "sweep", OPT_SWEEP, &job.sweep, 0, 0, "FROM:TO:COUNT", "a strip over strengths, with labels; or a text at each"},
         {0, "grid", OPT_COUNT, &job.grid, 1, 64, "COLS", "all pictures in one file, so many to a row"},
         {'b', "batch-count", OPT_COUNT, &job.batch, 1, 1024, "COUNT", "so many seeds, counting up"},
         {'s', "seed", OPT_SEED, &job.seed, 0, 0, "SEED", "default 42; negative: random"},
         {'W', "width", OPT_COUNT, &job.paint.width, 1, 8192, "PX", "picture width"},
         {'H', "height", OPT_COUNT, &job.paint.height, 1, 8192, "PX", "picture height"},
         {0, "steps", OPT_COUNT, &job.paint.steps, 1, 1000, "N", "steps of the scheduler"},
-        {0, "cfg-scale", OPT_NUMBER, &cfg, 0, 100, "F", "guidance scale; up to 1: none"},
+        {0, "cfg-scale", OPT_NUMBER, &job.paint.cfg_scale, 0, 100, "F", "guidance scale; up to 1: none"},
         {0, "latents", OPT_TEXT, &job.latents_path, 0, 0, "FILE", "noise of another program: .safetensors or raw fp32"},
         {0, "show", OPT_FLAG, &job.show, 0, 0, NULL, "show the picture in the terminal"},
+        {0, "max-tokens", OPT_COUNT, &job.write.max_tokens, 1, 1 << 24, "N", "tokens of a text; default 128"},
+        {0, "temp", OPT_NUMBER, &job.write.temperature, 0, 1000, "F", "temperature, default 0.8; 0: always the most "
+         "probable token"},
+        {0, "top-k", OPT_COUNT, &job.write.top_k, 0, 1 << 24, "N", "draw from the N most probable tokens; 0: all"},
+        {0, "top-p", OPT_NUMBER, &job.write.top_p, 0, 1, "F", "from the most probable ones that hold this share, default "
+         "0.95"},
+        {0, "min-p", OPT_NUMBER, &job.write.min_p, 0, 1, "F", "from those at least so probable beside the first"},
+        {0, "repeat-penalty", OPT_NUMBER, &job.write.repeat_penalty, 0.01, 1000, "F", "of the last 64 tokens; 1: none"},
         {0, "strict", OPT_FLAG, &job.strict, 0, 0, NULL, "refuse steerings of other weights"},
     };
-    const struct command command = {"apply", "-p PROMPT [--steer FILE[:STRENGTH]]... [-o OUT.png] [OPTIONS]",
-                                    "Makes pictures from prompts, steered or not.", options, COUNT_OF(options), 0, 0,
+    const struct command command = {"apply", "-p PROMPT [--steer FILE[:STRENGTH]]... [-o OUT] [OPTIONS]",
+                                    "Makes pictures from prompts, or texts, steered or not.", options, COUNT_OF(options), 0, 0,
                                     NULL};
     int code = parse_arguments(&command, &job.common, argc, argv, &arguments);
     if (code == EXIT_DONE && !job.common.help)
-        code = check(&job, &strength, cfg);
+        code = check(&job, &strength);
     if (code == EXIT_DONE && !job.common.help)
         code = run(&job);
     vksteer_painter_close(&job.painter);
+    vksteer_writer_close(&job.writer);
     vksteer_model_close(&job.model);
     vksteer_session_close(&job.session);
     vksteer_prompts_finish(&job.list);

@@ -115,6 +115,8 @@ void json_integer(const char *key, uint64_t value);
 void json_bool(const char *key, bool value);
 // A newline at the end; false (said) when standard output could not take it all.
 bool json_finish(void);
+// From here on to another file, beginning there anew; or again to `stdout`, going on where it was left.
+void json_to(FILE *file);
 
 // ---- picture.c ----------------------------------------------------------------------------------------------------
 

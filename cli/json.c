@@ -6,52 +6,65 @@
 
 #define DEPTH 16
 
-static struct {
+static struct state {
+    FILE *file;          // NULL: standard output
     char closing[DEPTH];
     bool some[DEPTH];    // a member was written at this level
     int depth;
-} state;
+} states[2], *state = &states[0];
+
+static FILE *target(void)
+{
+    return state->file ? state->file : stdout;
+}
+
+void json_to(FILE *file)
+{
+    state = &states[file != stdout];
+    if (file != stdout)
+        *state = (struct state){.file = file};
+}
 
 static void write_string(const char *text)
 {
-    putchar('"');
+    putc('"', target());
     for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
         if (*p == '"' || *p == '\\')
-            printf("\\%c", *p);
+            fprintf(target(), "\\%c", *p);
         else if (*p < 0x20 || *p == 0x7f)
-            printf("\\u%04x", *p);
+            fprintf(target(), "\\u%04x", *p);
         else
-            putchar(*p);
+            putc(*p, target());
     }
-    putchar('"');
+    putc('"', target());
 }
 
 static void start_member(const char *key)
 {
-    if (state.depth && state.some[state.depth - 1])
-        fputs(", ", stdout);
-    if (state.depth)
-        state.some[state.depth - 1] = true;
+    if (state->depth && state->some[state->depth - 1])
+        fputs(", ", target());
+    if (state->depth)
+        state->some[state->depth - 1] = true;
     if (key) {
         write_string(key);
-        fputs(": ", stdout);
+        fputs(": ", target());
     }
 }
 
 void json_open(const char *key, char bracket)
 {
     start_member(key);
-    putchar(bracket);
-    if (state.depth < DEPTH) {
-        state.closing[state.depth] = bracket == '{' ? '}' : ']';
-        state.some[state.depth++] = false;
+    putc(bracket, target());
+    if (state->depth < DEPTH) {
+        state->closing[state->depth] = bracket == '{' ? '}' : ']';
+        state->some[state->depth++] = false;
     }
 }
 
 void json_close(void)
 {
-    if (state.depth)
-        putchar(state.closing[--state.depth]);
+    if (state->depth)
+        putc(state->closing[--state->depth], target());
 }
 
 void json_text(const char *key, const char *value)
@@ -60,34 +73,34 @@ void json_text(const char *key, const char *value)
     if (value)
         write_string(value);
     else
-        fputs("null", stdout);
+        fputs("null", target());
 }
 
 void json_number(const char *key, double value)
 {
     start_member(key);
     if (isfinite(value))
-        printf("%.9g", value);
+        fprintf(target(), "%.9g", value);
     else
-        fputs("null", stdout);
+        fputs("null", target());
 }
 
 void json_integer(const char *key, uint64_t value)
 {
     start_member(key);
-    printf("%llu", (unsigned long long)value);
+    fprintf(target(), "%llu", (unsigned long long)value);
 }
 
 void json_bool(const char *key, bool value)
 {
     start_member(key);
-    fputs(value ? "true" : "false", stdout);
+    fputs(value ? "true" : "false", target());
 }
 
 bool json_finish(void)
 {
-    while (state.depth)
+    while (state->depth)
         json_close();
-    putchar('\n');
+    putc('\n', target());
     return output_is_good();
 }

@@ -168,6 +168,8 @@ struct vks_api_uses {
 // Uploads them; they may be finished afterwards.
 bool vks_api_uses_open(vksteer_model *model, const struct vks_api_steerings *steerings, struct vks_api_uses *uses);
 void vks_api_uses_close(struct vks_api_uses *uses);
+// Whether these strengths, one a steering, make sense; NULL does.
+bool vks_api_uses_check(const struct vks_api_uses *uses, const struct vks_log *log, const float *strengths);
 // Step words with these strengths (NULL: those of the files' uses).
 void vks_api_uses_step(const struct vks_api_uses *uses, const float *strengths, uint32_t step[VKS_STEP_WORDS]);
 

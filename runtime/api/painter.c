@@ -258,9 +258,8 @@ bool vksteer_paint(vksteer_painter *p, const char *prompt, const char *negative_
     const size_t count = (size_t)p->rows * p->columns * p->channels, pixels = (size_t)p->width * p->height * 3;
     uint32_t step[VKS_STEP_WORDS];
     *image = (struct vksteer_image){0};
-    for (size_t i = 0; strengths && i < p->uses.count; i++)
-        if (!isfinite(strengths[i]) || fabsf(strengths[i]) > 1000)
-            return vks_fail(p->model->log, "a strength of %g makes no sense: 0 is off, 1 is as trained", strengths[i]);
+    if (!vks_api_uses_check(&p->uses, p->model->log, strengths))
+        return false;
     vks_api_uses_step(&p->uses, strengths, step);
     float *values = malloc((4 * count + pixels) * sizeof(*values));
     bool ok = values != NULL || vks_fail(p->model->log, VKS_NO_MEMORY);

@@ -186,6 +186,14 @@ void vks_api_uses_close(struct vks_api_uses *uses)
     vks_attachment_destroy(&uses->attachment);
 }
 
+bool vks_api_uses_check(const struct vks_api_uses *uses, const struct vks_log *log, const float *strengths)
+{
+    for (size_t i = 0; strengths && i < uses->count; i++)
+        if (!isfinite(strengths[i]) || fabsf(strengths[i]) > 1000)
+            return vks_fail(log, "a strength of %g makes no sense: 0 is off, 1 is as trained", strengths[i]);
+    return true;
+}
+
 void vks_api_uses_step(const struct vks_api_uses *uses, const float *strengths, uint32_t step[VKS_STEP_WORDS])
 {
     memset(step, 0, VKS_STEP_WORDS * sizeof(*step));

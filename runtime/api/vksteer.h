@@ -315,6 +315,52 @@ bool vksteer_image_grid(const struct vksteer_log *log, const struct vksteer_imag
 // Latents of another program: a safetensors file with one tensor, or the bare fp32 values. free() *values.
 bool vksteer_latents_read(const struct vksteer_log *log, const char *path, float **values, size_t *count);
 
+// ---- text ---------------------------------------------------------------------------------------------------------
+
+// A language model made ready to write: its graphs for one list of steerings, whose strengths may change from text to
+// text, and the caches of the texts that it writes at once.
+typedef struct vksteer_writer vksteer_writer;
+struct vksteer_writer_params {
+    uint32_t batch;                     // texts at once; 0: 1. A text does not depend on it
+    uint32_t context;                   // tokens of prompt and text together, at most; 0: the model's context
+    const struct vksteer_use *steerings;
+    size_t steering_count;
+    bool strict;                        // refuse a steering whose fingerprint does not fit
+};
+vksteer_writer *vksteer_writer_open(vksteer_model *model, const struct vksteer_writer_params *params);
+void vksteer_writer_close(vksteer_writer **writer);
+
+// Filters act in this order: repeat penalty, temperature, top-k, top-p, min-p. The random numbers of a text depend on
+// the seed and its prompt alone, so a prompt gives the same text in any company.
+struct vksteer_write_params {
+    uint32_t max_tokens;                // of each text; 0: 128
+    double temperature;                 // 0: always the most probable token
+    uint32_t top_k;                     // 0: all
+    double top_p, min_p;                // 0: all; 1 of top_p: all
+    double repeat_penalty;              // 0 or 1: none
+    uint32_t repeat_last;               // tokens that it looks back, prompt included; 0: 64; UINT32_MAX: all
+    uint64_t seed;
+    const uint64_t *seeds;              // one a prompt, in place of `seed`; may be NULL
+    bool ignore_end;                    // go on behind tokens that end a text, which are left out
+    // Called with every token of text number `index`: what became certain of its text, UTF-8, often a word, perhaps "".
+    // False ends everything; may be NULL.
+    bool (*piece)(void *priv, size_t index, const char *text);
+    void *priv;
+};
+struct vksteer_text {
+    char *text;                         // what follows the prompt, UTF-8; heap
+    uint32_t prompt_tokens, tokens;
+    bool ended;                         // by a token that ends a text; otherwise by max_tokens, or the context's end
+    double prompt_seconds, seconds;     // of the prompts, and of all tokens after the first, of the texts written at once
+};
+// Writes `count` texts, a batch at a time, into texts[]. `strengths`: one a steering, or NULL for those of the params.
+// Steerings act in prompt and text; maps at position `last` on the last token of the prompt and then on each new one.
+// What was written before a stop or a failure is there; vksteer_texts_finish frees it in any case.
+enum vksteer_result vksteer_write(vksteer_writer *writer, const char *const *prompts, size_t count,
+                                  const struct vksteer_write_params *params, const float *strengths,
+                                  struct vksteer_text *texts);
+void vksteer_texts_finish(struct vksteer_text *texts, size_t count);
+
 // ---- eval ---------------------------------------------------------------------------------------------------------
 
 struct vksteer_eval_site {

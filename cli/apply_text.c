@@ -1,0 +1,195 @@
+// vksteer apply, with a language model: prompts to texts.
+#include <stdlib.h>
+#include <string.h>
+
+#include "apply.h"
+
+#define MOST_AT_ONCE 8  // texts
+
+// Texts in the order in which they are shown: a prompt's seeds, each at every strength.
+struct stack {
+    struct job *job;
+    uint32_t points;            // strengths
+    size_t count;               // of prompts and seeds
+    bool streams;               // to standard output, as they are made
+    FILE *file;                 // of -o, under another name until it is whole
+    char *file_name;
+    uint64_t prompt_tokens, tokens;
+    double prompt_seconds, seconds;
+    size_t done;                // texts of those before the ones that are being written, in progress's count
+};
+
+static bool show_piece(void *priv, size_t index, const char *text)
+{
+    const struct stack *stack = priv;
+    (void)index;
+    if (stack->streams) {
+        fputs(text, stdout);
+        fflush(stdout);
+    }
+    return !vksteer_interrupted();
+}
+
+static void describe(const struct stack *stack, size_t text, uint32_t point, const struct vksteer_text *made)
+{
+    const struct job *job = stack->job;
+    float strengths[VKSTEER_MAX_STEERINGS];
+    json_open(NULL, '{');
+    json_text("prompt", job->prompts[text / job->batch]);
+    json_text("text", made->text);
+    json_integer("seed", (uint64_t)job->seed + text % job->batch);
+    if (job->sweep.count)
+        json_number("strength", sweep_strength(&job->sweep, point, strengths));
+    json_integer("prompt_tokens", made->prompt_tokens);
+    json_integer("tokens", made->tokens);
+    json_bool("ended", made->ended);
+    json_close();
+}
+
+// What tells a text from the others.
+static void print_head(const struct stack *stack, size_t text, uint32_t point)
+{
+    const struct job *job = stack->job;
+    float strengths[VKSTEER_MAX_STEERINGS];
+    printf("== %s", job->prompts[text / job->batch]);
+    if (job->batch > 1)
+        printf(", seed %lld", (long long)(job->seed + (int64_t)(text % job->batch)));
+    if (job->sweep.count)
+        printf(", strength %.4g", sweep_strength(&job->sweep, point, strengths));
+    putchar('\n');
+}
+
+static bool show(struct stack *stack, size_t text, uint32_t point, const struct vksteer_text *made)
+{
+    if (stack->file) {
+        json_to(stack->file);
+        describe(stack, text, point, made);
+        fputc('\n', stack->file);
+        json_to(stdout);
+    }
+    if (stack->job->common.json)
+        describe(stack, text, point, made);
+    else if (!stack->file && !stack->streams) {
+        print_head(stack, text, point);
+        printf("%s\n\n", made->text);
+    }
+    return (!stack->file || !ferror(stack->file) || (say_error("%s could not be written: is the disk full?",
+                                                               stack->file_name), false)) && output_is_good();
+}
+
+// Where prompts become what the model is given, and what it was given becomes text: texts `first` to first + count.
+static int write_some(struct stack *stack, size_t first, size_t count)
+{
+    struct job *job = stack->job;
+    struct vksteer_text made[MOST_AT_ONCE * 64] = {0};
+    const char *prompts[MOST_AT_ONCE];
+    uint64_t seeds[MOST_AT_ONCE];
+    enum vksteer_result result = VKSTEER_DONE;
+    job->write.seeds = seeds;
+    job->write.piece = show_piece;
+    job->write.priv = stack;
+    for (size_t i = 0; i < count; i++) {
+        prompts[i] = job->prompts[(first + i) / job->batch];
+        seeds[i] = (uint64_t)job->seed + (first + i) % job->batch;
+    }
+    for (uint32_t point = 0; point < stack->points && result == VKSTEER_DONE; point++) {
+        float strengths[VKSTEER_MAX_STEERINGS];
+        struct vksteer_text *texts = made + point * count;
+        if (job->sweep.count)
+            sweep_strength(&job->sweep, point, strengths);
+        if (stack->streams && stack->points > 1)
+            print_head(stack, first, point);
+        result = vksteer_write(job->writer, prompts, count, &job->write, job->sweep.count ? strengths : NULL, texts);
+        if (stack->streams)
+            fputs(point + 1 < stack->points ? "\n\n" : "\n", stdout);
+        else if (result == VKSTEER_DONE)
+            progress_show("writing", (uint32_t)(stack->done += count), (uint32_t)(stack->count * stack->points), "");
+        for (size_t i = 0; i < count; i++) {
+            stack->prompt_tokens += texts[i].prompt_tokens;
+            stack->tokens += texts[i].tokens ? texts[i].tokens - 1 : 0;
+        }
+        stack->prompt_seconds += texts[0].prompt_seconds;
+        stack->seconds += texts[0].seconds;
+    }
+    bool ok = result != VKSTEER_FAILED;
+    for (size_t i = 0; i < count * stack->points && result == VKSTEER_DONE && ok; i++)
+        ok = show(stack, first + i / stack->points, (uint32_t)(i % stack->points),
+                  &made[i % stack->points * count + i / stack->points]);
+    vksteer_texts_finish(made, count * stack->points);
+    return result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : ok ? EXIT_DONE : EXIT_FAILED;
+}
+
+// JSON lines go to OUT.part, which takes OUT's name when all are in it.
+static bool open_file(struct stack *stack)
+{
+    const char *output = stack->job->output;
+    if (!output)
+        return true;
+    stack->file_name = malloc(strlen(output) + sizeof(".part"));
+    if (!stack->file_name)
+        return say_error(NO_MEMORY), false;
+    strcat(strcpy(stack->file_name, output), ".part");
+    stack->file = fopen(stack->file_name, "wb");
+    return stack->file || (say_error("%s cannot be written: choose another -o", output), false);
+}
+
+static int close_file(struct stack *stack, int code)
+{
+    const char *output = stack->job->output;
+    if (stack->file) {
+        const bool whole = fclose(stack->file) == 0 && code == EXIT_DONE;
+        if (whole)
+            remove(output);  // for systems that do not replace
+        if (!whole || rename(stack->file_name, output) != 0) {
+            remove(stack->file_name);
+            if (code == EXIT_DONE) {
+                say_error("%s could not be written: is the disk full?", output);
+                code = EXIT_FAILED;
+            }
+        } else if (!stack->job->common.json) {
+            print_line("%s", output);
+        }
+    }
+    free(stack->file_name);
+    return code;
+}
+
+static void fill_in(struct vksteer_write_params *write)
+{
+    write->temperature = write->temperature < 0 ? 0.8 : write->temperature;
+    write->top_k = write->top_k == UINT32_MAX ? 0 : write->top_k;
+    write->top_p = write->top_p < 0 ? 0.95 : write->top_p;
+    write->min_p = write->min_p < 0 ? 0 : write->min_p;
+    write->repeat_penalty = write->repeat_penalty < 0 ? 1 : write->repeat_penalty;
+}
+
+int apply_texts(struct job *job)
+{
+    struct stack stack = {.job = job, .points = job->sweep.count ? job->sweep.count : 1,
+                          .count = job->prompt_count * job->batch};
+    const size_t at_once = stack.count < MOST_AT_ONCE ? stack.count : MOST_AT_ONCE;
+    fill_in(&job->write);
+    job->writer = vksteer_writer_open(job->model, &(struct vksteer_writer_params){
+        .batch = (uint32_t)at_once, .steerings = job->steer.uses, .steering_count = job->steer.count,
+        .strict = job->strict});
+    if (!job->writer || !open_file(&stack))
+        return close_file(&stack, EXIT_FAILED);
+    stack.streams = stack.count == 1 && !job->common.json && !job->output;
+    if (job->write.temperature > 0)
+        say(job->batch > 1 ? "seeds %lld to %lld" : "seed %lld", (long long)job->seed,
+            (long long)(job->seed + job->batch - 1));
+    vksteer_catch_interrupt();
+    int code = EXIT_DONE;
+    if (job->common.json)
+        json_open(NULL, '[');
+    for (size_t first = 0; first < stack.count && code == EXIT_DONE; first += at_once)
+        code = write_some(&stack, first, stack.count - first < at_once ? stack.count - first : at_once);
+    progress_done();
+    if (job->common.json && !json_finish())
+        code = EXIT_FAILED;
+    if (code == EXIT_DONE)
+        say("prompts: %llu tokens, %.1f a second; texts: %.1f a second", (unsigned long long)stack.prompt_tokens,
+            stack.prompt_seconds > 0 ? (double)stack.prompt_tokens / stack.prompt_seconds : 0,
+            stack.seconds > 0 ? (double)stack.tokens / stack.seconds : 0);
+    return close_file(&stack, code);
+}
