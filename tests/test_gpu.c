@@ -120,6 +120,20 @@ static void small_storages_share_a_block(struct test *t)
     EXPECT(t, vks_gpu_allocated(gpu, NULL) == before, "memory is kept");
 }
 
+// Seven storages of which five fill a block, and what was looked at there is no place in the next.
+static void storages_lie_within_their_blocks(struct test *t)
+{
+    struct vks_storage *storages[7];
+    for (int i = 0; i < 7; i++) {
+        CHECK(t, (storages[i] = vks_storage_create(gpu, 3 * MIB)));
+        EXPECT(t, storages[i]->offset + storages[i]->size <= storages[i]->block->size, "storage %d ends %llu MiB behind "
+               "its block's begin, which has %llu", i, (unsigned long long)((storages[i]->offset + storages[i]->size) / MIB),
+               (unsigned long long)(storages[i]->block->size / MIB));
+    }
+    for (int i = 0; i < 7; i++)
+        vks_storage_destroy(&storages[i]);
+}
+
 static void the_last_allocation_is_refused_in_one_line(struct test *t)
 {
     struct test inner = {0};
@@ -171,6 +185,7 @@ int main(void)
     TEST(&t, budgets_of_cards_not_here);
     TEST(&t, copies_and_fills);
     TEST(&t, small_storages_share_a_block);
+    TEST(&t, storages_lie_within_their_blocks);
     TEST(&t, the_last_allocation_is_refused_in_one_line);
     TEST(&t, a_lost_device_is_refused_everywhere);
     return test_device_summary(&t, &gpu);

@@ -208,6 +208,7 @@ struct vks_storage *vks_storage_create(struct vks_gpu *gpu, uint64_t size)
             return NULL;
         }
         link = &block->first;
+        storage->offset = 0;  // find_gap left what it last looked at
     }
     storage->block = block;
     storage->size = size;
