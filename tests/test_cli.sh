@@ -109,7 +109,7 @@ check "train with a gamma" train -o s.safetensors --gamma 0.5 --refit 3
 check "with a refit" noted s.safetensors refit 3
 check "and without" train -o s.safetensors --gamma 0.5 --refit 0
 check "as it says" noted s.safetensors gamma 0.5
-refused "a refit of nothing" 1 "give one of them" train -o s.safetensors --refit 3
+refused "a refit of nothing" 1 "give one of them" "$vksteer" train -q "${style[@]}" -o s.safetensors --refit 3
 
 interrupted() # NAME SIGNAL SECONDS EXPECTED-CODE
 {
