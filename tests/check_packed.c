@@ -98,8 +98,59 @@ static void linear_case(struct check *c, uint32_t which, uint32_t m, uint32_t n,
     check_run(c);
 }
 
+// y (m, n) as one row, less the first m rows of `all`: zeros where the number of rows changes no bit.
+static void difference(struct check *c, struct vks_graph *g, struct vks_tensor *all, struct vks_tensor *y,
+                                     const double *zeros)
+{
+    const uint32_t whole[] = {1, (uint32_t)vks_tensor_elements(all)}, part[] = {1, (uint32_t)vks_tensor_elements(y)};
+    struct vks_tensor *first = vks_slice(g, vks_reshape(g, all, 2, whole), 0, part[1]);
+    struct vks_tensor *left = vks_add(g, first, vks_scale(g, vks_reshape(g, y, 2, part), -1, 0));
+    check_expect(c, left, zeros, 0);
+}
+
+// Few rows of x (9, k) and all nine, which are none of few: W (n, k) in blocks, or with `which` beyond them in numbers.
+static void few_rows_case(struct check *c, uint32_t which, uint32_t n, uint32_t k)
+{
+    const uint32_t few[] = {1, 2 + check_random(c, 7)};
+    const bool numbers = which >= sizeof(types) / sizeof(*types);
+    const enum vks_dtype dtype = numbers ? (enum vks_dtype)(which - sizeof(types) / sizeof(*types)) : VKS_I32;
+    const struct vks_packed attrs = {numbers ? VKS_QUANT_F32 : types[which].type, k};
+    const uint32_t shape[] = {n, numbers ? k : vks_packed_words(attrs.type, k)}, all_shape[] = {9, k};
+    double *w = numbers ? check_values(c, (uint64_t)n * k, CHECK_NORMAL)
+                        : check_alloc(c, (uint64_t)n * k, sizeof(*w));
+    const int32_t *packed = numbers ? NULL : fill_blocks(c, which, n, k, false, w);
+    double *x = check_values(c, 9 * (uint64_t)k, CHECK_NORMAL), *y = check_alloc(c, 9 * (uint64_t)n, sizeof(*y));
+    const double *zeros = check_alloc(c, 9 * (uint64_t)n, sizeof(*zeros));
+    double *bias = check_values(c, n, CHECK_NORMAL);
+    struct vks_graph *g = check_begin(c, "1 to 8 rows of %u to %u, %s", k, n,
+                                      numbers ? vks_dtype_name(dtype) : vks_quant(attrs.type)->name);
+    struct vks_tensor *tw = numbers ? check_state(c, "weight", w, dtype, 2, shape)
+                                    : check_state_i32(c, "packed", packed, 2, shape);
+    struct vks_tensor *tb = numbers ? check_state(c, "bias", bias, VKS_F32, 1, &n) : NULL;
+    struct vks_tensor *tx = check_input(c, "x", x, 2, all_shape);
+    struct vks_tensor *ty = numbers ? vks_linear(g, tx, tw, tb) : vks_linear_packed(g, tx, tw, &attrs);
+    ref_linear(y, x, w, numbers ? bias : NULL, 9, n, k);
+    check_expect(c, ty, y, 1e-5);
+    for (size_t i = 0; i < sizeof(few) / sizeof(*few); i++) {
+        struct vks_tensor *part = check_input(c, "part", x, 2, (const uint32_t[]){few[i], k});
+        struct vks_tensor *z = numbers ? vks_linear(g, part, tw, tb) : vks_linear_packed(g, part, tw, &attrs);
+        check_expect(c, z, y, 1e-5);
+        difference(c, g, ty, z, zeros);
+    }
+    check_run(c);
+}
+
 void check_packed(struct check *c)
 {
+    const uint32_t kinds = sizeof(types) / sizeof(*types) + 3;  // with F32, F16, BF16
+    for (uint32_t which = 0; which < kinds; which++) {
+        const uint32_t block = which + 3 < kinds ? vks_quant(types[which].type)->elements : 1;
+        few_rows_case(c, which, 1 + check_random(c, 80), block > 1 ? block * (1 + check_random(c, 5)) : 96);
+        if (block == 1)
+            few_rows_case(c, which, 65, 1 + check_random(c, 140));
+    }
+    few_rows_case(c, 2, 700, 192);                  // a matrix in blocks longer than 64 KiB
+    few_rows_case(c, 4, 17, 2560);                  // rows of x longer than 64 KiB
     for (uint32_t which = 0; which < sizeof(types) / sizeof(*types); which++) {
         const uint32_t block = vks_quant(types[which].type)->elements;
         embedding_case(c, which, 5, 3 * block, true, false);

@@ -157,7 +157,7 @@ static bool emit_window(struct vks_emitter *emitter, const struct product *produ
         vks_write(product->target, c_first, target_span(product, window, n)),
         product->bias ? vks_read(product->bias, product->n_first + j, n) : vks_unused(),
     };
-    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, UINT32_MAX, product->n));
+    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, product->form, UINT32_MAX, product->n));
     struct vks_groups groups = vks_groups_1d(push.m, kernel->rows);
     groups.z = vks_ceil_div(n, kernel->cols);
     return vks_emit_special(emitter, kernel->conv2d, (const uint32_t[]){product->form, b.tensor->dtype, flags}, 3,

@@ -4,6 +4,7 @@
 
 enum { START_BIAS = 1 };                                                            // push flags
 enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32, EIGHTS = 64 };  // constant 3
+enum { BLOCKS_FROM = 16 };  // constant 2: the dtype of B, or this and the type of its blocks
 
 // The committed table: for each variant its kernels and tiles, as in shaders/include/matmul_*.glsl.
 static const struct vks_matmul_kernel kernels[] = {
@@ -16,7 +17,15 @@ static const struct vks_matmul_kernel kernels[] = {
     [VKS_MATMUL_CPU16] = {"cpu16", VKS_K_matmul_cpu16, VKS_K_conv2d_cpu16, 32, 64},
     [VKS_MATMUL_CPU16_NARROW] = {"cpu16-narrow", VKS_K_matmul_cpu16_narrow, VKS_K_conv2d_cpu16_narrow, 48, 32},
     [VKS_MATMUL_CPU16_FEW] = {"cpu16-few", VKS_K_matmul_cpu16_few, VKS_KERNEL_COUNT, 16, 32},
+    [VKS_MATMUL_ROWS] = {"rows", VKS_K_few_rows, VKS_KERNEL_COUNT, VKS_FEW_ROWS, 16},
+    [VKS_MATMUL_ROWS8] = {"rows8", VKS_K_few_rows_cpu8, VKS_KERNEL_COUNT, VKS_FEW_ROWS, 16},
+    [VKS_MATMUL_ROWS16] = {"rows16", VKS_K_few_rows_cpu16, VKS_KERNEL_COUNT, VKS_FEW_ROWS, 32},
 };
+
+static bool is_rows(enum vks_matmul_variant variant)
+{
+    return variant >= VKS_MATMUL_ROWS;
+}
 
 enum vks_matmul_use vks_matmul_use(uint32_t m)
 {
@@ -25,15 +34,20 @@ enum vks_matmul_use vks_matmul_use(uint32_t m)
 
 bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_use use, enum vks_matmul_variant variant)
 {
-    if (variant >= VKS_MATMUL_VARIANTS ||
+    if (variant >= VKS_MATMUL_VARIANTS || is_rows(variant) ||
         (use == VKS_MATMUL_CONVOLUTION && kernels[variant].conv2d == VKS_KERNEL_COUNT))
         return false;
     const uint32_t lanes = vks_kernels[kernels[variant].matmul].lanes;
     return !lanes || (limits->is_cpu && lanes == limits->subgroup_size);
 }
 
-enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m, uint32_t n)
+enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, enum vks_matmul_form form, uint32_t m,
+                                          uint32_t n)
 {
+    // SwiftShader, in lanes of 4, takes many seconds to compile these kernels.
+    const uint32_t lanes = limits->subgroup_size;
+    if (form == VKS_MATMUL_NT && m <= VKS_FEW_ROWS && (!limits->is_cpu || lanes == 8 || lanes == 16))
+        return !limits->is_cpu ? VKS_MATMUL_ROWS : lanes == 8 ? VKS_MATMUL_ROWS8 : VKS_MATMUL_ROWS16;
     const enum vks_matmul_use use = vks_matmul_use(m);
     const uint8_t own = limits->matmul[use];
     if (own && vks_matmul_runs(limits, use, own - 1))
@@ -50,6 +64,12 @@ enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, u
         return VKS_MATMUL_CPU4;
     // Barriers are coroutine switches on a CPU; graphics cards want the tile even for few rows, whose loads it joins.
     return limits->is_cpu ? VKS_MATMUL_PLAIN : VKS_MATMUL_TILE;
+}
+
+bool vks_matmul_takes_blocks(const struct vks_gpu_limits *limits, uint32_t m, uint32_t k, const struct vks_tensor *packed)
+{
+    return is_rows(vks_matmul_choose(limits, VKS_MATMUL_NT, m, packed->shape[0])) && vks_aligned(packed, 0) &&
+           4 * (uint64_t)m * k <= limits->max_range && 4 * (uint64_t)packed->shape[1] <= limits->max_range;
 }
 
 const struct vks_matmul_kernel *vks_matmul_kernel(enum vks_matmul_variant variant)
@@ -90,8 +110,9 @@ static uint64_t span_a(const struct vks_matmul *mm, const struct piece *piece)
 
 static uint64_t span_b(const struct vks_matmul *mm, const struct piece *piece)
 {
-    return mm->form == VKS_MATMUL_NT ? span(&mm->b, piece, piece->nn, piece->nk)
-                                     : span(&mm->b, piece, piece->nk, piece->nn);
+    return mm->blocks                  ? span(&mm->b, piece, piece->nn, mm->b.stride)
+           : mm->form == VKS_MATMUL_NT ? span(&mm->b, piece, piece->nn, piece->nk)
+                                       : span(&mm->b, piece, piece->nk, piece->nn);
 }
 
 // About half, in steps that keep 16-byte loads aligned.
@@ -131,9 +152,16 @@ static bool fit(const struct vks_emitter *emitter, const struct vks_matmul *mm, 
     }
 }
 
+// The constant of shaders/include/few_rows.glsl: fewer flags, and the rows, in few steps for few pipelines.
+static uint32_t rows_flags(uint32_t flags, uint32_t rows)
+{
+    return (flags & (VEC_A | VEC_B | ALPHA | START_C)) | (rows > 4 ? 8 : rows > 2 ? 4 : rows) << 8;
+}
+
 static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm, const struct piece *piece)
 {
-    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, mm->m, mm->n));
+    const enum vks_matmul_variant variant = vks_matmul_choose(&emitter->limits, mm->form, mm->m, mm->n);
+    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(variant);
     const bool tn = mm->form == VKS_MATMUL_TN, nt = mm->form == VKS_MATMUL_NT;
     const bool more = mm->accumulate || piece->k > 0, biased = mm->bias && !more;
     const struct vks_push_matmul push = {
@@ -146,11 +174,13 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
         .alpha = mm->alpha != 0 ? mm->alpha : 1,
         .flags = biased ? START_BIAS : 0,
     };
+    const uint32_t type = mm->blocks ? BLOCKS_FROM + mm->blocks : (uint32_t)mm->b.tensor->dtype;
     const uint32_t flags = (vks_matmul_aligned(&mm->a) && (!tn || piece->nm % 4 == 0) ? VEC_A : 0) |
                            (vks_matmul_aligned(&mm->b) && (nt || piece->nn % 4 == 0) ? VEC_B : 0) |
                            (vks_matmul_aligned(&mm->c) && piece->nn % 4 == 0 ? VEC_C : 0) |
                            (push.alpha != 1 ? ALPHA : 0) | (more ? START_C : 0) | (piece->nk % 4 ? TAIL : 0) |
                            (emitter->limits.addresses && piece->nk % 8 == 0 ? EIGHTS : 0);
+    const uint32_t spec[] = {mm->form, type, is_rows(variant) ? rows_flags(flags, piece->nm) : flags};
     const uint64_t a = tn ? first_of(&mm->a, piece, piece->k, piece->m) : first_of(&mm->a, piece, piece->m, piece->k);
     const uint64_t b = nt ? first_of(&mm->b, piece, piece->n, piece->k) : first_of(&mm->b, piece, piece->k, piece->n);
     const uint64_t c = first_of(&mm->c, piece, piece->m, piece->n), c_count = span(&mm->c, piece, piece->nm, piece->nn);
@@ -163,14 +193,13 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
     struct vks_groups groups = mm->rows ? vks_groups_rows(mm->rows, piece->m, piece->nm, 1, kernel->rows)
                                         : vks_groups_1d(piece->nm, kernel->rows);
     groups.z = vks_ceil_div(piece->nn, kernel->cols) * piece->no * piece->ni;
-    return vks_emit_special(emitter, kernel->matmul, (const uint32_t[]){mm->form, mm->b.tensor->dtype, flags}, 3,
-                            operands, 4, &push, sizeof(push), groups);
+    return vks_emit_special(emitter, kernel->matmul, spec, 3, operands, 4, &push, sizeof(push), groups);
 }
 
 bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *mm)
 {
     const uint32_t outer = mm->batch[0] ? mm->batch[0] : 1, inner = mm->batch[1] ? mm->batch[1] : 1;
-    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, mm->m, mm->n));
+    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, mm->form, mm->m, mm->n));
     struct piece most = {.no = outer, .ni = inner, .nm = mm->m, .nn = mm->n, .nk = mm->k};
     if (!fit(emitter, mm, kernel->cols, &most))
         return vks_fail_row(emitter, mm->c.tensor);

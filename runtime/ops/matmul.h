@@ -7,6 +7,7 @@
 #ifndef VKS_OPS_MATMUL_H
 #define VKS_OPS_MATMUL_H
 
+#include "base/quant.h"
 #include "graph/emit.h"
 
 enum vks_matmul_form {
@@ -29,6 +30,9 @@ struct vks_matmul {
     uint32_t m, n, k;
     uint32_t batch[2];              // outer and inner number of matrices; 0 counts as 1
     struct vks_matrix a, b, c;
+    // Of b (n, k), form NT: rows of quantised blocks, whose stride and batch count words; VKS_QUANT_F32: numbers of
+    // b.tensor's type. Only where vks_matmul_takes_blocks().
+    enum vks_quant_type blocks;
     const struct vks_tensor *bias;  // (n), or NULL; not together with accumulate
     float alpha;                    // 0 counts as 1
     bool accumulate;                // C += ...; C is read as well as written
@@ -40,6 +44,8 @@ struct vks_matmul {
 // Writes the dispatches of the product, cut along batch, m, n and at last k so that no binding exceeds the limit.
 // False: out of memory, or a single row cannot be bound (logged).
 bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *matmul);
+
+#define VKS_FEW_ROWS 8u
 
 // Which kernel a product of m rows and n columns runs on: a pure function of limits (with the overrides of `bench --tune`
 // in them) and shape. Convolutions ask with UINT32_MAX rows. New variants get a row in the table of matmul.c.
@@ -53,6 +59,9 @@ enum vks_matmul_variant {
     VKS_MATMUL_CPU16,
     VKS_MATMUL_CPU16_NARROW,  // at most 32 columns; convolutions
     VKS_MATMUL_CPU16_FEW,
+    VKS_MATMUL_ROWS,          // NT of at most VKS_FEW_ROWS rows, weights in blocks too; the table alone chooses these
+    VKS_MATMUL_ROWS8,         // the same on CPU drivers, by subgroup size
+    VKS_MATMUL_ROWS16,
     VKS_MATMUL_VARIANTS,
 };
 // What an override is for: products of at most 16 rows, of more, convolutions.
@@ -63,7 +72,10 @@ enum vks_matmul_use {
     VKS_MATMUL_USES,
 };
 enum vks_matmul_use vks_matmul_use(uint32_t m);
-enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, uint32_t m, uint32_t n);
+enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, enum vks_matmul_form form, uint32_t m,
+                                          uint32_t n);
+// Whether a product of m rows of k elements with a matrix in blocks needs no panel.
+bool vks_matmul_takes_blocks(const struct vks_gpu_limits *limits, uint32_t m, uint32_t k, const struct vks_tensor *packed);
 
 // Whether a variant serves a use on a device with these limits: those that count lanes on CPU drivers alone.
 bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_use use, enum vks_matmul_variant variant);

@@ -50,13 +50,23 @@ static bool infer_transposed(struct vks_graph *graph, struct vks_node *node)
            vks_output_channels(graph, node, node->inputs[0], attrs->columns) != NULL;
 }
 
+// Elements that an invocation of unpack_blocks makes: on CPU drivers what shares its words, see blocks.glsl.
+static uint32_t width_of(const struct vks_emitter *emitter, enum vks_quant_type type, const struct vks_tensor *packed)
+{
+    return !emitter->limits.wide_loads || !vks_aligned(packed, 0) ? 4
+           : vks_quant(type)->elements < 256                    ? 32
+           : type == VKS_QUANT_Q4_K || type == VKS_QUANT_Q5_K ? 64
+                                                                : 128;
+}
+
 // Rows [first, first + count) into the panel.
 static bool unpack_rows(struct vks_emitter *emitter, const struct vks_node *node, const struct vks_tensor *panel,
                         uint32_t first, uint32_t count)
 {
     const struct vks_packed *attrs = node->attrs;
     const struct vks_tensor *packed = node->inputs[1];
-    const uint32_t words = packed->shape[1];
+    const uint32_t words = packed->shape[1], width = width_of(emitter, attrs->type, packed);
+    const uint32_t spec[] = {attrs->type, 0, width > 4};
     const uint64_t most = vks_rows_per_slice(emitter, count, 4 * (uint64_t)attrs->columns);
     if (most == 0)
         return vks_fail_row(emitter, packed);
@@ -69,8 +79,8 @@ static bool unpack_rows(struct vks_emitter *emitter, const struct vks_node *node
         };
         const struct vks_push_unpack_blocks push = {
             .count = (uint32_t)n, .cols = attrs->columns, .words = words, .rows = (uint32_t)n};
-        if (!vks_emit_special(emitter, VKS_K_unpack_blocks, (const uint32_t[]){attrs->type, 0}, 2, operands, 3, &push,
-                              sizeof(push), vks_groups_1d(n * attrs->columns / 4, VKS_GROUP)))
+        if (!vks_emit_special(emitter, VKS_K_unpack_blocks, spec, 3, operands, 3, &push, sizeof(push),
+                              vks_groups_1d(n * attrs->columns / width, VKS_GROUP)))
             return false;
     }
     return true;
@@ -105,8 +115,30 @@ static bool emit_product(struct vks_emitter *emitter, const struct vks_node *nod
     return true;
 }
 
+// Few rows: the blocks are unpacked in the kernel that multiplies.
+static bool emit_few(struct vks_emitter *emitter, const struct vks_node *node)
+{
+    const struct vks_packed *attrs = node->attrs;
+    const struct vks_tensor *x = node->inputs[0], *packed = node->inputs[1], *y = node->outputs[0];
+    return vks_emit_matmul(emitter, &(struct vks_matmul){
+        .form = VKS_MATMUL_NT,
+        .m = (uint32_t)vks_tensor_rows(x), .n = packed->shape[0], .k = attrs->columns,
+        .a = {.tensor = x, .stride = attrs->columns},
+        .b = {.tensor = packed, .stride = packed->shape[1]},
+        .c = {.tensor = y, .stride = packed->shape[0]},
+        .blocks = attrs->type,
+        .rows = y,
+    });
+}
+
 static bool emit_linear(struct vks_emitter *emitter, const struct vks_node *node)
 {
+    const struct vks_packed *attrs = node->attrs;
+    const struct vks_tensor *x = node->inputs[0], *packed = node->inputs[1];
+    const uint64_t rows = vks_tensor_rows(x);
+    if (rows <= VKS_FEW_ROWS &&
+        vks_matmul_takes_blocks(&emitter->limits, (uint32_t)rows, attrs->columns, packed))
+        return emit_few(emitter, node);
     return emit_product(emitter, node, VKS_MATMUL_NT);
 }
 
@@ -194,6 +226,7 @@ static bool emit_embedding(struct vks_emitter *emitter, const struct vks_node *n
     const struct vks_tensor *y = node->outputs[0], *ids = node->inputs[0], *packed = node->inputs[1];
     const uint64_t cols = attrs->columns, words = packed->shape[1], table = packed->shape[0];
     const uint64_t rows = vks_tensor_rows(y);
+    const uint32_t width = width_of(emitter, attrs->type, packed), spec[] = {attrs->type, 1, width > 4};
     const uint64_t most = vks_rows_per_slice(emitter, rows, 4 * cols);
     const uint64_t most_table = vks_rows_per_slice(emitter, table, 4 * words);
     if (most == 0 || most_table == 0)
@@ -210,8 +243,8 @@ static bool emit_embedding(struct vks_emitter *emitter, const struct vks_node *n
             const struct vks_push_unpack_blocks push = {
                 .count = (uint32_t)n, .cols = (uint32_t)cols, .words = (uint32_t)words, .rows = (uint32_t)table,
                 .row_first = (uint32_t)first, .row_count = (uint32_t)seen};
-            if (!vks_emit_special(emitter, VKS_K_unpack_blocks, (const uint32_t[]){attrs->type, 1}, 2, operands, 3,
-                                  &push, sizeof(push), vks_groups_rows(y, row, n, cols / 4, VKS_GROUP)))
+            if (!vks_emit_special(emitter, VKS_K_unpack_blocks, spec, 3, operands, 3, &push, sizeof(push),
+                                  vks_groups_rows(y, row, n, cols / width, VKS_GROUP)))
                 return false;
         }
     return true;

@@ -34,6 +34,7 @@ layout(constant_id = 2) const uint DTYPE = 0;  // of B
 layout(constant_id = 3) const uint FLAGS = 0;
 
 VKS_BUF_QUADS_IN(0, float, a);
+VKS_BUF_PAIRS(0, a);
 VKS_BUF_QUADS_IN(1, uint, b);
 VKS_BUF_PAIRS(1, b);
 VKS_BUF_HALVES_IN(1, b);
@@ -54,6 +55,13 @@ vec4 load_a4(uint i)
     if ((FLAGS & VEC_A) != 0)
         return VKS_LOAD4(0, a, i);
     return vec4(VKS_AT(0, a, i), VKS_AT(0, a, i + 1), VKS_AT(0, a, i + 2), VKS_AT(0, a, i + 3));
+}
+
+vec2 load_a2(uint i)
+{
+    if ((FLAGS & VEC_A) != 0)
+        return VKS_LOAD2(0, a, i);
+    return vec2(VKS_AT(0, a, i), VKS_AT(0, a, i + 1));
 }
 
 float load_a(uint i) { return VKS_AT(0, a, i); }
