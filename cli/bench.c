@@ -18,13 +18,18 @@ static void on_row(void *priv, const struct vksteer_bench_row *row)
         json_integer("count", row->count);
         json_number("ms", row->ms);
         json_number("gflops", row->gflops);
+        if (row->gbytes > 0)
+            json_number("gbytes", row->gbytes);
         json_close();
         return;
     }
     char shape[64] = "";
     if (row->m)
         snprintf(shape, sizeof(shape), row->k ? "%u x %u x %u" : "%u x %u", row->m, row->n, row->k);
-    if (row->gflops > 0)
+    if (row->gbytes > 0)
+        print_line("%-18s %-20s %-4s %10.3f ms %9.2f GB/s     %s", row->name, shape, row->type, row->ms, row->gbytes,
+                   row->what ? row->what : "");
+    else if (row->gflops > 0)
         print_line("%-18s %-20s %-4s %10.3f ms %9.2f GFLOP/s  %s", row->name, shape, row->type, row->ms, row->gflops,
                    row->what ? row->what : "");
     else
@@ -85,7 +90,7 @@ static bool print_rows(struct job *job)
 
 int command_bench(int argc, char **argv)
 {
-    static const char *const known[] = {"matmul", "sort", "attention", "train", "apply", "all"};
+    static const char *const known[] = {"matmul", "rows", "sort", "attention", "train", "apply", "all"};
     struct job job = {0};
     struct common common = {0};
     struct arguments arguments;
@@ -93,7 +98,7 @@ int command_bench(int argc, char **argv)
         {0, "tune", OPT_FLAG, &job.tune, 0, 0, NULL, "time the kernels' variants on the model's shapes and keep the better "
          "ones for this device"},
     };
-    const struct command command = {"bench", "[matmul|sort|attention|train|apply|all] [--tune]",
+    const struct command command = {"bench", "[matmul|rows|sort|attention|train|apply|all] [--tune]",
                                     "Measures: the median of several runs, the first discarded.", options,
                                     COUNT_OF(options), 0, 1, NULL};
     int code = parse_arguments(&command, &common, argc, argv, &arguments);
@@ -106,7 +111,7 @@ int command_bench(int argc, char **argv)
     if (!found) {
         const char *near = nearest_name(what, known, COUNT_OF(known));
         return usage_error("bench does not know %s: use %s", what,
-                           near ? near : "matmul, sort, attention, train, apply or all");
+                           near ? near : "matmul, rows, sort, attention, train, apply or all");
     }
     job.params = (struct vksteer_bench_params){.what = what, .row = on_row, .stop = on_stop, .priv = &common.json};
     job.bench = !job.tune || arguments.count;

@@ -257,6 +257,65 @@ static bool bench_matmul(const struct bench *bench)
     return ok && (!bench->model || stopped(bench) || bench_model_layers(bench));
 }
 
+// ---- few rows: the products of a language model that generates --------------------------------------------------------
+
+#define ROWS_BYTES ((uint64_t)32 << 20)  // of weights that a graph reads, so that they come from memory
+#define ROWS_COPIES 32
+
+// `copies` products of m rows, each with weights of its own.
+static bool build_rows(struct vks_graph *graph, enum vks_quant_type type, uint32_t m, uint32_t n, uint32_t k,
+                       struct vks_storage *weights, uint32_t copies)
+{
+    const bool dense = type == VKS_QUANT_F16;
+    const uint32_t x_shape[] = {m, k}, words = dense ? 0 : vks_packed_words(type, k), w_shape[] = {n, dense ? k : words};
+    struct vks_tensor *x = vks_graph_input(graph, "x", VKS_F32, 2, x_shape, false);
+    for (uint32_t i = 0; i < copies; i++) {
+        struct vks_tensor *w = vks_graph_state(graph, "w", dense ? VKS_F16 : VKS_I32, 2, w_shape, weights,
+                                               (uint64_t)i * n * w_shape[1]);
+        struct vks_tensor *y = dense ? vks_linear(graph, x, w, NULL)
+                                     : vks_linear_packed(graph, x, w, &(struct vks_packed){type, k});
+        if (!y)
+            return false;
+        y->keep = true;
+    }
+    return true;
+}
+
+static bool time_rows(const struct bench *bench, enum vks_quant_type type, uint32_t m, uint32_t n, uint32_t k)
+{
+    struct vks_graph graph;
+    const uint64_t bytes = type == VKS_QUANT_F16 ? 2 * (uint64_t)n * k : 4 * (uint64_t)n * vks_packed_words(type, k);
+    const uint64_t most = ROWS_BYTES / bytes;
+    const uint32_t copies = most < 1 ? 1 : most > ROWS_COPIES ? ROWS_COPIES : (uint32_t)most;
+    // Halves of 0.00024, also where blocks have their scales.
+    struct vks_storage *weights = vks_storage_create(bench->session->gpu, copies * bytes);
+    vks_graph_init(&graph, bench->log);
+    const bool built = weights && vks_storage_fill(weights, 0, copies * bytes, 0x0c000c00) &&
+                       build_rows(&graph, type, m, n, k, weights, copies);
+    const double seconds = built ? time_graph(bench, &graph) : -1;
+    vks_graph_finish(&graph);
+    vks_storage_destroy(&weights);
+    if (seconds < 0)
+        return false;
+    report(bench, (struct vksteer_bench_row){
+        .name = "rows", .type = type == VKS_QUANT_F16 ? "f16" : vks_quant(type)->name, .m = m, .n = n, .k = k,
+        .gbytes = (double)bytes * copies / seconds / 1e9}, seconds / copies, 2.0 * m * n * k);
+    return true;
+}
+
+// The matrices of SmolLM2 135M, for one token and for one of each of 8 texts.
+static bool bench_rows(const struct bench *bench)
+{
+    static const uint32_t shapes[][2] = {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {49152, 576}};
+    static const enum vks_quant_type types[] = {VKS_QUANT_Q4_1, VKS_QUANT_Q8_0, VKS_QUANT_F16};
+    bool ok = true;
+    for (size_t t = 0; t < sizeof(types) / sizeof(*types); t++)
+        for (uint32_t m = 1; m <= 8; m *= 8)
+            for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes) && ok && !stopped(bench); i++)
+                ok = time_rows(bench, types[t], m, shapes[i][0], shapes[i][1]);
+    return ok;
+}
+
 // ---- sort and attention -------------------------------------------------------------------------------------------
 
 static bool bench_sort(const struct bench *bench)
@@ -527,6 +586,8 @@ bool vksteer_bench(vksteer_session *session, vksteer_model *model, const struct 
 {
     const struct bench bench = {session, model, &session->bridge.log, params, false};
     if (wants(&bench, "matmul") && !bench_matmul(&bench))
+        return false;
+    if (wants(&bench, "rows") && !bench_rows(&bench))
         return false;
     if (wants(&bench, "sort") && !stopped(&bench) && !bench_sort(&bench))
         return false;

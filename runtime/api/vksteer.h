@@ -419,14 +419,15 @@ bool vksteer_prompts_read(const struct vksteer_log *log, const char *path, const
 void vksteer_prompts_finish(struct vksteer_prompts *prompts);
 
 struct vksteer_bench_row {
-    const char *name, *type;            // "matmul", "sort", "train", "apply"; "f32"
+    const char *name, *type;            // "matmul", "rows", "sort", "train", "apply"; "f32"
     const char *what;                   // where the shape comes from: "1024 cubed", "unet.conv_in"; may be NULL
     uint32_t m, n, k;                   // of a matrix product (m, k) x (k, n); or rows, columns, 0
     uint32_t count;                     // how often this shape is there in one forward pass of the model
     double ms, gflops;                  // median of several runs, the first discarded; gflops 0: not meaningful
+    double gbytes;                      // of weights a second, where reading them is the work; 0: not meaningful
 };
 struct vksteer_bench_params {
-    const char *what;                   // "matmul", "sort", "attention", "train", "apply", "all" (NULL)
+    const char *what;                   // "matmul", "rows", "sort", "attention", "train", "apply", "all" (NULL)
     void (*row)(void *priv, const struct vksteer_bench_row *row);
     bool (*stop)(void *priv);           // may be NULL; true ends early
     void *priv;
