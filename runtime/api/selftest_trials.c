@@ -33,6 +33,11 @@ static void linear_odd(double *const in[], double *y)
     linear_reference(in[0], in[1], in[2], y, 37, 29, 53);
 }
 
+static void linear_five(double *const in[], double *y)
+{
+    linear_reference(in[0], in[1], in[2], y, 5, 29, 53);
+}
+
 static vks_tensor *transposed(graph *g, vks_tensor *const in[])
 {
     return vks_linear_transposed(g, in[0], in[1]);
@@ -56,7 +61,7 @@ static vks_tensor *packed(graph *g, vks_tensor *const in[])
     return vks_linear_packed(g, in[0], in[1], &blocks);
 }
 
-static void packed_reference(double *const in[], double *y)
+static void packed_rows(double *const in[], double *y, int rows)
 {
     uint32_t words[36];
     float row[256];
@@ -64,12 +69,22 @@ static void packed_reference(double *const in[], double *y)
         for (int i = 0; i < 36; i++)
             words[i] = (uint32_t)in[1][n * 36 + i];
         vks_quant_unpack(blocks.type, words, 256, row);
-        for (int m = 0; m < 5; m++) {
+        for (int m = 0; m < rows; m++) {
             y[m * 7 + n] = 0;
             for (int k = 0; k < 256; k++)
                 y[m * 7 + n] += in[0][m * 256 + k] * row[k];
         }
     }
+}
+
+static void packed_few(double *const in[], double *y)
+{
+    packed_rows(in, y, 5);
+}
+
+static void packed_many(double *const in[], double *y)
+{
+    packed_rows(in, y, 9);
 }
 
 // ---- conv2d: x (2, 9, 7, 12), weight (20, KH, KW, 12) -----------------------------------------------------------------
@@ -403,7 +418,9 @@ const struct vks_trial vks_trials[] = {
     {"linear fp16", {F32(64, 128), HALF(VKS_F16, 96, 128), F32(96)}, linear, linear_even, 1, 2e-6},
     {"linear bf16", {F32(37, 53), HALF(VKS_BF16, 29, 53), F32(29)}, linear, linear_odd, 1, 2e-6},
     {"linear_transposed", {F32(37, 29), F32(29, 53)}, transposed, transposed_reference, 1, 2e-6},
-    {"linear_packed", {F32(5, 256), INDEX(12288, 7, 36)}, packed, packed_reference, 1, 1e-5},
+    {"linear few rows", {F32(5, 53), F32(29, 53), F32(29)}, linear, linear_five, 1, 2e-6},
+    {"linear_packed", {F32(9, 256), INDEX(12288, 7, 36)}, packed, packed_many, 1, 1e-5},
+    {"linear_packed few rows", {F32(5, 256), INDEX(12288, 7, 36)}, packed, packed_few, 1, 1e-5},
     {"conv2d", {F32(2, 9, 7, 12), F32(20, 3, 3, 12), F32(20)}, conv_same, conv_same_reference, 1, 2e-6},
     {"conv2d fp16", {F32(2, 9, 7, 12), HALF(VKS_F16, 20, 3, 3, 12), F32(20)}, conv_same, conv_same_reference, 1, 2e-6},
     {"conv2d stride 2", {F32(2, 9, 7, 12), F32(20, 3, 3, 12), F32(20)}, conv_half, conv_half_reference, 1, 2e-6},
