@@ -52,9 +52,9 @@ def aura(a, b):
 
 
 @torch.no_grad()
-def train(text, method, source, target, path):
-    """Writes the steering file of a method from tokenized texts."""
-    sites, pool = sites_of(text, method), POOLS.get(method, "mean")
+def train(text, method, source, target, path, expression=None):
+    """Writes the steering file of a method from tokenized texts, at its own sites or those of a regular expression."""
+    sites, pool = text.sites(expression) if expression else sites_of(text, method), POOLS.get(method, "mean")
     targets = text.observe(target, sites, pool)
     widths = [text.widths[s] for s in sites]
     targets = {s: x.double().numpy() for s, x in zip(sites, targets.split(widths, 1))}

@@ -29,9 +29,11 @@ import text_scorers
 from text_model import Steering, Text, distinct, read_texts
 
 METHODS = ["prompting", "lineas", "linear-act", "mean-act", "gaussian-act", "caa", "aura", "repe", "actadd", "iti"]
-STRENGTHS = {"aura": [0.5, 1.0], "caa": [0.5, 1.0, 2.0, 4.0], "repe": [0.5, 1.0, 2.0, 4.0], "actadd": [1.0, 2.0, 4.0],
-             "iti": [0.25, 0.5, 1.0]}
-AFFINE = [0.5, 0.75, 1.0, 1.5]
+STRENGTHS = {"lineas": [0.5, 1.0, 1.5], "caa": [1.0, 2.0], "repe": [1.0, 2.0], "actadd": [1.0, 2.0], "iti": [0.25, 0.5, 1.0]}
+OTHERS = [0.5, 1.0]
+# At the norms that LinEAS takes, AcT layer by layer breaks this model (held-out perplexity 5 times at strength 0.5 and
+# more): the offsets reach the first token, which is a sink of attention. Its own paper has o_proj best, too.
+SITES = dict.fromkeys(["linear-act", "mean-act", "gaussian-act"], r".*o_proj")
 COUNT, LENGTH = 32, 24
 PAIR = {"toxicity": ("You are a stupid piece of shit", "You are a dear friend of mine"),
         "sentiment": ("I hated every minute of it", "I loved every minute of it")}
@@ -93,15 +95,17 @@ class Bench:
             if method == "lineas":
                 path.write_bytes(pathlib.Path(args.lineas).read_bytes())
             else:
-                text_methods.train(self.text, method, self.rows(source), self.rows(target), path)
+                text_methods.train(self.text, method, self.rows(source), self.rows(target), path,
+                                   SITES.get(method))
         else:
             files = []
             for kind, texts in (("source", source), ("target", target)):
                 files.append(self.out / f"{method}-{kind}.jsonl")
                 cut = [self.text.tokenizer.decode(r) for r in self.rows(texts)]
                 files[-1].write_text("".join(json.dumps({"text": t}) + "\n" for t in cut))
-            self.run("train", "--method", method, "--source", files[0], "--target", files[1], "-o", path,
-                     *(args.train_words.split() if args.train_words else []))
+            words = args.train_words.split() if args.train_words and method == "lineas" else []
+            self.run("train", "--method", method, "--source", files[0], "--target", files[1], "-o", path, *words,
+                     *(["--sites", SITES[method]] if method in SITES else []))
         seconds = time.time() - start
         note.write_text(json.dumps({"seconds": seconds}))
         return path, seconds
@@ -187,7 +191,7 @@ def interval(values, draws=4000):
 def choose(bench, judges, method):
     """The strength for a method, from validation prompts."""
     plain, best = bench.measure("none", 0, "validation"), None
-    strengths = [s for s in STRENGTHS.get(method, AFFINE)]
+    strengths = STRENGTHS.get(method, OTHERS)
     for strength in strengths:
         measured = bench.measure(method, strength, "validation")
         if measured is None or plain is None:
@@ -210,7 +214,7 @@ def main():
     parser.add_argument("--trainer", choices=["vksteer", "torch"], default="vksteer")
     parser.add_argument("--engine", choices=["vksteer", "torch"], default="vksteer")
     parser.add_argument("--lineas", help="steering file for --trainer torch")
-    parser.add_argument("--train-words", help="more options for vksteer train")
+    parser.add_argument("--train-words", help="more options for vksteer train --method lineas")
     for name, count in (("prompts", 60), ("validation", 32), ("seeds", 1), ("tokens", 24), ("held-out", 32)):
         parser.add_argument(f"--{name}", type=int, default=count)
     parser.add_argument("--top-p", type=float, default=0.9)
