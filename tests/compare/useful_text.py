@@ -12,7 +12,7 @@ continuations of fewer than three words. Intervals: 95 %, paired bootstrap over 
 
 --trainer and --engine say who trains and who writes the texts: the vksteer program, or PyTorch, which is an independent
 check on what the files mean (text_methods.py; LinEAS there comes from lineas_sweep.py --save, named by --lineas FILE).
-What is done is kept in --out, so that the work may be done in pieces; --report prints the table of what is there.
+--check compares greedy texts of the two engines under one steering. What is done is kept in --out, so that the work may be done in pieces; --report prints the table of what is there.
 """
 import argparse
 import csv
@@ -29,7 +29,8 @@ import text_scorers
 from text_model import Steering, Text, distinct, read_texts
 
 METHODS = ["prompting", "lineas", "linear-act", "mean-act", "gaussian-act", "caa", "aura", "repe", "actadd", "iti"]
-STRENGTHS = {"lineas": [0.5, 1.0, 1.5], "caa": [1.0, 2.0], "repe": [1.0, 2.0], "actadd": [1.0, 2.0], "iti": [0.25, 0.5, 1.0]}
+STRENGTHS = {"lineas": [0.5, 1.0, 1.5], "caa": [1.0, 2.0], "repe": [1.0, 2.0], "actadd": [1.0, 2.0],
+             "iti": [0.25, 0.5, 1.0]}
 OTHERS = [0.5, 1.0]
 # At the norms that LinEAS takes, AcT layer by layer breaks this model (held-out perplexity 5 times at strength 0.5 and
 # more): the offsets reach the first token, which is a sink of attention. Its own paper has o_proj best, too.
@@ -125,9 +126,22 @@ class Bench:
             return [self.text.tokenizer.decode(r, skip_special_tokens=True) for r in rows]
         listing = self.out / "given.jsonl"
         listing.write_text("".join(json.dumps({"text": p}) + "\n" for p in given))
-        made = self.run("apply", "--prompts", listing, "--max-tokens", args.tokens, "--temp", 1, "--top-p", args.top_p,
-                        "--top-k", 0, "-s", seed, "--json", *(["--steer", f"{path}:{strength:g}"] if path else []))
+        words = ["--temp", 0] if seed is None else ["--temp", 1, "--top-p", args.top_p, "--top-k", 0, "--min-p", 0,
+                                                   "--repeat-penalty", 1, "-s", seed]
+        if path:
+            words += ["--steer", f"{path}:{strength:g}"]
+        made = self.run("apply", "--prompts", listing, "--max-tokens", args.tokens, "--json", *words)
         return [row["text"] for row in json.loads(made)]
+
+    def check(self, path, strength):
+        """How many greedy texts of the test prompts begin alike when vksteer and PyTorch write them under a steering."""
+        args, texts = self.args, []
+        for args.engine in ("vksteer", "torch"):
+            texts.append(self.write(self.task.test, None, path, strength))
+        alike = [a == b for a, b in zip(*texts)]
+        for prompt, a, b in zip(self.task.test, *texts):
+            print(f"{'same  ' if a == b else 'DIFFER'} {prompt!r}\n    {a!r}" + ("" if a == b else f"\n    {b!r}"))
+        print(f"{sum(alike)} of {len(alike)} greedy texts of {args.tokens} tokens are the same in vksteer and PyTorch")
 
     def measure(self, method, strength, part):
         """Texts of a method at a strength on the validation or test prompts, and what the model says of them; kept."""
@@ -219,9 +233,13 @@ def main():
         parser.add_argument(f"--{name}", type=int, default=count)
     parser.add_argument("--top-p", type=float, default=0.9)
     parser.add_argument("--report", action="store_true")
+    parser.add_argument("--check", metavar="FILE[:STRENGTH]", help="greedy texts under a steering, by both engines")
     parser.add_argument("methods", nargs="*", default=METHODS)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.check:
+        path, _, strength = args.check.partition(":")
+        return Bench(args).check(path, float(strength or 1))
     bench, judges, rows = Bench(args), Judges(args), {}
     for method in ["none", *args.methods]:
         strength = 0 if method in ("none", "prompting") else choose(bench, judges, method)
