@@ -138,6 +138,29 @@ bool save_picture(const char *path, const struct vksteer_image *image, const str
 // Shows it in the terminal if that can; says so if not.
 void show_picture(const char *path, const struct vksteer_image *image);
 
+// ---- eval_text.c --------------------------------------------------------------------------------------------------
+
+// What `eval` measures of a language model by texts.
+struct eval_text {
+    const char *text_path, *field;
+    const char *plot_path;
+    uint32_t context, stride;
+    struct sweep sweep;
+    // made from these
+    struct vksteer_prompts texts;
+    struct eval_results *results;
+};
+// Whether anything of it is asked for.
+bool eval_text_wanted(const struct eval_text *text);
+// Checks what can be checked without the model; EXIT_DONE or what to return.
+int eval_text_check(const struct eval_text *text, const struct steer_list *steer);
+// Reads the files.
+int eval_text_read(struct eval_text *text);
+int eval_text_run(struct eval_text *text, const struct steer_list *steer, vksteer_model *model);
+// The table, or the member "text" of a JSON object; and the plot.
+int eval_text_print(const struct eval_text *text, bool json);
+void eval_text_finish(struct eval_text *text);
+
 // ---- info_gguf.c --------------------------------------------------------------------------------------------------
 
 // `vksteer info` when the model is a GGUF file.

@@ -21,7 +21,6 @@ static void print_eval(const struct vksteer_eval *eval)
 
 static void json_eval(const struct vksteer_eval *eval)
 {
-    json_open(NULL, '{');
     json_number("before", eval->site_count ? eval->before : NAN);
     json_number("after", eval->site_count ? eval->after : NAN);
     json_number("psnr", eval->psnr);
@@ -36,80 +35,129 @@ static void json_eval(const struct vksteer_eval *eval)
         json_close();
     }
     json_close();
-    json_close();
 }
 
-static bool check(vksteer_model *model, void *priv)
-{
-    const struct vksteer_eval_params *params = priv;
-    return vksteer_model_fits(model, params->steerings, params->steering_count, false);
-}
+struct job {
+    struct common common;
+    const char *paths[3], *field;       // source, target, prompts
+    struct vksteer_prompts sets[3];
+    struct steer_list steer;
+    struct eval_text text;
+    int64_t seed;
+    struct vksteer_eval eval;
+    vksteer_session *session;
+    vksteer_model *model;
+};
 
-static int evaluate(const struct common *common, struct vksteer_eval_params *params)
+static bool check_model(vksteer_model *model, void *priv)
 {
-    vksteer_session *session = NULL;
-    vksteer_model *model = NULL;
-    struct vksteer_eval eval = {0};
-    int code = open_both(common, check, params, &session, &model);
-    if (code == EXIT_DONE && !vksteer_evaluate(model, params, &eval))
-        code = EXIT_FAILED;
-    if (code == EXIT_DONE && common->json) {
-        json_eval(&eval);
-        code = json_finish() ? EXIT_DONE : EXIT_FAILED;
-    } else if (code == EXIT_DONE) {
-        print_eval(&eval);
+    const struct job *job = priv;
+    if (eval_text_wanted(&job->text) && !vksteer_model_info(model)->vocabulary) {
+        say_error("%s makes pictures: --text is for language models", vksteer_model_info(model)->path);
+        return false;
     }
-    vksteer_eval_finish(&eval);
-    vksteer_model_close(&model);
-    vksteer_session_close(&session);
-    return code;
+    return vksteer_model_fits(model, job->steer.uses, job->steer.count, false);
+}
+
+// Distances to the target, and pictures.
+static bool compare(struct job *job)
+{
+    const struct vksteer_eval_params params = {
+        .source = (const char *const *)job->sets[0].items,
+        .target = (const char *const *)job->sets[1].items,
+        .prompts = (const char *const *)job->sets[2].items,
+        .source_count = job->sets[0].count,
+        .target_count = job->sets[1].count,
+        .prompt_count = job->sets[2].count,
+        .steerings = job->steer.uses,
+        .steering_count = job->steer.count,
+        .seed = (uint64_t)job->seed,
+    };
+    return vksteer_evaluate(job->model, &params, &job->eval);
+}
+
+static int measure(struct job *job)
+{
+    if (job->paths[0] && !compare(job))
+        return EXIT_FAILED;
+    return eval_text_wanted(&job->text) ? eval_text_run(&job->text, &job->steer, job->model) : EXIT_DONE;
+}
+
+static int print(const struct job *job)
+{
+    const bool json = job->common.json;
+    int code = EXIT_DONE;
+    if (json)
+        json_open(NULL, '{');
+    if (job->paths[0] && json)
+        json_eval(&job->eval);
+    else if (job->paths[0])
+        print_eval(&job->eval);
+    if (eval_text_wanted(&job->text))
+        code = eval_text_print(&job->text, json);
+    return !json || json_finish() ? code : EXIT_FAILED;
+}
+
+static int run(struct job *job)
+{
+    int code = eval_text_read(&job->text);
+    for (int i = 0; i < 3 && code == EXIT_DONE; i++)
+        if (job->paths[i] && !vksteer_prompts_read(cli_log(), job->paths[i], job->field, &job->sets[i]))
+            code = EXIT_FAILED;
+    if (code == EXIT_DONE)
+        code = open_both(&job->common, check_model, job, &job->session, &job->model);
+    if (code == EXIT_DONE)
+        code = measure(job);
+    return code == EXIT_DONE ? print(job) : code;
+}
+
+static int check(const struct job *job)
+{
+    const bool compares = job->paths[0] || job->paths[1];
+    if (!compares && !eval_text_wanted(&job->text))
+        return usage_error("eval needs --steer, --source and --target, or --text: see `vksteer eval --help`");
+    if (compares && (job->steer.count == 0 || !job->paths[0] || !job->paths[1]))
+        return usage_error("eval needs --steer, --source and --target: see `vksteer eval --help`");
+    if (job->seed < 0)
+        return usage_error("-s %lld: the seed must not be negative", (long long)job->seed);
+    return eval_text_check(&job->text, &job->steer);
 }
 
 int command_eval(int argc, char **argv)
 {
-    const char *paths[3] = {0}, *field = NULL;
-    int64_t seed = 42;
-    struct common common = {0};
+    struct job job = {.seed = 42};
     struct arguments arguments;
-    struct steer_list steer = {0};
-    struct vksteer_prompts sets[3] = {{0}, {0}, {0}};
     const struct option options[] = {
-        {0, "steer", OPT_STEER, &steer, 0, 0, "FILE[:S|:inv]", "the steering; may be repeated"},
-        {0, "source", OPT_TEXT, &paths[0], 0, 0, "FILE", "prompts that are steered"},
-        {0, "target", OPT_TEXT, &paths[1], 0, 0, "FILE", "prompts to compare with"},
-        {0, "prompts", OPT_TEXT, &paths[2], 0, 0, "FILE", "prompts of the pictures (default: the source)"},
-        {0, "field", OPT_TEXT, &field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
-        MODEL_OPTIONS(common),
-        {'s', "seed", OPT_SEED, &seed, 0, 0, "SEED", "of the noise (default 42)"},
+        {0, "steer", OPT_STEER, &job.steer, 0, 0, "FILE[:S|:inv]", "the steering; may be repeated"},
+        {0, "source", OPT_TEXT, &job.paths[0], 0, 0, "FILE", "prompts that are steered"},
+        {0, "target", OPT_TEXT, &job.paths[1], 0, 0, "FILE", "prompts to compare with"},
+        {0, "prompts", OPT_TEXT, &job.paths[2], 0, 0, "FILE", "prompts of the pictures (default: the source)"},
+        {0, "field", OPT_TEXT, &job.field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
+        MODEL_OPTIONS(job.common),
+        {'s', "seed", OPT_SEED, &job.seed, 0, 0, "SEED", "of the noise (default 42)"},
+        {0, "text", OPT_TEXT, &job.text.text_path, 0, 0, "FILE", "a language model's perplexity on this text, or on the "
+         "records of a .jsonl, .json or .csv file"},
+        {0, "context", OPT_COUNT, &job.text.context, 2, 1048576, "N", "tokens of a window of it (default 512)"},
+        {0, "stride", OPT_COUNT, &job.text.stride, 1, 1048575, "N", "tokens between windows' starts (default: half)"},
+        {0, "sweep", OPT_SWEEP, &job.text.sweep, 0, 0, "FROM:TO:COUNT", "figures of texts over strengths"},
+        {0, "plot", OPT_TEXT, &job.text.plot_path, 0, 0, "FILE.png", "draw them"},
     };
-    const struct command command = {"eval", "--steer FILE[:STRENGTH] --source FILE --target FILE [--prompts FILE]",
-                                    "Says how much nearer to the target a steering brings the activations, and how far "
-                                    "the pictures move.", options, COUNT_OF(options), 0, 0, NULL};
-    int code = parse_arguments(&command, &common, argc, argv, &arguments);
-    if (code == EXIT_DONE && !common.help && (steer.count == 0 || !paths[0] || !paths[1]))
-        code = usage_error("eval needs --steer, --source and --target: see `vksteer eval --help`");
-    if (code == EXIT_DONE && !common.help && seed < 0)
-        code = usage_error("-s %lld: the seed must not be negative", (long long)seed);
-    if (code == EXIT_DONE && !common.help) {
-        for (int i = 0; i < 3 && code == EXIT_DONE; i++)
-            if (paths[i] && !vksteer_prompts_read(cli_log(), paths[i], field, &sets[i]))
-                code = EXIT_FAILED;
-        struct vksteer_eval_params params = {
-            .source = (const char *const *)sets[0].items,
-            .target = (const char *const *)sets[1].items,
-            .prompts = (const char *const *)sets[2].items,
-            .source_count = sets[0].count,
-            .target_count = sets[1].count,
-            .prompt_count = sets[2].count,
-            .steerings = steer.uses,
-            .steering_count = steer.count,
-            .seed = (uint64_t)seed,
-        };
-        if (code == EXIT_DONE)
-            code = evaluate(&common, &params);
-    }
+    const struct command command = {"eval", "[--steer FILE[:STRENGTH]]... [--source FILE --target FILE] [--text FILE]",
+                                    "Says how much nearer to the target a steering brings the activations, how far "
+                                    "the pictures move, and what becomes of a language model's texts.", options,
+                                    COUNT_OF(options), 0, 0, NULL};
+    int code = parse_arguments(&command, &job.common, argc, argv, &arguments);
+    job.text.field = job.field;
+    if (code == EXIT_DONE && !job.common.help)
+        code = check(&job);
+    if (code == EXIT_DONE && !job.common.help)
+        code = run(&job);
+    vksteer_model_close(&job.model);
+    vksteer_session_close(&job.session);
     for (int i = 0; i < 3; i++)
-        vksteer_prompts_finish(&sets[i]);
-    steer_list_finish(&steer);
+        vksteer_prompts_finish(&job.sets[i]);
+    eval_text_finish(&job.text);
+    vksteer_eval_finish(&job.eval);
+    steer_list_finish(&job.steer);
     return code;
 }

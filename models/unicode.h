@@ -18,6 +18,9 @@ bool vks_unicode_punctuation(uint32_t c);  // P, and what C's ispunct() has of A
 // Appends the lower case of one character: simple mapping, but U+0130 to two.
 bool vks_unicode_add_lower(struct vks_text *out, uint32_t c);
 
+// Appends one character with its case folded, in full (U+00DF gives "ss").
+bool vks_unicode_add_folded(struct vks_text *out, uint32_t c);
+
 enum vks_normal_form { VKS_NFC, VKS_NFD, VKS_NFKC, VKS_NFKD };
 
 // Appends the normal form of valid UTF-8, in linear time (UAX 15). False: out of memory.

@@ -437,7 +437,7 @@ golden_files()
     # What is made from real weights (greedy.py) stays.
     find "$work/tests/golden/data" "$work/tests/golden/tokenizer" -type f ! -name 'greedy_*' -delete
     for script in make_models make_language_models gguf_files torch_files lineas methods wasserstein tokenizer \
-        sampler language_tokenizers; do
+        sampler language_tokenizers perplexity; do
         check "$script.py runs" "$work/venv/bin/python" "$work/tests/golden/$script.py"
     done
     check "they give the committed files" python3 tests/golden/same.py tests/golden "$work/tests/golden"

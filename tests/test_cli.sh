@@ -448,5 +448,38 @@ refused "a page in place of a GGUF file" 1 "no GGUF file" "$vksteer" info -m pag
 sed 's/general.architecture/general.architectury/' "$gguf" >nameless.gguf
 refused "a GGUF file of no model" 1 "general.architecture" "$vksteer" info -m nameless.gguf
 
+# ---- evaluation of language models -----------------------------------------------------------------------------------
+
+maps=$here/tests/golden/data/perplexity/steering.safetensors
+printf 'the cat and the dog in the sun on and on,\nin the sun there is more of it\n' >read.txt
+printf 'text\nthe cat and the dog\n"in the sun, on and on"\n' >read.csv
+read_it() { "$vksteer" eval -q -m "$llama" --text read.txt "$@"; }
+figures() { python3 -c "import json, sys
+text = json.load(sys.stdin)['text']
+points = text['points']
+assert $1, text"; }
+check "perplexity of a text" bash -c "$(declare -p vksteer llama); $(declare -f read_it); read_it | grep -qE '^ +0 +[0-9]+\.[0-9]{3}$'"
+check "steered at 0 it is the same" bash -c "$(declare -p vksteer llama maps); $(declare -f read_it figures)
+    read_it --steer '$maps:0' --json | figures 'len(points) == 2 and points[0][\"perplexity\"] == points[1][\"perplexity\"]'"
+check "and steered another" bash -c "$(declare -p vksteer llama maps); $(declare -f read_it figures)
+    read_it --steer '$maps' --json | figures 'abs(points[0][\"perplexity\"] - points[1][\"perplexity\"]) > .1'"
+check "records are texts of their own" bash -c "$(declare -f figures)
+    '$vksteer' eval -q -m '$llama' --text read.csv --context 16 --json | figures 'text[\"windows\"] == 2 and text[\"context\"] == 16'"
+check "a sweep with its plot" bash -c "$(declare -p vksteer llama maps); $(declare -f read_it)
+    read_it --steer '$maps' --sweep 0:1:5 --plot sweep.png | tail -n 1 | grep -qx sweep.png && file sweep.png | grep -q '960 x'"
+check "distances and texts together" bash -c "$(declare -f figures); '$vksteer' eval -q -m '$llama' --steer '$maps' --source plain.txt \
+    --target rare.txt --text read.txt --json | figures 'len(points) == 2'"
+refused "a text for a model of pictures" 1 "makes pictures" "$vksteer" eval -q --text read.txt
+refused "a text that is not there" 1 "nowhere.txt" "$vksteer" eval -q -m "$llama" --text nowhere.txt
+: >nothing.txt
+refused "an empty text" 1 "nothing.txt is empty" "$vksteer" eval -q -m "$llama" --text nothing.txt
+head -c 300 /dev/urandom >bytes.txt
+refused "a text of random bytes" 1 "UTF-8" "$vksteer" eval -q -m "$llama" --text bytes.txt
+refused "a plot without a sweep" 2 "\-\-sweep" "$vksteer" eval -q -m "$llama" --text read.txt --plot never.png
+refused "a sweep of nothing" 2 "\-\-steer" "$vksteer" eval -q -m "$llama" --text read.txt --sweep 0:1:3
+refused "a stride beyond the window" 1 "stride of 9" "$vksteer" eval -q -m "$llama" --text read.txt --context 8 --stride 9
+refused "a window beyond the context" 1 "model's context" "$vksteer" eval -q -m "$llama" --text read.txt --context 100000
+refused "eval of nothing" 2 "or --text" "$vksteer" eval -q -m "$llama"
+
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

@@ -385,6 +385,77 @@ struct vksteer_eval_params {
 bool vksteer_evaluate(vksteer_model *model, const struct vksteer_eval_params *params, struct vksteer_eval *eval);
 void vksteer_eval_finish(struct vksteer_eval *eval);
 
+// A language model made ready to read texts: how well it foresees them, with one list of steerings, whose strengths
+// may change from reading to reading.
+typedef struct vksteer_reader vksteer_reader;
+struct vksteer_reader_params {
+    uint32_t context;                   // tokens of a window; 0: 512, or the model's whole context where that is less
+    uint32_t stride;                    // tokens from one window to the next; 0: half a window
+    const struct vksteer_use *steerings;
+    size_t steering_count;
+    bool strict;                        // refuse a steering whose fingerprint does not fit
+};
+vksteer_reader *vksteer_reader_open(vksteer_model *model, const struct vksteer_reader_params *params);
+void vksteer_reader_close(vksteer_reader **reader);
+
+struct vksteer_read_params {
+    const char *const *texts;           // each is read for itself
+    const char *const *prompts;         // what stands in front of each, and is seen but not counted; NULL: nothing
+    size_t count;
+    bool (*progress)(void *priv, size_t done, size_t windows);  // false: stop; may be NULL
+    void *priv;
+};
+struct vksteer_perplexity {
+    double perplexity, nll;             // exp(nll); -log p of a token, mean over all that count, natural
+    uint64_t tokens, windows;           // that count; that were run
+    uint32_t context, stride;           // what zero members of the params became
+};
+// Windows are those of transformers' guide to perplexity (each token counts once, and sees at least context - stride
+// tokens), each with the token in front that the tokenizer begins texts with, if it does. `strengths`: one a steering,
+// or NULL for those of the params. Values that are not finite give an infinite perplexity.
+enum vksteer_result vksteer_read(vksteer_reader *reader, const struct vksteer_read_params *params,
+                                 const float *strengths, struct vksteer_perplexity *out);
+
+struct vksteer_sample {
+    const char *prompt, *text;
+    double strength;                    // at which the text was made
+};
+// Scores by another program: the system's shell runs `command`, which reads the samples from its standard input, each a
+// line {"prompt": ..., "text": ..., "strength": ...}, and prints a number a line. VKSTEER_STOPPED after an interrupt.
+enum vksteer_result vksteer_score(const struct vksteer_log *log, const char *command,
+                                  const struct vksteer_sample *samples, size_t count, double *scores);
+
+// Words and phrases, one a line of a file. Case does not matter, and words are found as a whole, by Unicode's classes of
+// characters.
+typedef struct vksteer_words vksteer_words;
+vksteer_words *vksteer_words_open(const struct vksteer_log *log, const char *path);
+void vksteer_words_close(vksteer_words **words);
+struct vksteer_survey {
+    uint64_t words;                     // in all texts
+    double distinct2;                   // different pairs of neighbouring words over all pairs; NaN: no pair
+    double empty;                       // share of texts without a word
+    double listed, rate;                // share of texts with an entry of the list; entries in 100 words. NaN: no list
+};
+bool vksteer_survey(const struct vksteer_log *log, const vksteer_words *list, const char *const *texts, size_t count,
+                    struct vksteer_survey *out);
+
+// A picture of figures over strengths: a panel for each series, one above the other over one axis.
+struct vksteer_series {
+    const char *name;                   // ASCII, as all texts here
+    const double *values;               // one a point; those that are not finite are left out
+};
+struct vksteer_plot_params {
+    const char *title, *x_name;         // either may be NULL
+    const double *x;
+    size_t count;                       // points
+    const struct vksteer_series *series;
+    size_t series_count;
+    uint32_t width, panel;              // pixels: the picture's width, a panel's height; 0: 960, 300
+};
+// False after one message: no point, no series, or too large. free() image->rgb.
+bool vksteer_plot(const struct vksteer_log *log, const struct vksteer_plot_params *params,
+                  struct vksteer_image *image);
+
 // ---- bake ---------------------------------------------------------------------------------------------------------
 
 struct vksteer_bake_params {
@@ -416,6 +487,9 @@ struct vksteer_prompts {
 // .txt one a line; .jsonl, .json, .csv with a named field (NULL: prompt, caption, text).
 bool vksteer_prompts_read(const struct vksteer_log *log, const char *path, const char *field,
                           struct vksteer_prompts *prompts);
+// Texts for vksteer_read: of .jsonl, .json and .csv files the same; of any other file one text, the whole.
+bool vksteer_texts_read(const struct vksteer_log *log, const char *path, const char *field,
+                        struct vksteer_prompts *texts);
 void vksteer_prompts_finish(struct vksteer_prompts *prompts);
 
 struct vksteer_bench_row {

@@ -1,0 +1,259 @@
+// vksteer eval of language models: figures of texts over strengths, as a table, JSON and a plot.
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+// What is measured at one setting of the strengths; NaN: not asked for.
+struct point {
+    char name[32];
+    double strength;                    // NaN: the steerings have several
+    float strengths[VKSTEER_MAX_STEERINGS];
+    double perplexity;
+};
+
+struct column {
+    const char *key, *head, *plot;      // in JSON, over the column, over a panel of the plot
+    int width, digits;
+    size_t offset;                      // in struct point
+};
+static const struct column columns[] = {
+    {"perplexity", "perplexity", "perplexity of the text", 12, 3, offsetof(struct point, perplexity)},
+};
+
+struct eval_results {
+    struct point *points;
+    size_t count;
+    struct vksteer_perplexity text;     // of the last point
+    size_t point;                       // being measured
+};
+
+static double value_of(const struct point *point, const struct column *column)
+{
+    double value;
+    memcpy(&value, (const char *)point + column->offset, sizeof(value));
+    return value;
+}
+
+static bool has_column(const struct eval_results *r, const struct column *column)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (!isnan(value_of(&r->points[i], column)))
+            return true;
+    return false;
+}
+
+// ---- before
+
+bool eval_text_wanted(const struct eval_text *text)
+{
+    return text->text_path != NULL;
+}
+
+int eval_text_check(const struct eval_text *text, const struct steer_list *steer)
+{
+    if (!eval_text_wanted(text) && (text->sweep.count || text->plot_path || text->context || text->stride))
+        return usage_error("--sweep, --plot, --context and --stride are for texts: give one with --text");
+    if (text->sweep.count && steer->count == 0)
+        return usage_error("--sweep moves the strength of steerings: give one with --steer");
+    if (text->plot_path && !text->sweep.count)
+        return usage_error("--plot draws figures over strengths: give these with --sweep FROM:TO:COUNT");
+    for (size_t i = 0; i < steer->count && text->sweep.count; i++)
+        if (steer->numbered[i])
+            say("--sweep replaces the strength given with %s", steer->uses[i].path);
+    return EXIT_DONE;
+}
+
+int eval_text_read(struct eval_text *text)
+{
+    if (text->plot_path && !vksteer_can_write(cli_log(), text->plot_path))
+        return EXIT_FAILED;
+    if (text->text_path && !vksteer_texts_read(cli_log(), text->text_path, text->field, &text->texts))
+        return EXIT_FAILED;
+    return EXIT_DONE;
+}
+
+// ---- the points
+
+static void set_point(struct point *point, double strength)
+{
+    for (size_t k = 0; k < VKSTEER_MAX_STEERINGS; k++)
+        point->strengths[k] = (float)strength;
+    point->strength = strength;
+    snprintf(point->name, sizeof(point->name), "%.4g", strength);
+}
+
+// A sweep; without one the model unsteered, and steered as the files are given.
+static bool make_points(struct eval_results *r, const struct sweep *sweep, const struct steer_list *steer)
+{
+    r->count = sweep->count ? sweep->count : steer->count ? 2 : 1;
+    r->points = calloc(r->count, sizeof(*r->points));
+    if (!r->points) {
+        say_error(NO_MEMORY);
+        return false;
+    }
+    for (size_t i = 0; i < r->count; i++) {
+        const double share = r->count > 1 ? (double)i / (double)(r->count - 1) : 0;
+        struct point *point = &r->points[i];
+        set_point(point, sweep->count ? sweep->from + (sweep->to - sweep->from) * share : 0);
+        if (!sweep->count && i == 1) {
+            set_point(point, steer->uses[0].strength);
+            for (size_t k = 0; k < steer->count; k++) {
+                point->strengths[k] = steer->uses[k].strength;
+                if (steer->uses[k].strength != steer->uses[0].strength) {
+                    point->strength = NAN;
+                    snprintf(point->name, sizeof(point->name), "as given");
+                }
+            }
+        }
+        for (size_t c = 0; c < COUNT_OF(columns); c++)
+            memcpy((char *)point + columns[c].offset, &(double){NAN}, sizeof(double));
+    }
+    return true;
+}
+
+// ---- perplexity
+
+static bool on_window(void *priv, size_t done, size_t windows)
+{
+    const struct eval_results *r = priv;
+    progress_show("reading", (uint32_t)(r->point * windows + done), (uint32_t)(r->count * windows), "");
+    return !vksteer_interrupted();
+}
+
+static int read_texts(struct eval_results *r, const struct eval_text *text, const struct steer_list *steer,
+                      vksteer_model *model)
+{
+    const struct vksteer_reader_params params = {
+        .context = text->context, .stride = text->stride, .steerings = steer->uses, .steering_count = steer->count};
+    const struct vksteer_read_params read = {
+        .texts = (const char *const *)text->texts.items,
+        .count = text->texts.count,
+        .progress = on_window,
+        .priv = r,
+    };
+    vksteer_reader *reader = vksteer_reader_open(model, &params);
+    enum vksteer_result result = reader ? VKSTEER_DONE : VKSTEER_FAILED;
+    for (r->point = 0; r->point < r->count && result == VKSTEER_DONE; r->point++) {
+        struct point *point = &r->points[r->point];
+        result = vksteer_read(reader, &read, point->strengths, &r->text);
+        point->perplexity = r->text.perplexity;
+    }
+    progress_done();
+    vksteer_reader_close(&reader);
+    return result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
+}
+
+// ---- results
+
+static void print_results(const struct eval_results *r)
+{
+    char line[256];
+    int used = snprintf(line, sizeof(line), "%8s", "strength");
+    if (r->text.tokens)
+        print_line("%llu tokens in %llu windows of %u, stride %u", (unsigned long long)r->text.tokens,
+                   (unsigned long long)r->text.windows, r->text.context, r->text.stride);
+    for (size_t c = 0; c < COUNT_OF(columns); c++)
+        if (has_column(r, &columns[c]))
+            used += snprintf(line + used, sizeof(line) - (size_t)used, "%*s", columns[c].width, columns[c].head);
+    print_line("%s", line);
+    for (size_t i = 0; i < r->count; i++) {
+        used = snprintf(line, sizeof(line), "%8s", r->points[i].name);
+        for (size_t c = 0; c < COUNT_OF(columns); c++) {
+            const double value = value_of(&r->points[i], &columns[c]);
+            if (has_column(r, &columns[c]))
+                used += snprintf(line + used, sizeof(line) - (size_t)used, fabs(value) < 1e7 ? "%*.*f" : "%*.*g",
+                                 columns[c].width, columns[c].digits, value);
+        }
+        print_line("%s", line);
+    }
+}
+
+static void json_results(const struct eval_results *r)
+{
+    json_open("text", '{');
+    if (r->text.tokens) {
+        json_integer("context", r->text.context);
+        json_integer("stride", r->text.stride);
+        json_integer("tokens", r->text.tokens);
+        json_integer("windows", r->text.windows);
+    }
+    json_open("points", '[');
+    for (size_t i = 0; i < r->count; i++) {
+        json_open(NULL, '{');
+        json_number("strength", r->points[i].strength);
+        for (size_t c = 0; c < COUNT_OF(columns); c++)
+            if (has_column(r, &columns[c]))
+                json_number(columns[c].key, value_of(&r->points[i], &columns[c]));
+        json_close();
+    }
+    json_close();
+    json_close();
+}
+
+static bool plot(const struct eval_results *r, const char *path)
+{
+    double *values = malloc((COUNT_OF(columns) + 1) * r->count * sizeof(*values));
+    struct vksteer_series series[COUNT_OF(columns)];
+    struct vksteer_image image = {0};
+    size_t count = 0;
+    if (!values) {
+        say_error(NO_MEMORY);
+        return false;
+    }
+    double *const x = values + COUNT_OF(columns) * r->count;
+    for (size_t i = 0; i < r->count; i++)
+        x[i] = r->points[i].strength;
+    for (size_t c = 0; c < COUNT_OF(columns); c++) {
+        if (!has_column(r, &columns[c]))
+            continue;
+        for (size_t i = 0; i < r->count; i++)
+            values[count * r->count + i] = value_of(&r->points[i], &columns[c]);
+        series[count] = (struct vksteer_series){columns[c].plot, values + count * r->count};
+        count++;
+    }
+    const struct vksteer_plot_params params = {
+        .x_name = "strength", .x = x, .count = r->count, .series = series, .series_count = count};
+    const bool ok = vksteer_plot(cli_log(), &params, &image) &&
+                    vksteer_image_write(cli_log(), path, &image, NULL, NULL, 0);
+    free(image.rgb);
+    free(values);
+    return ok;
+}
+
+int eval_text_run(struct eval_text *text, const struct steer_list *steer, vksteer_model *model)
+{
+    struct eval_results *r = text->results = calloc(1, sizeof(*r));
+    if (!r) {
+        say_error(NO_MEMORY);
+        return EXIT_FAILED;
+    }
+    int code = make_points(r, &text->sweep, steer) ? EXIT_DONE : EXIT_FAILED;
+    vksteer_catch_interrupt();
+    if (code == EXIT_DONE && text->text_path)
+        code = read_texts(r, text, steer, model);
+    return code;
+}
+
+int eval_text_print(const struct eval_text *text, bool json)
+{
+    if (json)
+        json_results(text->results);
+    else
+        print_results(text->results);
+    if (text->plot_path && !plot(text->results, text->plot_path))
+        return EXIT_FAILED;
+    if (text->plot_path && !json)
+        print_line("%s", text->plot_path);
+    return EXIT_DONE;
+}
+
+void eval_text_finish(struct eval_text *text)
+{
+    vksteer_prompts_finish(&text->texts);
+    if (text->results)
+        free(text->results->points);
+    free(text->results);
+}

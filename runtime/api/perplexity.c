@@ -1,0 +1,301 @@
+// How well a language model foresees texts, steered or not.
+//
+// Windows are those of transformers' guide to the perplexity of models with a fixed context: of W tokens each, S
+// further on than the one before, in which only the tokens are scored that no window before has scored; so each token
+// but the first counts once, and from the second window on sees W - S tokens or more. Where the tokenizer begins texts
+// with a token (Llama, Gemma), it stands in front of every window, as such models were never trained without it.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/internal.h"
+#include "models/tokenizer.h"
+
+#define WINDOW 512u
+#define BATCH_TOKENS 512u                    // of one run, where windows are short
+#define BATCH_BYTES ((uint64_t)128 << 20)    // of its logits
+
+struct window {
+    size_t text;
+    size_t begin, end;     // tokens of the text behind its prefix
+    size_t from;           // the first one that is scored
+};
+
+// Texts as tokens, cut into windows.
+struct reading {
+    struct vks_ids *texts;
+    size_t count;
+    size_t prefix;         // tokens that begin every text
+    struct window *windows;
+    size_t window_count, window_capacity;
+    size_t longest;        // tokens of a window, prefix included
+};
+
+struct vksteer_reader {
+    vksteer_model *model;
+    uint32_t context, stride;
+    struct vks_api_uses uses;
+    // For windows of `length` tokens, `batch` at a time; made when they are needed.
+    uint32_t length, batch;
+    struct vks_graph graph;
+    struct vks_decoder_io io;
+    struct vks_exec *exec;
+    float *logits;         // (batch, length, V)
+};
+
+// ---- texts to windows
+
+static void reading_finish(struct reading *r)
+{
+    for (size_t i = 0; r->texts && i < r->count; i++)
+        free(r->texts[i].items);
+    free(r->texts);
+    free(r->windows);
+}
+
+static size_t common(const struct vks_ids *a, const struct vks_ids *b)
+{
+    size_t i = 0;
+    while (i < a->count && i < b->count && a->items[i] == b->items[i])
+        i++;
+    return i;
+}
+
+static bool encode(const vksteer_reader *reader, const char *before, const char *text, struct vks_ids *ids)
+{
+    struct vks_text joined = {0};
+    const bool done = vks_text_add_str(&joined, before) && vks_text_add_str(&joined, text);
+    const bool ok = (done || vks_fail(reader->model->log, VKS_NO_MEMORY)) &&
+                    vks_tokenizer_encode(reader->model->log, vks_api_tokenizer(reader->model), NULL, joined.data,
+                                         joined.length, ids);
+    vks_text_finish(&joined);
+    return ok;
+}
+
+// `first`: the first token that may be scored.
+static bool cut(const vksteer_reader *reader, struct reading *r, size_t text, size_t first)
+{
+    const size_t count = r->texts[text].count - r->prefix, most = reader->context - r->prefix;
+    const size_t stride = reader->stride < most ? reader->stride : most;
+    size_t scored = r->prefix ? 0 : 1;   // nothing foresees the first token of all
+    scored = scored > first ? scored : first;
+    for (size_t begin = 0; scored < count; begin += stride) {
+        const size_t end = begin + most < count ? begin + most : count;
+        if (end <= scored)
+            continue;
+        if (!vks_grow(&r->windows, &r->window_capacity, r->window_count, sizeof(*r->windows)))
+            return vks_fail(reader->model->log, VKS_NO_MEMORY);
+        r->windows[r->window_count++] = (struct window){text, begin, end, scored};
+        r->longest = r->prefix + end - begin > r->longest ? r->prefix + end - begin : r->longest;
+        scored = end;
+    }
+    return true;
+}
+
+// How many tokens begin every text, whatever it is.
+static bool find_prefix(const vksteer_reader *reader, size_t *prefix)
+{
+    struct vks_ids nothing = {0}, some = {0};
+    const bool ok = encode(reader, "", "", &nothing) && encode(reader, "", "a", &some);
+    *prefix = ok ? common(&nothing, &some) : 0;
+    free(nothing.items);
+    free(some.items);
+    return ok && (*prefix < reader->context ||
+                  vks_fail(reader->model->log, "a window of %u tokens has no room for text: give a larger one",
+                           reader->context));
+}
+
+// `r` is zeroed and is finished by the caller.
+static bool prepare(const vksteer_reader *reader, const struct vksteer_read_params *params, struct reading *r)
+{
+    const struct vks_log *log = reader->model->log;
+    r->texts = calloc(params->count + 1, sizeof(*r->texts));
+    r->count = params->count;
+    bool ok = (r->texts || vks_fail(log, VKS_NO_MEMORY)) && find_prefix(reader, &r->prefix);
+    for (size_t i = 0; i < params->count && ok; i++) {
+        struct vks_ids before = {0};
+        const char *prompt = params->prompts ? params->prompts[i] : "";
+        ok = encode(reader, prompt, params->texts[i], &r->texts[i]) &&
+             (!*prompt || encode(reader, prompt, "", &before));
+        // Where the text begins among the tokens of both.
+        const size_t seen = ok ? common(&before, &r->texts[i]) : 0;
+        if (ok && r->texts[i].count > r->prefix)
+            ok = cut(reader, r, i, seen > r->prefix ? seen - r->prefix : 0);
+        free(before.items);
+    }
+    return ok && (r->window_count || vks_fail(log, "the texts hold no token with another one in front of it: give "
+                                              "longer ones"));
+}
+
+// ---- windows to the device
+
+static void drop_graph(vksteer_reader *reader)
+{
+    vks_exec_destroy(&reader->exec);
+    if (reader->batch)
+        vks_graph_finish(&reader->graph);
+    free(reader->logits);
+    reader->logits = NULL;
+    reader->batch = reader->length = 0;
+}
+
+// A graph that fits the windows, unless there is one.
+static bool make_graph(vksteer_reader *reader, const struct reading *r)
+{
+    vksteer_model *model = reader->model;
+    const struct vks_decoder_config *config = &model->decoder->config;
+    uint32_t length = ((uint32_t)r->longest + 15) / 16 * 16;
+    length = length < config->context ? length : config->context;
+    const uint64_t bytes = (uint64_t)length * config->vocabulary * sizeof(float);
+    uint64_t batch = BATCH_TOKENS / length < BATCH_BYTES / bytes ? BATCH_TOKENS / length : BATCH_BYTES / bytes;
+    batch = batch < r->window_count ? batch : r->window_count;
+    batch = batch ? batch : 1;
+    if (reader->length == length && reader->batch == batch)
+        return true;
+    drop_graph(reader);
+    vks_graph_init(&reader->graph, model->log);
+    reader->length = length;
+    reader->batch = (uint32_t)batch;
+    if (reader->uses.attachment)
+        vks_attachment_hook(reader->uses.attachment, &reader->graph);
+    const struct vks_decoder_params build = {.batch = reader->batch, .length = length, .head = VKS_HEAD_ALL};
+    bool ok = vks_decoder_build(model->decoder, &reader->graph, &build, &reader->io) &&
+              (!reader->uses.attachment || vks_attachment_check(reader->uses.attachment, model->log));
+    if (ok) {
+        reader->io.logits->keep = true;
+        reader->exec = vks_exec_create(&reader->graph, &(struct vks_exec_params){.gpu = model->session->gpu});
+        ok = reader->exec != NULL;
+    }
+    reader->logits = ok ? malloc((size_t)(batch * bytes)) : NULL;
+    if (ok && !reader->logits)
+        ok = vks_fail(model->log, VKS_NO_MEMORY);
+    if (!ok)
+        drop_graph(reader);
+    return ok;
+}
+
+// -log softmax(logits)[target], natural.
+static double surprise(const float *logits, uint32_t count, int32_t target)
+{
+    float most = -INFINITY;
+    double sum = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!isfinite(logits[i]))
+            return INFINITY;
+        most = logits[i] > most ? logits[i] : most;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        sum += exp((double)logits[i] - most);
+    return log(sum) + most - logits[target];
+}
+
+// Windows [first, first + batch) of the reading, those beyond its end left out.
+static bool run(vksteer_reader *reader, const struct reading *r, size_t first, const uint32_t step[VKS_STEP_WORDS],
+                int32_t *cells, double *sum, uint64_t *tokens)
+{
+    const struct vks_decoder *decoder = reader->model->decoder;
+    const uint32_t width = reader->length, vocabulary = decoder->config.vocabulary, batch = reader->batch;
+    const int32_t **ids = malloc(batch * sizeof(*ids));
+    uint32_t *counts = malloc(batch * sizeof(*counts));
+    bool ok = (ids && counts) || vks_fail(reader->model->log, VKS_NO_MEMORY);
+    for (uint32_t b = 0; b < batch && ok; b++) {
+        const struct window *w = &r->windows[first + b < r->window_count ? first + b : r->window_count - 1];
+        const int32_t *text = r->texts[w->text].items;
+        memcpy(cells + (size_t)b * width, text, r->prefix * sizeof(*cells));
+        memcpy(cells + (size_t)b * width + r->prefix, text + r->prefix + w->begin,
+               (w->end - w->begin) * sizeof(*cells));
+        ids[b] = cells + (size_t)b * width;
+        counts[b] = (uint32_t)(r->prefix + w->end - w->begin);
+    }
+    ok = ok && vks_decoder_feed(decoder, reader->exec, &reader->io, ids, counts) &&
+         vks_exec_run(reader->exec, step) &&
+         vks_exec_read(reader->exec, reader->io.logits, reader->logits,
+                       (uint64_t)batch * width * vocabulary * sizeof(float));
+    for (uint32_t b = 0; b < batch && first + b < r->window_count && ok; b++) {
+        const struct window *w = &r->windows[first + b];
+        for (size_t t = w->from; t < w->end; t++) {
+            const size_t row = (size_t)b * width + r->prefix + (t - w->begin) - 1;   // foresees the token behind it
+            *sum += surprise(reader->logits + row * vocabulary, vocabulary, cells[row + 1]);
+            ++*tokens;
+        }
+    }
+    free(ids);
+    free(counts);
+    return ok;
+}
+
+// ---- the reader
+
+vksteer_reader *vksteer_reader_open(vksteer_model *model, const struct vksteer_reader_params *params)
+{
+    struct vks_api_steerings steerings = {.count = 0};
+    if (!vks_api_can_run(model))
+        return NULL;
+    if (!model->decoder)
+        return vks_fail_null(model->log, "%s makes pictures: texts are read by language models", model->info.path);
+    vksteer_reader *reader = calloc(1, sizeof(*reader));
+    if (!reader)
+        return vks_fail_null(model->log, VKS_NO_MEMORY);
+    const uint32_t most = model->decoder->config.context;
+    reader->model = model;
+    reader->context = params->context ? params->context : WINDOW < most ? WINDOW : most;
+    reader->stride = params->stride ? params->stride : (reader->context + 1) / 2;
+    bool ok = true;
+    if (reader->context < 2 || reader->context > most)
+        ok = vks_fail(model->log, "windows of %u tokens: 2 to %u, the model's context, can be read", reader->context,
+                      most);
+    else if (reader->stride >= reader->context)
+        ok = vks_fail(model->log, "a stride of %u tokens leaves none of a window of %u to see: give a smaller one",
+                      reader->stride, reader->context);
+    ok = ok && vks_api_tokenizer(model) &&
+         vks_api_steerings_load(model, params->steerings, params->steering_count, params->strict ? VKS_API_STRICT : 0,
+                                &steerings) &&
+         vks_api_uses_open(model, &steerings, &reader->uses);
+    vks_api_steerings_finish(&steerings);
+    if (!ok)
+        vksteer_reader_close(&reader);
+    return reader;
+}
+
+void vksteer_reader_close(vksteer_reader **address)
+{
+    vksteer_reader *reader = *address;
+    if (!reader)
+        return;
+    drop_graph(reader);
+    vks_api_uses_close(&reader->uses);
+    free(reader);
+    *address = NULL;
+}
+
+enum vksteer_result vksteer_read(vksteer_reader *reader, const struct vksteer_read_params *params,
+                                 const float *strengths, struct vksteer_perplexity *out)
+{
+    struct reading r = {0};
+    uint32_t step[VKS_STEP_WORDS];
+    double sum = 0;
+    enum vksteer_result result = VKSTEER_FAILED;
+    *out = (struct vksteer_perplexity){.context = reader->context, .stride = reader->stride};
+    vks_api_uses_step(&reader->uses, strengths, step);
+    bool ok = prepare(reader, params, &r) && make_graph(reader, &r);
+    int32_t *cells = ok ? malloc((size_t)reader->batch * reader->length * sizeof(*cells)) : NULL;
+    if (ok && !cells)
+        ok = vks_fail(reader->model->log, VKS_NO_MEMORY);
+    for (size_t i = 0; i < r.window_count && ok; i += reader->batch) {
+        ok = run(reader, &r, i, step, cells, &sum, &out->tokens);
+        const size_t done = i + reader->batch < r.window_count ? i + reader->batch : r.window_count;
+        if (ok && params->progress && !params->progress(params->priv, done, r.window_count)) {
+            result = VKSTEER_STOPPED;
+            break;
+        }
+    }
+    if (ok && result != VKSTEER_STOPPED) {
+        out->windows = r.window_count;
+        out->nll = sum / (double)out->tokens;
+        out->perplexity = exp(out->nll);
+        result = VKSTEER_DONE;
+    }
+    free(cells);
+    reading_finish(&r);
+    return result;
+}
