@@ -166,7 +166,7 @@ static const char *picture_option(const struct job *job)
 static const char *text_option(const struct job *job)
 {
     const struct vksteer_write_params *write = &job->write;
-    return write->max_tokens ? "max-tokens" : write->temperature >= 0 ? "temp" : write->top_k != UINT32_MAX ? "top-k"
+    return job->chat ? "chat" : write->max_tokens ? "max-tokens" : write->temperature >= 0 ? "temp" : write->top_k != UINT32_MAX ? "top-k"
            : write->top_p >= 0 ? "top-p" : write->min_p >= 0 ? "min-p"
            : write->repeat_penalty >= 0 ? "repeat-penalty" : NULL;
 }
@@ -184,7 +184,8 @@ static bool check_model(vksteer_model *model, void *priv)
     if (!writes && !job->output)
         job->output = "out.png";
     return (writes || vksteer_can_write(cli_log(), job->output)) &&
-           vksteer_model_fits(model, job->steer.uses, job->steer.count, job->strict);
+           vksteer_model_fits(model, job->steer.uses, job->steer.count, job->strict) &&
+           (!job->chat || make_chats(model, job->system, job->prompts, job->prompt_count, &job->chats));
 }
 
 static int apply_pictures(struct job *job)
@@ -230,6 +231,8 @@ static int check(struct job *job, const double *strength)
         return usage_error("apply needs -p PROMPT or --prompts FILE (one of them): see `vksteer apply --help`");
     if (job->output && !pattern_is_good(job->output))
         return usage_error("-o %s: one %%d or %%03d is the most", job->output);
+    if (job->system && !job->chat)
+        return usage_error("--system is a message of --chat: give both");
     if (job->sweep.count && job->steer.count == 0)
         return usage_error("--sweep moves the strength of steerings: give one with --steer");
     if (job->sweep.count)
@@ -251,8 +254,7 @@ static int check(struct job *job, const double *strength)
 int command_apply(int argc, char **argv)
 {
     double strength = 1000;
-    struct job job = {.batch = 1, .seed = 42, .write = {.temperature = -1, .top_k = UINT32_MAX, .top_p = -1, .min_p = -1,
-                                                        .repeat_penalty = -1}};
+    struct job job = {.batch = 1, .seed = 42, .write = WRITE_NOT_GIVEN};
     struct arguments arguments;
     const struct option options[] = {
         {'p', "prompt", OPT_TEXT, &job.prompt, 0, 0, "PROMPT", "what to paint, or to go on from; - reads standard input"},
@@ -275,14 +277,7 @@ int command_apply(int argc, char **argv)
         {0, "cfg-scale", OPT_NUMBER, &job.paint.cfg_scale, 0, 100, "F", "guidance scale; up to 1: none"},
         {0, "latents", OPT_TEXT, &job.latents_path, 0, 0, "FILE", "noise of another program: .safetensors or raw fp32"},
         {0, "show", OPT_FLAG, &job.show, 0, 0, NULL, "show the picture in the terminal"},
-        {0, "max-tokens", OPT_COUNT, &job.write.max_tokens, 1, 1 << 24, "N", "tokens of a text; default 128"},
-        {0, "temp", OPT_NUMBER, &job.write.temperature, 0, 1000, "F", "temperature, default 0.8; 0: always the most "
-         "probable token"},
-        {0, "top-k", OPT_COUNT, &job.write.top_k, 0, 1 << 24, "N", "draw from the N most probable tokens; 0: all"},
-        {0, "top-p", OPT_NUMBER, &job.write.top_p, 0, 1, "F", "from the most probable ones that hold this share, default "
-         "0.95"},
-        {0, "min-p", OPT_NUMBER, &job.write.min_p, 0, 1, "F", "from those at least so probable beside the first"},
-        {0, "repeat-penalty", OPT_NUMBER, &job.write.repeat_penalty, 0.01, 1000, "F", "of the last 64 tokens; 1: none"},
+        WRITE_OPTIONS(job.write, job.chat, job.system),
         {0, "strict", OPT_FLAG, &job.strict, 0, 0, NULL, "refuse steerings of other weights"},
     };
     const struct command command = {"apply", "-p PROMPT [--steer FILE[:STRENGTH]]... [-o OUT] [OPTIONS]",
@@ -297,6 +292,7 @@ int command_apply(int argc, char **argv)
     vksteer_writer_close(&job.writer);
     vksteer_model_close(&job.model);
     vksteer_session_close(&job.session);
+    free_chats(&job.chats, job.prompt_count);
     vksteer_prompts_finish(&job.list);
     steer_list_finish(&job.steer);
     free(job.latents);

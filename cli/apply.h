@@ -13,12 +13,15 @@ struct job {
     int64_t seed;
     bool show, strict, has_grid, misused;
     struct vksteer_paint_params paint;
-    struct vksteer_write_params write;  // negative numbers, and UINT32_MAX of top_k: not given
+    struct vksteer_write_params write;
+    const char *system;
+    bool chat;
     // made from these
     char *typed;                        // the prompt that standard input brought
     struct vksteer_prompts list;
     const char *const *prompts;
     size_t prompt_count;
+    char **chats;                       // the prompts as conversations; NULL: they are taken as they are
     float *latents;
     size_t latent_count;
     vksteer_session *session;

@@ -88,7 +88,7 @@ static int write_some(struct stack *stack, size_t first, size_t count)
     job->write.piece = show_piece;
     job->write.priv = stack;
     for (size_t i = 0; i < count; i++) {
-        prompts[i] = job->prompts[(first + i) / job->batch];
+        prompts[i] = job->chats ? job->chats[(first + i) / job->batch] : job->prompts[(first + i) / job->batch];
         seeds[i] = (uint64_t)job->seed + (first + i) % job->batch;
     }
     for (uint32_t point = 0; point < stack->points && result == VKSTEER_DONE; point++) {
@@ -152,7 +152,7 @@ static int close_file(struct stack *stack, int code)
     return code;
 }
 
-static void fill_in(struct vksteer_write_params *write)
+void fill_in_write(struct vksteer_write_params *write)
 {
     write->temperature = write->temperature < 0 ? 0.8 : write->temperature;
     write->top_k = write->top_k == UINT32_MAX ? 0 : write->top_k;
@@ -166,7 +166,8 @@ int apply_texts(struct job *job)
     struct stack stack = {.job = job, .points = job->sweep.count ? job->sweep.count : 1,
                           .count = job->prompt_count * job->batch};
     const size_t at_once = stack.count < MOST_AT_ONCE ? stack.count : MOST_AT_ONCE;
-    fill_in(&job->write);
+    fill_in_write(&job->write);
+    job->write.chat = job->chat;
     job->writer = vksteer_writer_open(job->model, &(struct vksteer_writer_params){
         .batch = (uint32_t)at_once, .steerings = job->steer.uses, .steering_count = job->steer.count,
         .strict = job->strict});

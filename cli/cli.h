@@ -138,24 +138,58 @@ bool save_picture(const char *path, const struct vksteer_image *image, const str
 // Shows it in the terminal if that can; says so if not.
 void show_picture(const char *path, const struct vksteer_image *image);
 
+// ---- chat.c -------------------------------------------------------------------------------------------------------
+
+// Each prompt as the user's message of a conversation of the model's own form, behind a system message (NULL: what the
+// form has). *chats is heap, and so are its items: free_chats. False after one message.
+bool make_chats(vksteer_model *model, const char *system, const char *const *prompts, size_t count, char ***chats);
+// Accepts NULL; nulls it.
+void free_chats(char ***chats, size_t count);
+
+// ---- apply_text.c -------------------------------------------------------------------------------------------------
+
+// How texts are written, as options of apply and eval. Negative numbers, and UINT32_MAX of top_k, are not given.
+#define WRITE_NOT_GIVEN {.temperature = -1, .top_k = UINT32_MAX, .top_p = -1, .min_p = -1, .repeat_penalty = -1}
+#define WRITE_OPTIONS(write, chat, system) \
+    {0, "max-tokens", OPT_COUNT, &(write).max_tokens, 1, 1 << 24, "N", "tokens of a text; default 128"}, \
+    {0, "chat", OPT_FLAG, &(chat), 0, 0, NULL, "a prompt is what a user says in a chat of the model's own form"}, \
+    {0, "system", OPT_TEXT, &(system), 0, 0, "TEXT", "the system message of --chat"}, \
+    {0, "temp", OPT_NUMBER, &(write).temperature, 0, 1000, "F", "temperature, default 0.8; 0: always the most " \
+     "probable token"}, \
+    {0, "top-k", OPT_COUNT, &(write).top_k, 0, 1 << 24, "N", "draw from the N most probable tokens; 0: all"}, \
+    {0, "top-p", OPT_NUMBER, &(write).top_p, 0, 1, "F", "from the most probable ones that hold this share, default " \
+     "0.95"}, \
+    {0, "min-p", OPT_NUMBER, &(write).min_p, 0, 1, "F", "from those at least so probable beside the first"}, \
+    {0, "repeat-penalty", OPT_NUMBER, &(write).repeat_penalty, 0.01, 1000, "F", "of the last 64 tokens; 1: none"}
+// Defaults of what was not given.
+void fill_in_write(struct vksteer_write_params *write);
+
 // ---- eval_text.c --------------------------------------------------------------------------------------------------
 
 // What `eval` measures of a language model by texts.
 struct eval_text {
-    const char *text_path, *field;
-    const char *plot_path;
-    uint32_t context, stride;
+    const char *text_path, *field;  // read; of records
+    const char *scorer, *words_path, *plot_path, *system;
+    uint32_t context, stride, batch;
+    bool chat;
     struct sweep sweep;
+    struct vksteer_write_params write;  // as apply's
+    const char *const *prompts;     // what texts are written from
+    size_t prompt_count;
     // made from these
     struct vksteer_prompts texts;
+    vksteer_words *words;
+    char **chats;
     struct eval_results *results;
 };
 // Whether anything of it is asked for.
 bool eval_text_wanted(const struct eval_text *text);
-// Checks what can be checked without the model; EXIT_DONE or what to return.
-int eval_text_check(const struct eval_text *text, const struct steer_list *steer);
+// Checks what can be checked without files, `prompts` being those of the texts; EXIT_DONE or what to return.
+int eval_text_check(const struct eval_text *text, const struct steer_list *steer, bool prompts);
 // Reads the files.
 int eval_text_read(struct eval_text *text);
+// Checks that the model can do it; false after one message.
+bool eval_text_fits(struct eval_text *text, vksteer_model *model);
 int eval_text_run(struct eval_text *text, const struct steer_list *steer, vksteer_model *model);
 // The table, or the member "text" of a JSON object; and the plot.
 int eval_text_print(const struct eval_text *text, bool json);

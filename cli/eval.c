@@ -51,12 +51,12 @@ struct job {
 
 static bool check_model(vksteer_model *model, void *priv)
 {
-    const struct job *job = priv;
-    if (eval_text_wanted(&job->text) && !vksteer_model_info(model)->vocabulary) {
-        say_error("%s makes pictures: --text is for language models", vksteer_model_info(model)->path);
-        return false;
+    struct job *job = priv;
+    if (vksteer_model_info(model)->vocabulary) {  // its prompts are for texts
+        job->text.prompts = (const char *const *)job->sets[2].items;
+        job->text.prompt_count = job->sets[2].count;
     }
-    return vksteer_model_fits(model, job->steer.uses, job->steer.count, false);
+    return vksteer_model_fits(model, job->steer.uses, job->steer.count, false) && eval_text_fits(&job->text, model);
 }
 
 // Distances to the target, and pictures.
@@ -114,33 +114,39 @@ static int run(struct job *job)
 static int check(const struct job *job)
 {
     const bool compares = job->paths[0] || job->paths[1];
-    if (!compares && !eval_text_wanted(&job->text))
-        return usage_error("eval needs --steer, --source and --target, or --text: see `vksteer eval --help`");
+    if (!compares && !job->text.text_path && !job->paths[2])
+        return usage_error("eval needs --steer, --source and --target, or --text, or --prompts: see `vksteer eval "
+                           "--help`");
     if (compares && (job->steer.count == 0 || !job->paths[0] || !job->paths[1]))
         return usage_error("eval needs --steer, --source and --target: see `vksteer eval --help`");
     if (job->seed < 0)
         return usage_error("-s %lld: the seed must not be negative", (long long)job->seed);
-    return eval_text_check(&job->text, &job->steer);
+    return eval_text_check(&job->text, &job->steer, job->paths[2] != NULL);
 }
 
 int command_eval(int argc, char **argv)
 {
-    struct job job = {.seed = 42};
+    struct job job = {.seed = 42, .text = {.batch = 1, .write = WRITE_NOT_GIVEN}};
     struct arguments arguments;
     const struct option options[] = {
         {0, "steer", OPT_STEER, &job.steer, 0, 0, "FILE[:S|:inv]", "the steering; may be repeated"},
         {0, "source", OPT_TEXT, &job.paths[0], 0, 0, "FILE", "prompts that are steered"},
         {0, "target", OPT_TEXT, &job.paths[1], 0, 0, "FILE", "prompts to compare with"},
-        {0, "prompts", OPT_TEXT, &job.paths[2], 0, 0, "FILE", "prompts of the pictures (default: the source)"},
+        {0, "prompts", OPT_TEXT, &job.paths[2], 0, 0, "FILE", "of pictures (default: the source), or of texts to write"},
         {0, "field", OPT_TEXT, &job.field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
         MODEL_OPTIONS(job.common),
-        {'s', "seed", OPT_SEED, &job.seed, 0, 0, "SEED", "of the noise (default 42)"},
+        {'s', "seed", OPT_SEED, &job.seed, 0, 0, "SEED", "default 42"},
         {0, "text", OPT_TEXT, &job.text.text_path, 0, 0, "FILE", "a language model's perplexity on this text, or on the "
          "records of a .jsonl, .json or .csv file"},
         {0, "context", OPT_COUNT, &job.text.context, 2, 1048576, "N", "tokens of a window of it (default 512)"},
         {0, "stride", OPT_COUNT, &job.text.stride, 1, 1048575, "N", "tokens between windows' starts (default: half)"},
         {0, "sweep", OPT_SWEEP, &job.text.sweep, 0, 0, "FROM:TO:COUNT", "figures of texts over strengths"},
         {0, "plot", OPT_TEXT, &job.text.plot_path, 0, 0, "FILE.png", "draw them"},
+        {0, "scorer", OPT_TEXT, &job.text.scorer, 0, 0, "COMMAND", "reads texts, {\"prompt\", \"text\", \"strength\"} a "
+         "line, and prints a number a line"},
+        {0, "words", OPT_TEXT, &job.text.words_path, 0, 0, "FILE", "words and phrases, one a line, to look for in texts"},
+        {'b', "batch-count", OPT_COUNT, &job.text.batch, 1, 1024, "COUNT", "so many seeds a prompt, counting up"},
+        WRITE_OPTIONS(job.text.write, job.text.chat, job.text.system),
     };
     const struct command command = {"eval", "[--steer FILE[:STRENGTH]]... [--source FILE --target FILE] [--text FILE]",
                                     "Says how much nearer to the target a steering brings the activations, how far "
@@ -148,6 +154,8 @@ int command_eval(int argc, char **argv)
                                     COUNT_OF(options), 0, 0, NULL};
     int code = parse_arguments(&command, &job.common, argc, argv, &arguments);
     job.text.field = job.field;
+    job.text.write.seed = (uint64_t)job.seed;
+    fill_in_write(&job.text.write);
     if (code == EXIT_DONE && !job.common.help)
         code = check(&job);
     if (code == EXIT_DONE && !job.common.help)

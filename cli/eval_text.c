@@ -11,7 +11,8 @@ struct point {
     char name[32];
     double strength;                    // NaN: the steerings have several
     float strengths[VKSTEER_MAX_STEERINGS];
-    double perplexity;
+    double perplexity, score, listed, rate, distinct2, empty, written;
+    struct vksteer_text *texts;         // a prompt's seeds one after the other
 };
 
 struct column {
@@ -21,11 +22,17 @@ struct column {
 };
 static const struct column columns[] = {
     {"perplexity", "perplexity", "perplexity of the text", 12, 3, offsetof(struct point, perplexity)},
+    {"score", "score", "score", 10, 4, offsetof(struct point, score)},
+    {"listed", "listed", "share of texts with a listed word", 9, 4, offsetof(struct point, listed)},
+    {"rate", "per 100", NULL, 9, 3, offsetof(struct point, rate)},
+    {"distinct2", "distinct-2", "distinct-2 of what is written", 12, 4, offsetof(struct point, distinct2)},
+    {"empty", "empty", NULL, 8, 4, offsetof(struct point, empty)},
+    {"written", "of written", "perplexity of what is written, unsteered", 12, 3, offsetof(struct point, written)},
 };
 
 struct eval_results {
     struct point *points;
-    size_t count;
+    size_t count, texts;                // texts written at each
     struct vksteer_perplexity text;     // of the last point
     size_t point;                       // being measured
 };
@@ -49,13 +56,28 @@ static bool has_column(const struct eval_results *r, const struct column *column
 
 bool eval_text_wanted(const struct eval_text *text)
 {
-    return text->text_path != NULL;
+    return text->text_path || text->prompts;
 }
 
-int eval_text_check(const struct eval_text *text, const struct steer_list *steer)
+static int check_options(const struct eval_text *text, bool prompts)
 {
-    if (!eval_text_wanted(text) && (text->sweep.count || text->plot_path || text->context || text->stride))
-        return usage_error("--sweep, --plot, --context and --stride are for texts: give one with --text");
+    const char *const scores = text->scorer ? "--scorer" : text->words_path ? "--words" : text->chat ? "--chat" : NULL;
+    if (scores && !prompts)
+        return usage_error("%s is for texts that the model writes: give it --prompts FILE", scores);
+    if (text->system && !text->chat)
+        return usage_error("--system is a message of --chat: give both");
+    if (!text->text_path && (text->context || text->stride))
+        return usage_error("--context and --stride are for a text that is read: give one with --text");
+    if (!text->text_path && !prompts && (text->sweep.count || text->plot_path))
+        return usage_error("--sweep and --plot are for figures of texts: give --text or --prompts");
+    return EXIT_DONE;
+}
+
+int eval_text_check(const struct eval_text *text, const struct steer_list *steer, bool prompts)
+{
+    const int code = check_options(text, prompts);
+    if (code != EXIT_DONE)
+        return code;
     if (text->sweep.count && steer->count == 0)
         return usage_error("--sweep moves the strength of steerings: give one with --steer");
     if (text->plot_path && !text->sweep.count)
@@ -68,11 +90,20 @@ int eval_text_check(const struct eval_text *text, const struct steer_list *steer
 
 int eval_text_read(struct eval_text *text)
 {
-    if (text->plot_path && !vksteer_can_write(cli_log(), text->plot_path))
-        return EXIT_FAILED;
-    if (text->text_path && !vksteer_texts_read(cli_log(), text->text_path, text->field, &text->texts))
+    if ((text->plot_path && !vksteer_can_write(cli_log(), text->plot_path)) ||
+        (text->text_path && !vksteer_texts_read(cli_log(), text->text_path, text->field, &text->texts)) ||
+        (text->words_path && !(text->words = vksteer_words_open(cli_log(), text->words_path))))
         return EXIT_FAILED;
     return EXIT_DONE;
+}
+
+bool eval_text_fits(struct eval_text *text, vksteer_model *model)
+{
+    const struct vksteer_model_info *info = vksteer_model_info(model);
+    if (!info->vocabulary && (text->text_path || text->scorer || text->words_path || text->sweep.count || text->chat))
+        return say_error("%s makes pictures: --text, --scorer, --words, --sweep and --chat are for language models",
+                         info->path), false;
+    return !text->chat || make_chats(model, text->system, text->prompts, text->prompt_count, &text->chats);
 }
 
 // ---- the points
@@ -146,12 +177,122 @@ static int read_texts(struct eval_results *r, const struct eval_text *text, cons
     return result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
 }
 
+// ---- texts that the model writes
+
+static bool on_piece(void *priv, size_t index, const char *piece)
+{
+    const struct eval_results *r = priv;
+    (void)piece;
+    progress_show("writing", (uint32_t)(r->point * r->texts + index), (uint32_t)(r->count * r->texts), "");
+    return !vksteer_interrupted();
+}
+
+// Every prompt with every seed, at every point.
+static int write_texts(struct eval_results *r, struct eval_text *text, const struct steer_list *steer,
+                       vksteer_model *model)
+{
+    enum { AT_ONCE = 8 };
+    const char *const *sources = text->chats ? (const char *const *)text->chats : text->prompts;
+    struct vksteer_write_params write = text->write;
+    const char **prompts = malloc(r->texts * sizeof(*prompts));
+    uint64_t *seeds = malloc(r->texts * sizeof(*seeds));
+    const struct vksteer_writer_params params = {
+        .batch = r->texts < AT_ONCE ? (uint32_t)r->texts : AT_ONCE,
+        .steerings = steer->uses,
+        .steering_count = steer->count,
+    };
+    vksteer_writer *writer = prompts && seeds ? vksteer_writer_open(model, &params) : NULL;
+    enum vksteer_result result = writer ? VKSTEER_DONE : VKSTEER_FAILED;
+    for (size_t i = 0; i < r->texts && writer; i++) {
+        prompts[i] = sources[i / text->batch];
+        seeds[i] = write.seed + i % text->batch;
+    }
+    write.seeds = seeds;
+    write.chat = text->chat;
+    write.piece = on_piece;
+    write.priv = r;
+    for (r->point = 0; r->point < r->count && result == VKSTEER_DONE; r->point++) {
+        struct point *point = &r->points[r->point];
+        point->texts = calloc(r->texts, sizeof(*point->texts));
+        result = point->texts ? vksteer_write(writer, prompts, r->texts, &write, point->strengths, point->texts)
+                              : (say_error(NO_MEMORY), VKSTEER_FAILED);
+    }
+    progress_done();
+    vksteer_writer_close(&writer);
+    free(prompts);
+    free(seeds);
+    return result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
+}
+
+// How varied they are, and what is in them of the list; then how well the unsteered model foresees them.
+static int survey_texts(struct eval_results *r, const struct eval_text *text, vksteer_model *model)
+{
+    const char *const *sources = text->chats ? (const char *const *)text->chats : text->prompts;
+    const char **texts = malloc(2 * r->texts * sizeof(*texts)), **prompts = texts + r->texts;
+    vksteer_reader *reader = vksteer_reader_open(model, &(struct vksteer_reader_params){.context = text->context});
+    enum vksteer_result result = texts && reader ? VKSTEER_DONE : VKSTEER_FAILED;
+    for (size_t p = 0; p < r->count && result == VKSTEER_DONE; p++) {
+        struct point *point = &r->points[p];
+        struct vksteer_survey survey;
+        struct vksteer_perplexity written;
+        bool some = false;
+        for (size_t i = 0; i < r->texts; i++) {
+            texts[i] = point->texts[i].text;
+            prompts[i] = sources[i / text->batch];
+            some |= *texts[i] != 0;
+        }
+        if (!vksteer_survey(cli_log(), text->words, texts, r->texts, &survey)) {
+            result = VKSTEER_FAILED;
+            break;
+        }
+        point->distinct2 = survey.distinct2;
+        point->empty = survey.empty;
+        point->listed = survey.listed;
+        point->rate = survey.rate;
+        r->point = p;
+        if (some)
+            result = vksteer_read(reader, &(struct vksteer_read_params){
+                .texts = texts, .prompts = prompts, .chat = text->chat, .count = r->texts, .progress = on_window,
+                .priv = r}, NULL, &written);
+        point->written = some && result == VKSTEER_DONE ? written.perplexity : NAN;
+    }
+    progress_done();
+    vksteer_reader_close(&reader);
+    free(texts);
+    return result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
+}
+
+// One run of the scorer for all of them, as it may take long to start.
+static int score_texts(struct eval_results *r, const struct eval_text *text)
+{
+    const size_t count = r->count * r->texts;
+    struct vksteer_sample *samples = malloc(count * sizeof(*samples));
+    double *scores = malloc(count * sizeof(*scores));
+    enum vksteer_result result = samples && scores ? VKSTEER_DONE : (say_error(NO_MEMORY), VKSTEER_FAILED);
+    for (size_t i = 0; i < count && result == VKSTEER_DONE; i++) {
+        const struct point *point = &r->points[i / r->texts];
+        const size_t at = i % r->texts;
+        samples[i] = (struct vksteer_sample){text->prompts[at / text->batch], point->texts[at].text, point->strength};
+    }
+    if (result == VKSTEER_DONE)
+        result = vksteer_score(cli_log(), text->scorer, samples, count, scores);
+    for (size_t i = 0; i < count && result == VKSTEER_DONE; i++) {
+        struct point *point = &r->points[i / r->texts];
+        point->score = (i % r->texts ? point->score : 0) + scores[i] / (double)r->texts;
+    }
+    free(samples);
+    free(scores);
+    return result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
+}
+
 // ---- results
 
 static void print_results(const struct eval_results *r)
 {
     char line[256];
     int used = snprintf(line, sizeof(line), "%8s", "strength");
+    if (r->texts)
+        print_line("%zu texts at each strength", r->texts);
     if (r->text.tokens)
         print_line("%llu tokens in %llu windows of %u, stride %u", (unsigned long long)r->text.tokens,
                    (unsigned long long)r->text.windows, r->text.context, r->text.stride);
@@ -180,6 +321,8 @@ static void json_results(const struct eval_results *r)
         json_integer("tokens", r->text.tokens);
         json_integer("windows", r->text.windows);
     }
+    if (r->texts)
+        json_integer("texts", r->texts);
     json_open("points", '[');
     for (size_t i = 0; i < r->count; i++) {
         json_open(NULL, '{');
@@ -207,7 +350,7 @@ static bool plot(const struct eval_results *r, const char *path)
     for (size_t i = 0; i < r->count; i++)
         x[i] = r->points[i].strength;
     for (size_t c = 0; c < COUNT_OF(columns); c++) {
-        if (!has_column(r, &columns[c]))
+        if (!columns[c].plot || !has_column(r, &columns[c]))
             continue;
         for (size_t i = 0; i < r->count; i++)
             values[count * r->count + i] = value_of(&r->points[i], &columns[c]);
@@ -234,6 +377,13 @@ int eval_text_run(struct eval_text *text, const struct steer_list *steer, vkstee
     vksteer_catch_interrupt();
     if (code == EXIT_DONE && text->text_path)
         code = read_texts(r, text, steer, model);
+    r->texts = text->prompts ? text->prompt_count * text->batch : 0;
+    if (code == EXIT_DONE && r->texts)
+        code = write_texts(r, text, steer, model);
+    if (code == EXIT_DONE && r->texts)
+        code = survey_texts(r, text, model);
+    if (code == EXIT_DONE && r->texts && text->scorer)
+        code = score_texts(r, text);
     return code;
 }
 
@@ -252,8 +402,16 @@ int eval_text_print(const struct eval_text *text, bool json)
 
 void eval_text_finish(struct eval_text *text)
 {
+    struct eval_results *r = text->results;
+    for (size_t i = 0; r && r->points && i < r->count; i++) {
+        if (r->points[i].texts)
+            vksteer_texts_finish(r->points[i].texts, r->texts);
+        free(r->points[i].texts);
+    }
+    if (r)
+        free(r->points);
+    free(r);
     vksteer_prompts_finish(&text->texts);
-    if (text->results)
-        free(text->results->points);
-    free(text->results);
+    vksteer_words_close(&text->words);
+    free_chats(&text->chats, text->prompt_count);
 }

@@ -480,6 +480,60 @@ refused "a sweep of nothing" 2 "\-\-steer" "$vksteer" eval -q -m "$llama" --text
 refused "a stride beyond the window" 1 "stride of 9" "$vksteer" eval -q -m "$llama" --text read.txt --context 8 --stride 9
 refused "a window beyond the context" 1 "model's context" "$vksteer" eval -q -m "$llama" --text read.txt --context 100000
 refused "eval of nothing" 2 "or --text" "$vksteer" eval -q -m "$llama"
+printf 'the cat\nin the sun\n' >from.txt
+printf 'on\nthe sun\n' >on.txt
+wrote() { "$vksteer" eval -q -m "$llama" --prompts from.txt -b 2 --max-tokens 6 "$@"; }
+check "texts over strengths, by a scorer and a list" bash -c "$(declare -p vksteer llama maps); $(declare -f wrote figures)
+    wrote --steer '$maps' --sweep 0:1:3 --scorer 'tee made.jsonl | python3 -c \"
+import json, sys
+for line in sys.stdin: print(len(json.loads(line)[\\\"text\\\"]))\"' --words on.txt --plot made.png --json >made.json &&
+    figures 'text[\"texts\"] == 4 and len(points) == 3 and points[0][\"score\"] > 0 and 0 <= points[1][\"listed\"] <= 1' <made.json"
+check "the scorer saw them all" python3 -c "
+import json
+rows = [json.loads(line) for line in open('made.jsonl')]
+assert len(rows) == 12 and {r['strength'] for r in rows} == {0, .5, 1} and rows[0]['prompt'] == 'the cat', rows
+means = [p['score'] for p in json.load(open('made.json'))['text']['points']]
+assert all(abs(m - sum(len(r['text']) for r in rows[4 * i:4 * i + 4]) / 4) < 1e-6 for i, m in enumerate(means)), means"
+check "the texts are those of apply" bash -c "'$vksteer' apply -q -m '$llama' --prompts from.txt -b 2 --max-tokens 6 --json |
+    python3 -c \"
+import json, sys
+assert [r['text'] for r in json.load(sys.stdin)] == [json.loads(x)['text'] for x in list(open('made.jsonl'))[:4]]\""
+refused "a scorer that fails" 1 "exit code 3" "$vksteer" eval -q -m "$llama" --prompts from.txt --max-tokens 3 --scorer 'exit 3'
+refused "a scorer that hangs up" 1 "0 numbers for 2 texts" "$vksteer" eval -q -m "$llama" --prompts from.txt --max-tokens 3 --scorer true
+refused "a scorer of nothing" 2 "\-\-prompts" "$vksteer" eval -q -m "$llama" --text read.txt --scorer cat
+refused "a list that is not there" 1 "nowhere.txt" "$vksteer" eval -q -m "$llama" --prompts from.txt --words nowhere.txt
+refused "a scorer for pictures" 1 "makes pictures" "$vksteer" eval -q --prompts from.txt --scorer cat
+"$vksteer" eval -q -m "$llama" --prompts from.txt --max-tokens 3 --scorer 'cat >/dev/null; sleep 30' >slow.log 2>&1 &
+slow=$!
+sleep 5
+kill -INT $slow
+wait $slow
+code=$?
+check "Ctrl-C ends a slow scorer" test $code = 130
+
+# ---- chats -----------------------------------------------------------------------------------------------------------
+
+refused "a chat without a template" 1 "no chat template" "$vksteer" apply -q -m "$llama" -p x --chat
+refused "a system message without a chat" 2 "\-\-chat" "$vksteer" apply -q -m "$llama" -p x --system y
+refused "a chat with pictures" 2 "\-\-chat is for texts" "$vksteer" apply -q -p x --chat
+cp -r "$llama" chatty
+echo '{"bos_token": "<s>", "eos_token": "</s>"}' >chatty/tokenizer_config.json
+echo '{{ messages }}' >chatty/chat_template.jinja
+refused "a template of no known family" 1 "no family" "$vksteer" apply -q -m ./chatty -p x --chat
+printf "{{ bos_token + '[INST] ' }} '<<SYS>>\n'" >chatty/chat_template.jinja
+talk() { "$vksteer" apply -q -m ./chatty -p 'the sun' --max-tokens 8 --temp 0 --json "$@"; }
+same() { python3 -c "
+import json, sys
+a, b = (json.load(open(f))[0] for f in sys.argv[1:])
+assert (a['text'], a['prompt_tokens']) == (b['text'], b['prompt_tokens']), (a, b)" "$@"; }
+talk --chat --system 'on' >chat.json
+"$vksteer" apply -q -m ./chatty -p '[INST] <<SYS>>
+on
+<</SYS>>
+
+the sun [/INST]' --max-tokens 8 --temp 0 --json >bare.json
+check "a chat is what its template says, begun once" same chat.json bare.json
+check "eval of chats" bash -c "'$vksteer' eval -q -m ./chatty --prompts from.txt --chat --max-tokens 4 | grep -q distinct-2"
 
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

@@ -1,5 +1,8 @@
 // Language models: what they say about themselves, their defaults for steering, their tokenizer.
+#include <stdlib.h>
+
 #include "api/internal.h"
+#include "models/chat.h"
 #include "models/tokenizer.h"
 
 // Sites of LinEAS: Rodriguez et al., arXiv 2503.10679, the norms behind attention (and, in Gemma, behind the
@@ -63,4 +66,28 @@ const struct vks_tokenizer *vks_api_tokenizer(vksteer_model *model)
         model->tokenizer = file ? vks_tokenizer_from_gguf(model->log, file)
                                 : vks_tokenizer_open(model->log, model->info.path);
     return model->tokenizer;
+}
+
+bool vksteer_chat(vksteer_model *model, const struct vksteer_message *messages, size_t count, char **text)
+{
+    struct vks_chat chat = {0};
+    struct vks_text out = {0};
+    *text = NULL;
+    if (!model->decoder)
+        return vks_fail(model->log, "%s makes pictures and holds no conversations: give a language model with -m",
+                        model->info.path);
+    const struct vks_tokenizer *tokenizer = vks_api_tokenizer(model);
+    struct vks_chat_message *own = malloc((count + 1) * sizeof(*own));
+    bool ok = tokenizer && (own || vks_fail(model->log, VKS_NO_MEMORY));
+    for (size_t i = 0; i < count && ok; i++)
+        own[i] = (struct vks_chat_message){messages[i].role, messages[i].content};
+    ok = ok && vks_chat_open(model->log, model->info.path, tokenizer, &chat) &&
+         vks_chat_render(model->log, &chat, own, count, true, &out);
+    if (ok)
+        *text = out.data;
+    else
+        vks_text_finish(&out);
+    vks_chat_finish(&chat);
+    free(own);
+    return ok;
 }

@@ -61,12 +61,13 @@ static size_t common(const struct vks_ids *a, const struct vks_ids *b)
     return i;
 }
 
-static bool encode(const vksteer_reader *reader, const char *before, const char *text, struct vks_ids *ids)
+static bool encode(const vksteer_reader *reader, const char *before, const char *text, bool chat, struct vks_ids *ids)
 {
+    const struct vks_encode how = {.bare = chat};
     struct vks_text joined = {0};
     const bool done = vks_text_add_str(&joined, before) && vks_text_add_str(&joined, text);
     const bool ok = (done || vks_fail(reader->model->log, VKS_NO_MEMORY)) &&
-                    vks_tokenizer_encode(reader->model->log, vks_api_tokenizer(reader->model), NULL, joined.data,
+                    vks_tokenizer_encode(reader->model->log, vks_api_tokenizer(reader->model), &how, joined.data,
                                          joined.length, ids);
     vks_text_finish(&joined);
     return ok;
@@ -93,10 +94,10 @@ static bool cut(const vksteer_reader *reader, struct reading *r, size_t text, si
 }
 
 // How many tokens begin every text, whatever it is.
-static bool find_prefix(const vksteer_reader *reader, size_t *prefix)
+static bool find_prefix(const vksteer_reader *reader, bool chat, size_t *prefix)
 {
     struct vks_ids nothing = {0}, some = {0};
-    const bool ok = encode(reader, "", "", &nothing) && encode(reader, "", "a", &some);
+    const bool ok = encode(reader, "", "", chat, &nothing) && encode(reader, "", "a", chat, &some);
     *prefix = ok ? common(&nothing, &some) : 0;
     free(nothing.items);
     free(some.items);
@@ -111,12 +112,12 @@ static bool prepare(const vksteer_reader *reader, const struct vksteer_read_para
     const struct vks_log *log = reader->model->log;
     r->texts = calloc(params->count + 1, sizeof(*r->texts));
     r->count = params->count;
-    bool ok = (r->texts || vks_fail(log, VKS_NO_MEMORY)) && find_prefix(reader, &r->prefix);
+    bool ok = (r->texts || vks_fail(log, VKS_NO_MEMORY)) && find_prefix(reader, params->chat, &r->prefix);
     for (size_t i = 0; i < params->count && ok; i++) {
         struct vks_ids before = {0};
         const char *prompt = params->prompts ? params->prompts[i] : "";
-        ok = encode(reader, prompt, params->texts[i], &r->texts[i]) &&
-             (!*prompt || encode(reader, prompt, "", &before));
+        ok = encode(reader, prompt, params->texts[i], params->chat, &r->texts[i]) &&
+             (!*prompt || encode(reader, prompt, "", params->chat, &before));
         // Where the text begins among the tokens of both.
         const size_t seen = ok ? common(&before, &r->texts[i]) : 0;
         if (ok && r->texts[i].count > r->prefix)

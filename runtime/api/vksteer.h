@@ -341,6 +341,7 @@ struct vksteer_write_params {
     uint32_t repeat_last;               // tokens that it looks back, prompt included; 0: 64; UINT32_MAX: all
     uint64_t seed;
     const uint64_t *seeds;              // one a prompt, in place of `seed`; may be NULL
+    bool chat;                          // prompts are of vksteer_chat: they hold the tokens that begin a text
     bool ignore_end;                    // go on behind tokens that end a text, which are left out
     // Called with every token of text number `index`: what became certain of its text, UTF-8, often a word, perhaps "".
     // False ends everything; may be NULL.
@@ -360,6 +361,15 @@ enum vksteer_result vksteer_write(vksteer_writer *writer, const char *const *pro
                                   const struct vksteer_write_params *params, const float *strengths,
                                   struct vksteer_text *texts);
 void vksteer_texts_finish(struct vksteer_text *texts, size_t count);
+
+struct vksteer_message {
+    const char *role;                   // "system", "user", "assistant"
+    const char *content;
+};
+// *text (heap) is a conversation, and what its next answer begins with, in the words that the model was tuned on: as its
+// chat template has it, of the families ChatML (SmolLM2, Qwen), Llama 2 and 3, Gemma 2 and 3. Needs no session. False
+// after one message: the model has no template or one of another family, or the family has no such order of roles.
+bool vksteer_chat(vksteer_model *model, const struct vksteer_message *messages, size_t count, char **text);
 
 // ---- eval ---------------------------------------------------------------------------------------------------------
 
@@ -401,6 +411,7 @@ void vksteer_reader_close(vksteer_reader **reader);
 struct vksteer_read_params {
     const char *const *texts;           // each is read for itself
     const char *const *prompts;         // what stands in front of each, and is seen but not counted; NULL: nothing
+    bool chat;                          // prompts are of vksteer_chat
     size_t count;
     bool (*progress)(void *priv, size_t done, size_t windows);  // false: stop; may be NULL
     void *priv;

@@ -113,11 +113,12 @@ void vksteer_writer_close(vksteer_writer **address)
 
 // ---- texts --------------------------------------------------------------------------------------------------------
 
-// A prompt's tokens, with those that begin a text; what looks like a special token is one.
-static bool read_prompt(vksteer_writer *w, const char *prompt, size_t index, struct vks_ids *ids)
+// A prompt's tokens, with those that begin a text unless they are written in it; what looks like a special token is one.
+static bool read_prompt(vksteer_writer *w, const char *prompt, size_t index, bool chat, struct vks_ids *ids)
 {
     const struct vks_log *log = w->model->log;
-    if (!vks_tokenizer_encode(log, w->tokenizer, NULL, prompt, strlen(prompt), ids))
+    const struct vks_encode how = {.bare = chat};
+    if (!vks_tokenizer_encode(log, w->tokenizer, &how, prompt, strlen(prompt), ids))
         return false;
     if (!ids->count)
         return vks_fail(log, "prompt %zu has no tokens: write one", index + 1);
@@ -234,7 +235,7 @@ static uint32_t read_all(vksteer_writer *w, const char *const *prompts, size_t c
     const size_t more = params->max_tokens ? params->max_tokens : DEFAULT_TOKENS;
     size_t longest = 0;
     for (size_t i = 0; i < count; i++) {
-        if (!read_prompt(w, prompts[i], i, &items[i].ids) ||
+        if (!read_prompt(w, prompts[i], i, params->chat, &items[i].ids) ||
             !begin(w, &items[i], params->seeds ? params->seeds[i] : params->seed))
             return 0;
         longest = items[i].prompt > longest ? items[i].prompt : longest;
