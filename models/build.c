@@ -72,7 +72,13 @@ vks_tensor *vks_build_product(struct vks_build *build, const char *path, vks_ten
 
 vks_tensor *vks_build_linear(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, bool bias)
 {
-    return vks_build_site(build, path, product(build, path, x, out, bias, VKS_WEIGHT_MATRIX));
+    return vks_build_linear_named(build, path, path, x, out, bias);
+}
+
+vks_tensor *vks_build_linear_named(struct vks_build *build, const char *path, const char *in_file, vks_tensor *x,
+                                   uint32_t out, bool bias)
+{
+    return vks_build_site(build, path, product(build, in_file, x, out, bias, VKS_WEIGHT_MATRIX));
 }
 
 vks_tensor *vks_build_conv1d(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out)
@@ -173,4 +179,29 @@ uint32_t vks_build_segment(struct vks_build *build)
 void vks_build_segment_end(struct vks_build *build, uint32_t outer)
 {
     build->graph->segment = outer;
+}
+
+vks_tensor *vks_build_resnet(struct vks_build *b, const char *path, vks_tensor *x,
+                             const struct vks_build_resnet *attrs)
+{
+    if (!x)
+        return NULL;
+    const uint32_t outer = vks_build_segment(b), out = attrs->out;
+    vks_tensor *h = vks_build_group_norm(b, vks_path(b, "%s.norm1", path), x, attrs->groups, attrs->eps);
+    h = vks_unary(b->graph, h, attrs->act);
+    h = vks_build_conv_same(b, vks_path(b, "%s.conv1", path), h, out, 3, true);
+    if (attrs->time)
+        h = vks_add(b->graph, h, vks_build_linear(b, vks_path(b, "%s.time_emb_proj", path), attrs->time, out, true));
+    h = vks_build_group_norm(b, vks_path(b, "%s.norm2", path), h, attrs->groups, attrs->eps);
+    h = vks_unary(b->graph, h, attrs->act);
+    h = vks_build_site(b, vks_path(b, "%s.dropout", path), h);
+    h = vks_build_conv_same(b, vks_path(b, "%s.conv2", path), h, out, 3, true);
+    if (vks_tensor_channels(x) != out)
+        x = vks_build_conv_same(b, vks_path(b, "%s.conv_shortcut", path), x, out, 1, true);
+    h = vks_add(b->graph, x, h);
+    if (attrs->scale != 1)
+        h = vks_scale(b->graph, h, 1 / attrs->scale, 0);
+    h = vks_build_site(b, path, h);
+    vks_build_segment_end(b, outer);
+    return h;
 }

@@ -36,6 +36,9 @@ vks_tensor *vks_build_rows(struct vks_build *build, const char *path, vks_tensor
 
 // torch.nn.Linear: x (..., K) -> (..., out)
 vks_tensor *vks_build_linear(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out, bool bias);
+// The same of a module whose parameters the file calls by another path.
+vks_tensor *vks_build_linear_named(struct vks_build *build, const char *path, const char *in_file, vks_tensor *x,
+                                   uint32_t out, bool bias);
 // transformers' Conv1D, a linear layer with a bias: x (..., K) -> (..., out)
 vks_tensor *vks_build_conv1d(struct vks_build *build, const char *path, vks_tensor *x, uint32_t out);
 // torch.nn.Conv2d with a square kernel: x (B, H, W, Cin) -> (B, H', W', out)
@@ -56,6 +59,17 @@ vks_tensor *vks_build_embedding(struct vks_build *build, const char *path, vks_t
                                 uint32_t out);
 // An activation module.
 vks_tensor *vks_build_unary(struct vks_build *build, const char *path, vks_tensor *x, enum vks_unary kind);
+
+// ResnetBlock2D of diffusers, a segment of its own:
+// h = conv2(act(norm2(conv1(act(norm1(x))) + time))) ; (shortcut(x) + h) / scale
+struct vks_build_resnet {
+    uint32_t out, groups;
+    float eps, scale;
+    enum vks_unary act;         // one module called two or three times, so it is no site
+    vks_tensor *time;           // (B, T), already through an activation; NULL: nothing is added
+};
+vks_tensor *vks_build_resnet(struct vks_build *build, const char *path, vks_tensor *x,
+                             const struct vks_build_resnet *attrs);
 
 // Opens a new recomputation segment; returns the one that was open, for vks_build_segment_end.
 uint32_t vks_build_segment(struct vks_build *build);

@@ -118,18 +118,24 @@ static bool open_decoder(struct vks_pipeline *p, struct vks_gpu *gpu, const stru
         return false;
     if (!type)
         return vks_fail(p->log, "%s: the part vae is missing: download the folder again", index->path);
-    if (strcmp(type, "AutoencoderTiny")) {
-        vks_warn(p->log, "%s: %.60s is not supported, so pictures cannot be decoded: put an AutoencoderTiny (TAESD) "
-                 "for this model in vae and in model_index.json", folder, type);
+    p->has_kl = !strcmp(type, "AutoencoderKL");
+    if (!p->has_kl && strcmp(type, "AutoencoderTiny") != 0) {
+        vks_warn(p->log, "%s: %.60s is not supported, so pictures cannot be decoded: put an AutoencoderKL or "
+                 "AutoencoderTiny (TAESD) for this model in vae and in model_index.json", folder, type);
         return read_foreign_factor(p, folder);
     }
-    if (!vks_autoencoder_tiny_config_read(p->log, folder, &p->vae) ||
+    if (!(p->has_kl ? vks_autoencoder_kl_config_read(p->log, folder, &p->kl)
+                    : vks_autoencoder_tiny_config_read(p->log, folder, &p->tiny)) ||
         !add_part(p, gpu, "vae", type, folder, "diffusion_pytorch_model"))
         return false;
-    if (p->vae.latents != p->unet.out)
+    const uint32_t latents = p->has_kl ? p->kl.latents : p->tiny.latents;
+    if (latents != p->unet.out)
         return vks_fail(p->log, "%s: latent_channels %u and the UNet's out_channels %u differ: the two are of "
-                        "different models", folder, p->vae.latents, p->unet.out);
-    p->factor = vks_autoencoder_tiny_factor(&p->vae);
+                        "different models", folder, latents, p->unet.out);
+    if ((p->has_kl ? p->kl.out : p->tiny.out) != 3)
+        return vks_fail(p->log, "%s: out_channels is not 3, so what it decodes is no picture: use another model",
+                        folder);
+    p->factor = p->has_kl ? vks_autoencoder_kl_factor(&p->kl) : vks_autoencoder_tiny_factor(&p->tiny);
     p->has_decoder = true;
     return true;
 }
@@ -354,11 +360,14 @@ struct vks_tensor *vks_pipeline_decode_build(struct vks_pipeline *p, struct vks_
                                              struct vks_tensor *latents)
 {
     if (!p->has_decoder)
-        return vks_graph_fail(graph, "%s/vae: pictures cannot be decoded by this autoencoder: put an AutoencoderTiny "
-                              "(TAESD) for this model in its place", p->folder);
-    if (p->vae.scaling != 1)
-        latents = vks_scale(graph, latents, 1 / p->vae.scaling, 0);
-    return vks_autoencoder_tiny_decode(graph, p->parts[p->text_count + 1].weights, &p->vae, "vae", latents);
+        return vks_graph_fail(graph, "%s/vae: pictures cannot be decoded by this autoencoder: put an AutoencoderKL "
+                              "or AutoencoderTiny (TAESD) for this model in its place", p->folder);
+    struct vks_weights *weights = p->parts[p->text_count + 1].weights;
+    const float scaling = p->has_kl ? p->kl.scaling : p->tiny.scaling, shift = p->has_kl ? p->kl.shift : 0;
+    if (scaling != 1 || shift != 0)
+        latents = vks_scale(graph, latents, 1 / scaling, shift);
+    return p->has_kl ? vks_autoencoder_kl_decode(graph, weights, &p->kl, "vae", latents)
+                     : vks_autoencoder_tiny_decode(graph, weights, &p->tiny, "vae", latents);
 }
 
 bool vks_pipeline_describe(struct vks_pipeline *p, struct vks_graph *graph)

@@ -22,6 +22,7 @@
 #include "exec/exec.h"
 #include "gpu/gpu.h"
 #include "graph/graph.h"
+#include "models/autoencoder_kl.h"
 #include "models/autoencoder_tiny.h"
 #include "models/clip_text.h"
 #include "models/clip_tokenizer.h"
@@ -60,7 +61,9 @@ struct vks_pipeline {
     struct vks_unet_config unet;
     struct vks_scheduler_config scheduler;
     bool has_decoder;            // false: the autoencoder is of a class that is not supported
-    struct vks_autoencoder_tiny_config vae;
+    bool has_kl;                 // an AutoencoderKL, otherwise an AutoencoderTiny
+    struct vks_autoencoder_kl_config kl;
+    struct vks_autoencoder_tiny_config tiny;
     uint32_t factor;             // pixels a latent stands for, along each axis
     uint32_t width, height;      // default picture, pixels
     uint32_t part_count;

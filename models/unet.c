@@ -15,32 +15,12 @@ struct net {
     uint32_t skip_count;
 };
 
-// h = conv2(act(norm2(conv1(act(norm1(x))) + time))) ; (shortcut(x) + h) / scale
-// The nonlinearity is one module called three times, so it is no site.
 static vks_tensor *resnet(struct net *net, const char *path, vks_tensor *x, uint32_t out, float scale)
 {
-    struct vks_build *b = &net->b;
     const struct vks_unet_config *config = net->config;
-    if (!x)
-        return NULL;
-    const uint32_t outer = vks_build_segment(b);
-    vks_tensor *h = vks_build_group_norm(b, vks_path(b, "%s.norm1", path), x, config->groups, config->eps);
-    h = vks_unary(b->graph, h, config->act);
-    h = vks_build_conv_same(b, vks_path(b, "%s.conv1", path), h, out, 3, true);
-    vks_tensor *shift = vks_build_linear(b, vks_path(b, "%s.time_emb_proj", path), net->time, out, true);
-    h = vks_add(b->graph, h, shift);
-    h = vks_build_group_norm(b, vks_path(b, "%s.norm2", path), h, config->groups, config->eps);
-    h = vks_unary(b->graph, h, config->act);
-    h = vks_build_site(b, vks_path(b, "%s.dropout", path), h);
-    h = vks_build_conv_same(b, vks_path(b, "%s.conv2", path), h, out, 3, true);
-    if (vks_tensor_channels(x) != out)
-        x = vks_build_conv_same(b, vks_path(b, "%s.conv_shortcut", path), x, out, 1, true);
-    h = vks_add(b->graph, x, h);
-    if (scale != 1)
-        h = vks_scale(b->graph, h, 1 / scale, 0);
-    h = vks_build_site(b, path, h);
-    vks_build_segment_end(b, outer);
-    return h;
+    const struct vks_build_resnet attrs = {.out = out, .groups = config->groups, .eps = config->eps, .scale = scale,
+                                           .act = config->act, .time = net->time};
+    return vks_build_resnet(&net->b, path, x, &attrs);
 }
 
 static vks_tensor *attention(struct net *net, const char *path, vks_tensor *x, vks_tensor *keys, vks_tensor *mask,

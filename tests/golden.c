@@ -114,10 +114,21 @@ void golden_finish(struct golden_part *part)
     free(part->scratch);
 }
 
-static bool is_module(const char *name, const char *prefix)
+static bool is_module(const struct golden_part *part, const char *name)
 {
-    return !strncmp(name, prefix, strlen(prefix)) && strncmp(name, "input.", 6) != 0 &&
+    if (part->also && !strcmp(name, part->also))
+        return true;
+    return !strncmp(name, part->prefix, strlen(part->prefix)) && strncmp(name, "input.", 6) != 0 &&
            strncmp(name, "output.", 7) != 0 && strncmp(name, "mutation.", 9) != 0;
+}
+
+// Whether a parameter belongs to this half of the autoencoder; everything does elsewhere.
+static bool is_of(const struct golden_part *part, const char *parameter)
+{
+    static const char vae[] = "vae.";
+    const char *half = part->prefix + sizeof(vae) - 1, *also = part->also ? part->also + sizeof(vae) - 1 : half;
+    return strncmp(part->prefix, vae, sizeof(vae) - 1) != 0 || !strncmp(parameter, half, strlen(half)) ||
+           !strncmp(parameter, also, strlen(also));
 }
 
 void golden_compare(struct golden_part *part)
@@ -145,7 +156,7 @@ void golden_compare(struct golden_part *part)
         sites += strncmp(probe->name, "output.", 7) != 0;
     }
     for (size_t i = 0; i < part->expected->tensor_count; i++)
-        modules += is_module(part->expected->tensors[i].name, part->prefix);
+        modules += is_module(part, part->expected->tensors[i].name);
     printf("    %s: %zu sites, worst %.2g at %s\n", part->name, sites, part->worst, part->worst_name);
     EXPECT(t, !far, "%zu of %zu outputs of %s are off by more than %g", far, part->probe_count, part->name,
            GOLDEN_TOLERANCE);
@@ -201,8 +212,8 @@ void golden_mutations(struct golden_part *part)
         struct vks_weight_place place;
         if ((weight->rank != 1 && !position) || !vks_weights_place(part->weights, weight->name, &place))
             continue;
-        if (strncmp(part->prefix, "vae.", 4) == 0 && strncmp(weight->name, part->prefix + 4, 7) != 0)
-            continue;  // the other half of the autoencoder
+        if (!is_of(part, weight->name))
+            continue;
         mutate(part, weight->name, &place,
                weight->rank == 1 && !vks_ends_with(weight->name, ".bias") && !part->plus_one);
         count++;

@@ -26,6 +26,7 @@ struct golden_part {
     struct vks_gpu *gpu;
     const char *name;             // in messages: the prefix, unless it is set
     const char *prefix;           // of the sites
+    const char *also;             // one more site of the part, and module of parameters; or NULL
     struct vks_safetensors *expected;
     struct vks_graph graph;
     struct vks_exec *exec;

@@ -149,15 +149,29 @@ static void check_unet(struct test *t, struct vks_pipeline *p, struct vks_safete
     golden_finish(&part);
 }
 
+static struct vks_tensor *vae_half(struct golden_part *part, const struct vks_pipeline *p, bool encoder)
+{
+    struct vks_tensor *x = part->inputs[0];
+    if (p->has_kl && encoder)
+        return vks_autoencoder_kl_encode(&part->graph, part->weights, &p->kl, "vae", x);
+    if (p->has_kl)
+        return vks_autoencoder_kl_decode(&part->graph, part->weights, &p->kl, "vae", x);
+    return (encoder ? vks_autoencoder_tiny_encode : vks_autoencoder_tiny_decode)(&part->graph, part->weights, &p->tiny,
+                                                                                 "vae", x);
+}
+
 static void check_vae(struct test *t, struct vks_pipeline *p, struct vks_safetensors *expected, bool encoder)
 {
     struct golden_part part;
     golden_begin(&part, t, gpu, expected, encoder ? "vae.encoder" : "vae.decoder");
     const char *input = encoder ? "input.encoder" : "input.decoder";
+    if (p->has_kl)
+        part.also = encoder ? "vae.quant_conv" : "vae.post_quant_conv";
     part.weights = p->parts[p->text_count + 1].weights;
     part.inputs[0] = golden_input_like(&part, input, VKS_F32);
-    (encoder ? vks_autoencoder_tiny_encode : vks_autoencoder_tiny_decode)(&part.graph, part.weights, &p->vae, "vae",
-                                                                          part.inputs[0]);
+    struct vks_tensor *output = vae_half(&part, p, encoder);
+    if (encoder && p->has_kl)
+        golden_add_probe(&part, "output.vae.mode", output);
     if (golden_start(&part) && golden_write_like(&part, part.inputs[0], input)) {
         golden_compare(&part);
         if (!t->bad)
@@ -303,6 +317,11 @@ static void half(struct test *t)
     check_fixture(t, "half");
 }
 
+static void kl(struct test *t)
+{
+    check_fixture(t, "kl");
+}
+
 static void xl(struct test *t)
 {
     check_fixture(t, "xl");
@@ -326,7 +345,8 @@ static void check_sites(struct test *t, const char *name)
     for (size_t i = 0; i < expected->tensor_count; i++) {
         const char *module = expected->tensors[i].name;
         modules += strncmp(module, "input.", 6) && strncmp(module, "output.", 7) &&
-                   strncmp(module, "mutation.", 9) && strncmp(module, "vae.encoder", 11);
+                   strncmp(module, "mutation.", 9) && strncmp(module, "vae.encoder", 11) &&
+                   strcmp(module, "vae.quant_conv");
     }
     EXPECT(t, modules == graph.site_count, "%zu sites, PyTorch has %zu", graph.site_count, modules);
     vks_graph_finish(&graph);
@@ -337,7 +357,7 @@ static void check_sites(struct test *t, const char *name)
 // Without a device: the sites of a folder are PyTorch's modules.
 static void sites_without_device(struct test *t)
 {
-    static const char *const names[] = {"sd1", "sd2", "turbo", "half", "xl"};
+    static const char *const names[] = {"sd1", "sd2", "turbo", "half", "kl", "xl"};
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
         if (!t->bad)
             check_sites(t, names[i]);
@@ -440,12 +460,12 @@ static void schedule_refusals(struct test *t)
 
 // ---- refusals ---------------------------------------------------------------------------------------------------
 
-// Reads a configuration of the fixture sd1 with `from` replaced by `to`, written into a folder of its own.
+// Reads a configuration (PART/FILE) with `from` replaced by `to`, written into a folder of its own.
 static char *altered(struct test *t, const char *part, const char *file, const char *from, const char *to)
 {
     char path[600];
     size_t size;
-    snprintf(path, sizeof(path), "%s/sd1/%s/%s", data, part, file);
+    snprintf(path, sizeof(path), "%s/%s/%s", data, part, file);
     char *text = vks_os_read_file(test_log(t), path, 1 << 20, &size), *at = text ? strstr(text, from) : NULL;
     struct vks_text out = {0};
     static char folder[] = "golden-altered";
@@ -461,6 +481,26 @@ static char *altered(struct test *t, const char *part, const char *file, const c
     vks_text_finish(&out);
     free(text);
     return folder;
+}
+
+static void refuse_autoencoders(struct test *t)
+{
+    static const struct {
+        const char *from, *to, *message;
+    } cases[] = {
+        {"\"AutoencoderKL\"", "\"AsymmetricAutoencoderKL\"", "AsymmetricAutoencoderKL"},
+        {"\"UpDecoderBlock2D\"", "\"AttnUpDecoderBlock2D\"", "AttnUpDecoderBlock2D"},
+        {"\"latents_mean\": null", "\"latents_mean\": [1, 2, 3]", "latents_mean"},
+        {"\"norm_num_groups\": 3", "\"norm_num_groups\": 4", "norm_num_groups"},
+        {"\"block_out_channels\": [", "\"block_out_channels\": [3,", "down_block_types"},
+        {"\"layers_per_block\": 1", "\"layers_per_block\": 300", "layers_per_block"},
+        {"\"act_fn\": \"gelu\"", "\"act_fn\": \"mish\"", "mish"},
+    };
+    struct vks_autoencoder_kl_config config;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        const char *folder = altered(t, "kl/vae", "config.json", cases[i].from, cases[i].to);
+        CHECK_REFUSED(t, vks_autoencoder_kl_config_read(test_log(t), folder, &config), cases[i].message);
+    }
 }
 
 static void refusals(struct test *t)
@@ -482,19 +522,20 @@ static void refusals(struct test *t)
     };
     struct vks_unet_config config;
     for (size_t i = 0; i < sizeof(unet) / sizeof(*unet); i++) {
-        const char *folder = altered(t, "unet", "config.json", unet[i].from, unet[i].to);
+        const char *folder = altered(t, "sd1/unet", "config.json", unet[i].from, unet[i].to);
         CHECK_REFUSED(t, vks_unet_config_read(test_log(t), folder, &config), unet[i].message);
     }
     struct vks_autoencoder_tiny_config vae;
     CHECK_REFUSED(t, vks_autoencoder_tiny_config_read(
-                         test_log(t), altered(t, "vae", "config.json", "AutoencoderTiny", "AutoencoderKL"), &vae),
+                         test_log(t), altered(t, "sd1/vae", "config.json", "AutoencoderTiny", "AutoencoderKL"), &vae),
                   "AutoencoderKL");
+    refuse_autoencoders(t);
     struct vks_scheduler_config scheduler;
-    CHECK_REFUSED(t, vks_scheduler_config_read(test_log(t), altered(t, "scheduler", "scheduler_config.json",
+    CHECK_REFUSED(t, vks_scheduler_config_read(test_log(t), altered(t, "sd1/scheduler", "scheduler_config.json",
                                                                     "EulerDiscrete", "PNDM"), &scheduler),
                   "_class_name");
     struct vks_clip_text_config text;
-    CHECK_REFUSED(t, vks_clip_text_config_read(test_log(t), altered(t, "text_encoder", "config.json",
+    CHECK_REFUSED(t, vks_clip_text_config_read(test_log(t), altered(t, "sd1/text_encoder", "config.json",
                                                                     "\"num_attention_heads\": 3",
                                                                     "\"num_attention_heads\": 5"), &text),
                   "num_attention_heads");
@@ -556,6 +597,7 @@ int main(int argc, char **argv)
         TEST(&t, sd2);
         TEST(&t, turbo);
         TEST(&t, half);
+        TEST(&t, kl);
         TEST(&t, xl);
     }
     return test_device_summary(&t, &gpu);

@@ -17,8 +17,15 @@ def text(hidden, heads, layers, inner, length, act, **more):
 
 def vae(latents, channels, blocks, **more):
     levels = [channels] * len(blocks)
-    return dict(latent_channels=latents, encoder_block_out_channels=levels, decoder_block_out_channels=levels,
-                num_decoder_blocks=blocks, num_encoder_blocks=blocks[::-1], **more)
+    return "AutoencoderTiny", dict(latent_channels=latents, encoder_block_out_channels=levels,
+                                   decoder_block_out_channels=levels, num_decoder_blocks=blocks,
+                                   num_encoder_blocks=blocks[::-1], **more)
+
+
+def kl(latents, channels, layers, groups, **more):
+    return "AutoencoderKL", dict(latent_channels=latents, block_out_channels=channels, layers_per_block=layers,
+                                 norm_num_groups=groups, down_block_types=["DownEncoderBlock2D"] * len(channels),
+                                 up_block_types=["UpDecoderBlock2D"] * len(channels), **more)
 
 
 FIXTURES = {
@@ -79,6 +86,20 @@ FIXTURES = {
                                                   timestep_spacing="leading", steps_offset=1,
                                                   prediction_type="sample")),
     ),
+    # Another autoencoder: AutoencoderKL of three levels under its old names, with a shift and without the pointwise
+    # convolutions; UNet and text as small as they get.
+    "kl": dict(
+        seed=6, old_attention=True, latents=(3, 5),
+        text_encoder=text(12, 2, 1, 16, 8, "quick_gelu"),
+        unet=dict(in_channels=3, out_channels=3, block_out_channels=[6], layers_per_block=1,
+                  down_block_types=["CrossAttnDownBlock2D"], up_block_types=["CrossAttnUpBlock2D"],
+                  attention_head_dim=2, cross_attention_dim=12, norm_num_groups=3),
+        vae=kl(3, [6, 9, 15], 1, 3, act_fn="gelu", scaling_factor=0.6, shift_factor=0.3, use_quant_conv=False,
+               use_post_quant_conv=False),
+        scheduler=("EulerDiscreteScheduler", dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+                                                  timestep_spacing="leading", steps_offset=1,
+                                                  prediction_type="epsilon")),
+    ),
     # SDXL: two text encoders (the second with a projection), their last but one states side by side, pooled text and
     # picture sizes added to the time.
     "xl": dict(
@@ -91,7 +112,7 @@ FIXTURES = {
                   cross_attention_dim=32, norm_num_groups=4, use_linear_projection=True,
                   transformer_layers_per_block=[1, 2], addition_embed_type="text_time", addition_time_embed_dim=6,
                   projection_class_embeddings_input_dim=47),
-        vae=vae(4, 6, [1, 1]),
+        vae=kl(4, [8, 12], 2, 4, scaling_factor=5.5),
         scheduler=("EulerDiscreteScheduler", dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
                                                   timestep_spacing="trailing", prediction_type="epsilon")),
     ),

@@ -54,7 +54,7 @@ def build(fixture):
         config = transformers.CLIPTextConfig(**fixture["text_encoder_2"])
         modules["text_encoder_2"] = transformers.CLIPTextModelWithProjection(config)
     modules["unet"] = diffusers.UNet2DConditionModel(**fixture["unet"])
-    modules["vae"] = diffusers.AutoencoderTiny(**fixture["vae"])
+    modules["vae"] = getattr(diffusers, fixture["vae"][0])(**fixture["vae"][1])
     for i, module in enumerate(modules.values()):
         randomise(module, 100 * fixture["seed"] + i, fixture.get("sharpness", 1.6))
         if fixture.get("half"):
@@ -111,6 +111,30 @@ def record_unet(unet, sample, timestep, context, more, check, out):
     return result, values, shares
 
 
+def record_vae(vae, latents, generator, check, out):
+    """Both halves; returns the picture and the sites."""
+    image, values = run("vae", vae, lambda: vae.decode(latents).sample)
+    picture = torch.rand(image.shape, generator=generator) * 2 - 1
+    encoded, more = run("vae", vae, lambda: vae.encode(picture))
+    values.update(more)
+    shares = assert_attention(values, lambda _name: 1, False) if check else []
+    out["input.encoder"] = channels_last(picture)
+    if hasattr(encoded, "latent_dist"):
+        out["output.vae.mode"] = thin(encoded.latent_dist.mode())
+    return image, values, shares
+
+
+def rename(path, names):
+    """Gives the tensors of a file the names that older versions gave them."""
+    save_file({names(k): v for k, v in load_file(path).items()}, path, {"format": "pt"})
+
+
+def old_attention(name):
+    for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+        name = name.replace(f"attentions.0.{new}.", f"attentions.0.{old}.")
+    return name
+
+
 def save_parts(folder, fixture, modules, scheduler):
     for name, module in modules.items():
         if fixture.get("half"):
@@ -118,8 +142,9 @@ def save_parts(folder, fixture, modules, scheduler):
         module.save_pretrained(folder / name, max_shard_size=fixture.get("shards", "1GB"))
     scheduler.save_pretrained(folder / "scheduler")
     if fixture.get("legacy_prefix"):  # as checkpoints before transformers 5 are written
-        path = folder / "text_encoder" / "model.safetensors"
-        save_file({f"text_model.{k}": v for k, v in load_file(path).items()}, path, {"format": "pt"})
+        rename(folder / "text_encoder" / "model.safetensors", lambda name: f"text_model.{name}")
+    if fixture.get("old_attention"):  # and before diffusers 0.17
+        rename(folder / "vae" / "diffusion_pytorch_model.safetensors", old_attention)
     xl = "text_encoder_2" in modules
     index = {"_class_name": "StableDiffusionXLPipeline" if xl else "StableDiffusionPipeline",
              "_diffusers_version": diffusers.__version__, "scheduler": ["diffusers", fixture["scheduler"][0]]}
@@ -149,7 +174,7 @@ def conditions(modules, ids, guidance, latents, check, out):
         context = results[0].last_hidden_state
     else:
         context = torch.cat([r.hidden_states[-2] for r in results], -1)
-        factor = 2 ** (len(modules["vae"].config.decoder_block_out_channels) - 1)
+        factor = 2 ** (len(modules["vae"].config.block_out_channels) - 1)
         size = [factor * n for n in latents]
         sizes = torch.tensor([size + [0, 0] + size] * BATCH)
         more = {"added_cond_kwargs": {"text_embeds": results[1].text_embeds, "time_ids": sizes}}
@@ -175,24 +200,22 @@ def expected(modules, scheduler, ids, latents, guidance, generator, check):
     scaled = scheduler.scale_model_input(sample, timestep)
     output, unet_values, unet_shares = record_unet(unet, scaled, timestep, context, more, check, out)
 
-    decoder_in = scheduler.step(output, timestep, sample).prev_sample / vae.config.scaling_factor
-    image, decoder_values = run("vae", vae, lambda: vae.decode(decoder_in).sample)
-    picture = torch.rand(image.shape, generator=generator) * 2 - 1
-    _, encoder_values = run("vae", vae, lambda: vae.encode(picture).latents)
+    shift = vae.config.shift_factor if isinstance(vae, diffusers.AutoencoderKL) else None
+    decoder_in = scheduler.step(output, timestep, sample).prev_sample / vae.config.scaling_factor + (shift or 0)
+    image, vae_values, vae_shares = record_vae(vae, decoder_in, generator, check, out)
 
-    for sites in (values, unet_values, decoder_values, encoder_values):
+    for sites in (values, unet_values, vae_values):
         out.update({site: thin(value) for site, value in sites.items()})
     out["input.ids"] = ids.int()
     out["input.noise"] = channels_last(noise)
     out["input.sample"] = channels_last(scaled)
     out["input.timestep"] = torch.tensor([float(timestep)])
     out["input.decoder"] = channels_last(decoder_in)
-    out["input.encoder"] = channels_last(picture)
     out["output.image"] = channels_last(image)
     for key, value in out.items():
         if check and key.startswith("mutation."):
             assert value.item() > 20 * TOLERANCE, f"{key} moves the outputs by {value.item():.4f} only"
-    return {k: v.contiguous() for k, v in out.items()}, shares + unet_shares
+    return {k: v.contiguous() for k, v in out.items()}, shares + unet_shares + vae_shares
 
 
 def make(name, fixture):

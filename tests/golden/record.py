@@ -38,8 +38,10 @@ class Recorder:
                 self.handles.append(child.register_forward_hook(self.hook(f"{prefix}.{name}")))
 
     def hook(self, name):
-        def save(_module, _inputs, output):
+        def save(module, _inputs, output):
             self.calls[name] = self.calls.get(name, 0) + 1
+            if isinstance(module, torch.nn.GroupNorm) and output.ndim == 3:  # (B, C, T), where all others have (B, T, C)
+                output = output.transpose(1, 2)
             if torch.is_tensor(output):
                 self.values[name] = self.full(output)
             elif type(output) in (tuple, list):
