@@ -54,6 +54,7 @@ struct vks_pipeline {
     struct vks_pipeline_over over;
     const char *type;            // "StableDiffusionPipeline"
     bool xl;                     // two text encoders, pooled text and sizes
+    bool zero_negative;          // without a negative prompt guidance starts from zeros, not from the empty prompt
     uint32_t text_count;
     struct vks_clip_text_config text[VKS_PIPELINE_TEXTS];
     struct vks_clip_tokenizer *tokenizer[VKS_PIPELINE_TEXTS];

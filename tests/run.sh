@@ -315,7 +315,7 @@ unit_tests()  # BUILD FOLDER: all test programs but those that are suites of the
     fi
     for program in "$1"/tests/test_*; do
         case $program in
-        *test_golden | *test_golden_language | *test_greedy | *test_cli | *.p) ;;
+        *test_golden | *test_golden_language | *test_greedy | *test_pictures | *test_cli | *.p) ;;
         *) [ -f "$program" ] && [ -x "$program" ] && programs+=("$program") ;;
         esac
     done
@@ -329,9 +329,10 @@ unit_tests()  # BUILD FOLDER: all test programs but those that are suites of the
 
 golden_models()  # BUILD FOLDER: module by module, on both drivers where there are two (mutations on the first alone)
 {
-    local runs=("$1/tests/test_golden" "$1/tests/test_golden_language")
+    local runs=("$1/tests/test_golden" "$1/tests/test_golden_language" "$1/tests/test_pictures")
     if [ -n "$lavapipe" ] && [ -n "$swiftshader" ]; then
         runs+=("on $swiftshader $1/tests/test_golden --quick" "on $swiftshader $1/tests/test_golden_language --quick")
+        runs+=("on $swiftshader $1/tests/test_pictures")
     fi
     several "${runs[@]}"
 }

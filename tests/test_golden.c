@@ -327,6 +327,11 @@ static void xl(struct test *t)
     check_fixture(t, "xl");
 }
 
+static void lcm_xl(struct test *t)
+{
+    check_fixture(t, "lcm-xl");
+}
+
 static void check_sites(struct test *t, const char *name)
 {
     char folder[512], path[600];
@@ -357,7 +362,7 @@ static void check_sites(struct test *t, const char *name)
 // Without a device: the sites of a folder are PyTorch's modules.
 static void sites_without_device(struct test *t)
 {
-    static const char *const names[] = {"sd1", "sd2", "turbo", "half", "kl", "xl"};
+    static const char *const names[] = {"sd1", "sd2", "turbo", "half", "kl", "xl", "lcm-xl"};
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
         if (!t->bad)
             check_sites(t, names[i]);
@@ -599,6 +604,7 @@ int main(int argc, char **argv)
         TEST(&t, half);
         TEST(&t, kl);
         TEST(&t, xl);
+        TEST(&t, lcm_xl);
     }
     return test_device_summary(&t, &gpu);
 }

@@ -172,6 +172,18 @@ static bool embed(struct vksteer_painter *p, struct embedding *embedding, const 
     return true;
 }
 
+// What guidance leads away from.
+static bool embed_negative(struct vksteer_painter *p, const char *prompt, const uint32_t *step)
+{
+    struct embedding *embedding = &p->negative;
+    if (prompt || !p->model->pipeline->zero_negative)
+        return embed(p, embedding, prompt ? prompt : "", step);
+    forget(embedding);
+    embedding->context = calloc(p->context + 1, sizeof(float));
+    embedding->pooled = calloc(p->pooled + 1, sizeof(float));
+    return (embedding->context && embedding->pooled) || vks_fail(p->model->log, VKS_NO_MEMORY);
+}
+
 // One pass of the UNet.
 static bool pass(struct vksteer_painter *p, const struct embedding *embedding, const float *input,
                  const struct vks_scheduler_step *at, const uint32_t *step, float *output)
@@ -264,7 +276,7 @@ bool vksteer_paint(vksteer_painter *p, const char *prompt, const char *negative_
     float *values = malloc((4 * count + pixels) * sizeof(*values));
     bool ok = values != NULL || vks_fail(p->model->log, VKS_NO_MEMORY);
     ok = ok && start(p, seed, latents, latent_count, values) && embed(p, &p->prompt, prompt, step) &&
-         (!p->guided || embed(p, &p->negative, negative_prompt ? negative_prompt : "", step)) &&
+         (!p->guided || embed_negative(p, negative_prompt, step)) &&
          denoise(p, seed, step, values, values + count) &&
          vks_exec_write(p->decoder_exec, p->latents, values, count * sizeof(*values)) &&
          vks_exec_run(p->decoder_exec, step) &&

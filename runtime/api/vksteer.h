@@ -298,7 +298,8 @@ vksteer_painter *vksteer_painter_open(vksteer_model *model, const struct vksteer
 void vksteer_painter_close(vksteer_painter **painter);
 // `strengths`: one a steering, or NULL for those of the params. `latents`: initial noise (4 or so, H/8, W/8) in
 // PyTorch's order, or NULL for Philox noise of `seed`.
-// `negative_prompt` may be NULL and is read only with a guidance scale above 1.
+// `negative_prompt` is read only with a guidance scale above 1; NULL stands for the empty prompt, or for zeros in place
+// of the text where the model's files ask for it, as those of SDXL do.
 bool vksteer_paint(vksteer_painter *painter, const char *prompt, const char *negative_prompt, uint64_t seed,
                    const float *strengths, const float *latents, size_t latent_count, struct vksteer_image *image);
 // What zero members of the params became.

@@ -32,7 +32,8 @@ FIXTURES = {
     # Stable Diffusion 1.x: convolutions as projections, the same number of heads everywhere, quick GELU, epsilon.
     # 6 x 10 latents become 3 x 5 and 2 x 3: the way up needs sizes that are not doubles.
     "sd1": dict(
-        seed=1, legacy_prefix=True, latents=(6, 10),
+        seed=1, pictures=[(1, 1, None), (4, 3, None), (4, 3, "a blue cat")],
+        legacy_prefix=True, latents=(6, 10),
         text_encoder=text(24, 3, 2, 40, 13, "quick_gelu"),
         unet=dict(in_channels=4, out_channels=4, block_out_channels=[8, 12, 20], layers_per_block=2,
                   down_block_types=["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
@@ -45,7 +46,8 @@ FIXTURES = {
     # Stable Diffusion 2.x: linear projections, heads that differ by level, two transformer blocks, GELU,
     # v-prediction, and the sinusoid the other way round.
     "sd2": dict(
-        seed=2, shards="400KB", latents=(8, 8),
+        seed=2, pictures=[(1, 1, None), (4, 2.5, "an apple")],
+        shards="400KB", latents=(8, 8),
         text_encoder=text(30, 5, 3, 50, 9, "gelu", layer_norm_eps=1e-4),
         unet=dict(in_channels=5, out_channels=5, block_out_channels=[12, 18, 24], layers_per_block=1,
                   down_block_types=["CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"],
@@ -61,7 +63,8 @@ FIXTURES = {
     # One-step model: odd widths (and so an odd sinusoid), layers that differ by level, no attention at the top,
     # 5 x 7, and a guidance embedding as consistency models have it.
     "turbo": dict(
-        seed=3, latents=(5, 7),
+        seed=3, pictures=[(1, 2.5, None), (4, 2.5, None)],
+        latents=(5, 7),
         text_encoder=text(21, 3, 1, 33, 11, "gelu"),
         unet=dict(in_channels=3, out_channels=3, block_out_channels=[9, 15], layers_per_block=[1, 2],
                   down_block_types=["DownBlock2D", "CrossAttnDownBlock2D"],
@@ -74,7 +77,8 @@ FIXTURES = {
     # The same written as fp16 (and judged against fp32 arithmetic on the rounded weights), with no middle block and
     # several transformer blocks by level.
     "half": dict(
-        seed=4, latents=(6, 4), half=True,
+        seed=4, pictures=[(4, 1, None), (4, 3, "red")],
+        latents=(6, 4), half=True,
         text_encoder=text(26, 2, 2, 30, 10, "quick_gelu"),
         unet=dict(in_channels=4, out_channels=4, block_out_channels=[10, 20], layers_per_block=1,
                   down_block_types=["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
@@ -89,7 +93,8 @@ FIXTURES = {
     # Another autoencoder: AutoencoderKL of three levels under its old names, with a shift and without the pointwise
     # convolutions; UNet and text as small as they get.
     "kl": dict(
-        seed=6, old_attention=True, latents=(3, 5),
+        seed=6, pictures=[(4, 1, None), (4, 3, "red")],
+        old_attention=True, latents=(3, 5),
         text_encoder=text(12, 2, 1, 16, 8, "quick_gelu"),
         unet=dict(in_channels=3, out_channels=3, block_out_channels=[6], layers_per_block=1,
                   down_block_types=["CrossAttnDownBlock2D"], up_block_types=["CrossAttnUpBlock2D"],
@@ -103,7 +108,8 @@ FIXTURES = {
     # SDXL: two text encoders (the second with a projection), their last but one states side by side, pooled text and
     # picture sizes added to the time.
     "xl": dict(
-        seed=5, sharpness=1.4, latents=(4, 6),
+        seed=5, pictures=[(1, 1, None), (4, 1, None), (1, 3, None), (4, 3, None), (4, 3, ""), (4, 3, "a blue cat")],
+        sharpness=1.4, latents=(4, 6),
         text_encoder=text(14, 2, 2, 20, 8, "quick_gelu"),
         text_encoder_2=text(18, 3, 3, 22, 8, "gelu", projection_dim=11),
         unet=dict(in_channels=4, out_channels=4, block_out_channels=[8, 16], layers_per_block=1,
@@ -115,6 +121,21 @@ FIXTURES = {
         vae=kl(4, [8, 12], 2, 4, scaling_factor=5.5),
         scheduler=("EulerDiscreteScheduler", dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
                                                   timestep_spacing="trailing", prediction_type="epsilon")),
+    ),
+    # SDXL as its distilled variants have it: three levels with no attention at the top, a guidance embedding beside
+    # the added ones, LCM; an autoencoder without attention.
+    "lcm-xl": dict(
+        seed=7, pictures=[(1, 2.5, None), (4, 2.5, None)], latents=(6, 5), guidance=2.5,
+        text_encoder=text(15, 3, 1, 18, 10, "quick_gelu"),
+        text_encoder_2=text(10, 2, 2, 26, 10, "gelu", projection_dim=7),
+        unet=dict(in_channels=4, out_channels=4, block_out_channels=[4, 6, 8], layers_per_block=[1, 1, 2],
+                  down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+                  up_block_types=["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+                  attention_head_dim=[1, 3, 2], cross_attention_dim=25, norm_num_groups=2, use_linear_projection=True,
+                  transformer_layers_per_block=[1, 1, 2], time_cond_proj_dim=6, addition_embed_type="text_time",
+                  addition_time_embed_dim=4, projection_class_embeddings_input_dim=31),
+        vae=kl(4, [4, 6], 1, 2, scaling_factor=9.0, mid_block_add_attention=False),
+        scheduler=("LCMScheduler", dict(prediction_type="epsilon")),
     ),
 }
 

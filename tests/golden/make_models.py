@@ -6,7 +6,7 @@
 Each folder is a diffusers model of random weights (configs.py). `expected.safetensors` beside it holds the inputs
 (`input.*`), the output of every module that can be hooked (record.py), thinned to every stride-th value of its
 channels-last order (record.stride_for), the distances by which mutations move them (`mutation.*`), and the picture of
-the whole pipeline (`output.image`). data/schedulers holds timesteps, sigmas and steps of the schedulers alone.
+the whole pipeline at one step (`output.image`). pictures.py adds what diffusers' own pipelines paint. data/schedulers holds timesteps, sigmas and steps of the schedulers alone.
 The second form records any diffusers folder, for `test_golden --folder FOLDER OUT.safetensors`.
 The versions are pinned in requirements.txt.
 """
@@ -22,6 +22,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import configs
+import pictures
 import tokens
 from randomise import assert_attention, randomise
 from record import Recorder, channels_last, thin
@@ -99,12 +100,12 @@ def record_unet(unet, sample, timestep, context, more, check, out):
     shares = assert_attention(values, heads_of, False) if check else []
     changes = {"context": (timestep, torch.zeros_like(context), more), "timestep": (0.0, context, more)}
     if "timestep_cond" in more:
-        changes["guidance"] = timestep, context, {"timestep_cond": torch.zeros_like(more["timestep_cond"])}
+        changes["guidance"] = timestep, context, {**more, "timestep_cond": torch.zeros_like(more["timestep_cond"])}
     if "added_cond_kwargs" in more:
         for key in ("text_embeds", "time_ids"):
             added = dict(more["added_cond_kwargs"])
             added[key] = torch.zeros_like(added[key])
-            changes[key] = timestep, context, {"added_cond_kwargs": added}
+            changes[key] = timestep, context, {**more, "added_cond_kwargs": added}
     for name, (t, c, m) in changes.items():
         changed = run("unet", unet, lambda: unet(sample, t, c, **m))[1]
         out[f"mutation.unet.{name}"] = torch.tensor([moved(values, changed)])
@@ -154,7 +155,9 @@ def save_parts(folder, fixture, modules, scheduler):
         if library == "transformers":
             tokenizer = name.replace("text_encoder", "tokenizer")
             index[tokenizer] = ["transformers", "CLIPTokenizer"]
-            size = tokens.write(folder / tokenizer, fixture[name]["max_position_embeddings"])
+            # The second tokenizer of SDXL pads with another token.
+            pad = {"pad": "!"} if tokenizer == "tokenizer_2" else {}
+            size = tokens.write(folder / tokenizer, fixture[name]["max_position_embeddings"], **pad)
             assert size == configs.VOCABULARY
     (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
     for path in folder.rglob("*"):
@@ -182,7 +185,7 @@ def conditions(modules, ids, guidance, latents, check, out):
     if modules["unet"].config.time_cond_proj_dim:
         embed = diffusers.StableDiffusionPipeline.get_guidance_scale_embedding
         w = torch.full((BATCH,), guidance - 1)
-        more = {"timestep_cond": embed(None, w, modules["unet"].config.time_cond_proj_dim)}
+        more["timestep_cond"] = embed(None, w, modules["unet"].config.time_cond_proj_dim)
     out["input.guidance"] = torch.tensor([guidance])
     out["input.context"] = context
     return context, more, values, shares
@@ -229,6 +232,7 @@ def make(name, fixture):
     out, shares = expected(modules, scheduler, ids, fixture["latents"], fixture.get("guidance", 1.0), generator, True)
     save_file(out, folder / "expected.safetensors")
     save_parts(folder, fixture, modules, scheduler)
+    pictures.record(folder, fixture)
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     print(f"{name}: {len(out)} tensors, {size / 1024:.0f} KiB, entropy {min(shares):.2f} to {max(shares):.2f}, "
           f"|image| up to {out['output.image'].abs().max().item():.2f}")

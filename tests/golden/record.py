@@ -40,7 +40,7 @@ class Recorder:
     def hook(self, name):
         def save(module, _inputs, output):
             self.calls[name] = self.calls.get(name, 0) + 1
-            if isinstance(module, torch.nn.GroupNorm) and output.ndim == 3:  # (B, C, T), where all others have (B, T, C)
+            if isinstance(module, torch.nn.GroupNorm) and output.ndim == 3:  # (B, C, T); all others are (B, T, C)
                 output = output.transpose(1, 2)
             if torch.is_tensor(output):
                 self.values[name] = self.full(output)

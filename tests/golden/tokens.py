@@ -10,7 +10,7 @@ def byte_alphabet():
     return [chr(b) for b in keep] + [chr(256 + i) for i in range(len(extra))]
 
 
-def write(folder, length):
+def write(folder, length, pad="<|endoftext|>"):
     folder.mkdir(parents=True, exist_ok=True)
     letters = byte_alphabet()
     merges = [("a", "p"), ("r", "e"), ("re", "d</w>"), ("l", "e</w>"), ("ap", "p"), ("app", "le</w>")]
@@ -19,7 +19,7 @@ def write(folder, length):
     (folder / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}, ensure_ascii=False))
     (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
     special = dict(bos_token="<|startoftext|>", eos_token="<|endoftext|>", unk_token="<|endoftext|>",
-                   pad_token="<|endoftext|>")
+                   pad_token=pad)
     (folder / "special_tokens_map.json").write_text(json.dumps(special))
     (folder / "tokenizer_config.json").write_text(json.dumps(
         dict(special, add_prefix_space=False, do_lower_case=True, errors="replace", model_max_length=length,

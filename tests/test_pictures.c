@@ -1,0 +1,156 @@
+// Pictures of the whole program, through the public library, against diffusers' own pipelines on the same noise:
+// every fixture of tests/golden/data that has a pictures.json (tests/golden/pictures.py).
+//
+//     test_pictures [--phone] [DATA]
+//
+// 8/255 anywhere and 40 dB, for one and for several steps, with and without guidance.
+#include "test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include <cjson/cJSON.h>
+
+#include "api/vksteer.h"
+#include "base/os.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+
+#define MOST_OFF 8       // steps of 1/255
+#define LEAST_PSNR 40.0  // dB
+
+#ifndef VKS_TEST_DATA
+#define VKS_TEST_DATA "tests/golden/data"
+#endif
+
+static const char *data = VKS_TEST_DATA;
+static vksteer_session *session;
+static char last_error[1024];
+
+static void print(void *priv, enum vksteer_log_level level, const char *message)
+{
+    (void)priv;
+    if (level == VKSTEER_LOG_ERROR)
+        snprintf(last_error, sizeof(last_error), "%s", message);
+}
+
+static double psnr(const unsigned char *a, const unsigned char *b, size_t count, int *off)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        const int gap = abs(a[i] - b[i]);
+        *off = gap > *off ? gap : *off;
+        sum += (double)gap * gap;
+    }
+    return sum > 0 ? 10 * log10(255.0 * 255.0 * (double)count / sum) : INFINITY;
+}
+
+struct fixture {
+    vksteer_model *model;
+    struct vks_json *json;
+    struct vks_safetensors *want;
+    const char *prompt;
+    int64_t seed;
+    struct vksteer_paint_params params;
+};
+
+static void check_case(struct test *t, struct fixture *f, const struct cJSON *one, const struct vks_st_tensor *want)
+{
+    const char *negative = NULL;
+    int64_t steps = 0;
+    struct vksteer_image image = {0};
+    CHECK(t, vks_json_int(test_log(t), f->json, one, "steps", 0, 1, 1000, &steps) &&
+             vks_json_number(test_log(t), f->json, one, "cfg_scale", 0, 0, 100, &f->params.cfg_scale) &&
+             vks_json_string(test_log(t), f->json, one, "negative", NULL, &negative));
+    f->params.steps = (uint32_t)steps;
+    vksteer_painter *painter = vksteer_painter_open(f->model, &f->params);
+    EXPECT(t, painter && vksteer_paint(painter, f->prompt, negative, (uint64_t)f->seed, NULL, NULL, 0, &image),
+           "no picture: %s", last_error);
+    vksteer_painter_close(&painter);
+    const size_t count = (size_t)image.width * image.height * 3;
+    EXPECT(t, t->bad || count == want->size, "%zu values, diffusers has %zu", count, want->size);
+    if (t->bad)
+        return;
+    int off = 0;
+    const double ratio = psnr(image.rgb, want->data, count, &off);
+    printf("    %d steps, guidance %g, %s%s: off by %d / 255 at most, %.1f dB\n", (int)steps, f->params.cfg_scale,
+           negative ? "negative prompt " : "no negative prompt", negative ? negative : "", off, ratio);
+    EXPECT(t, off <= MOST_OFF && ratio >= LEAST_PSNR, "%d steps, guidance %g: off by %d / 255, %.1f dB", (int)steps,
+           f->params.cfg_scale, off, ratio);
+    free(image.rgb);
+}
+
+static void check_cases(struct test *t, struct fixture *f)
+{
+    const struct cJSON *cases = NULL, *one;
+    int64_t width = 0, height = 0;
+    size_t count = 0;
+    CHECK(t, vks_json_string(test_log(t), f->json, NULL, "prompt", NULL, &f->prompt) && f->prompt &&
+             vks_json_int(test_log(t), f->json, NULL, "seed", 0, 0, INT32_MAX, &f->seed) &&
+             vks_json_int(test_log(t), f->json, NULL, "width", 0, 1, 8192, &width) &&
+             vks_json_int(test_log(t), f->json, NULL, "height", 0, 1, 8192, &height) &&
+             vks_json_array(test_log(t), f->json, NULL, "cases", &cases));
+    f->params.width = (uint32_t)width;
+    f->params.height = (uint32_t)height;
+    cJSON_ArrayForEach(one, cases) {
+        char name[16];
+        snprintf(name, sizeof(name), "%zu", count++);
+        const struct vks_st_tensor *want = vks_safetensors_find(f->want, name);
+        CHECK(t, want && want->dtype == VKS_ST_U8);
+        check_case(t, f, one, want);
+    }
+    EXPECT(t, count >= 2 && count == f->want->tensor_count, "%zu cases, %zu pictures", count, f->want->tensor_count);
+}
+
+static void check_fixture(struct test *t, const char *name)
+{
+    char path[600];
+    struct fixture f = {0};
+    printf("  %s\n", name);
+    snprintf(path, sizeof(path), "%s/%s/pictures.json", data, name);
+    f.json = vks_json_open(test_log(t), path);
+    snprintf(path, sizeof(path), "%s/%s/pictures.safetensors", data, name);
+    f.want = vks_safetensors_open(test_log(t), path);
+    snprintf(path, sizeof(path), "%s/%s", data, name);
+    f.model = vksteer_model_open(session, NULL, path);
+    EXPECT(t, f.json && f.want && f.model, "%s cannot be opened: %s", path, last_error);
+    if (!t->bad)
+        check_cases(t, &f);
+    vksteer_model_close(&f.model);
+    vks_safetensors_close(&f.want);
+    vks_json_close(&f.json);
+}
+
+static void pictures(struct test *t)
+{
+    struct vks_os_names names;
+    size_t count = 0;
+    if (!session)
+        SKIP(t, "no Vulkan device");
+    CHECK(t, vks_os_list(test_log(t), data, &names));
+    for (size_t i = 0; i < names.count && !t->bad; i++) {
+        char path[600];
+        snprintf(path, sizeof(path), "%s/%s/pictures.json", data, names.items[i]);
+        if (vks_os_is_file(path)) {
+            check_fixture(t, names.items[i]);
+            count++;
+        }
+    }
+    vks_os_names_finish(&names);
+    EXPECT(t, t->bad || count >= 7, "only %zu fixtures with pictures", count);
+}
+
+int main(int argc, char **argv)
+{
+    struct test t = {0};
+    struct vksteer_session_params params = {.log = {.print = print, .level = VKSTEER_LOG_WARN}};
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--phone"))
+            params.phone_limits = true;
+        else
+            data = argv[i];
+    session = vksteer_session_open(&params);
+    TEST(&t, pictures);
+    vksteer_session_close(&session);
+    return test_summary(&t);
+}
