@@ -174,8 +174,10 @@ static bool open_parts(struct vks_pipeline *p, struct vks_gpu *gpu, const struct
     const char *scheduler = part_folder(p, "scheduler");
     if (!scheduler || !vks_scheduler_config_read(p->log, scheduler, &p->scheduler))
         return false;
-    if (type == 0)  // diffusers' StableDiffusionPipeline takes this value for files that have another
+    if (type == 0) {  // diffusers' StableDiffusionPipeline takes these values for files that have others
         p->scheduler.steps_offset = 1;
+        p->scheduler.clip = false;
+    }
     if (p->xl && !vks_json_bool(p->log, index, NULL, "force_zeros_for_empty_prompt", true, &p->zero_negative))
         return false;
     for (uint32_t i = 0; i < (p->xl ? 2u : 1u); i++)

@@ -7,7 +7,7 @@
 #include "models/config.h"
 
 static const char *const class_names[] = {"EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
-                                          "LCMScheduler", NULL};
+                                          "LCMScheduler", "DDIMScheduler", NULL};
 static const char *const prediction_names[] = {"epsilon", "v_prediction", "sample", NULL};
 static const char *const spacing_names[] = {"linspace", "leading", "trailing", NULL};
 static const char *const beta_names[] = {"linear", "scaled_linear", NULL};
@@ -20,44 +20,58 @@ static const struct vks_config_only only[] = {
     {"use_beta_sigmas", "false"},
     {"interpolation_type", "\"linear\""},
     {"timestep_type", "\"discrete\""},
-    {"clip_sample", "false"},
     {"thresholding", "false"},
     {NULL, NULL},
 };
 
+// What the classes do not share.
+static bool read_class(const struct vks_log *log, const struct vks_json *json, struct vks_scheduler_config *config)
+{
+    const bool ddim = config->kind == VKS_SCHEDULER_DDIM, lcm = config->kind == VKS_SCHEDULER_LCM;
+    int64_t original;
+    int last;
+    bool one;
+    if (!vks_json_choice(log, json, NULL, "final_sigmas_type", last_names, 0, &last) ||
+        !vks_json_int(log, json, NULL, "original_inference_steps", 50, 1, 100000, &original) ||
+        !vks_json_number(log, json, NULL, "timestep_scaling", 10, 1e-6, 1e6, &config->timestep_scaling) ||
+        !vks_json_bool(log, json, NULL, "set_alpha_to_one", true, &one) ||
+        !vks_json_bool(log, json, NULL, "clip_sample", ddim, &config->clip))
+        return false;
+    if (lcm && original > config->train_steps)
+        return vks_fail(log, "%s: original_inference_steps is above num_train_timesteps: correct the file",
+                        json->path);
+    config->original_steps = (uint32_t)original;
+    config->last_sigma_min = last == 1 && config->kind == VKS_SCHEDULER_EULER;
+    config->last_first_alpha = !one && ddim;
+    config->clip = config->clip && (ddim || lcm);
+    return true;
+}
+
 static bool read_config(const struct vks_log *log, const struct vks_json *json, struct vks_scheduler_config *config)
 {
-    int kind, prediction, spacing, beta, last;
-    int64_t train, offset, original;
+    int kind, prediction, spacing, beta;
+    int64_t train, offset;
     if (!vks_config_check(log, json, only) ||
         !vks_json_choice(log, json, NULL, "_class_name", class_names, -1, &kind))
         return false;
-    // The two classes differ in their defaults.
-    const bool lcm = kind == VKS_SCHEDULER_LCM;
+    // The classes differ in their defaults.
+    const bool lcm = kind == VKS_SCHEDULER_LCM, ddim = kind == VKS_SCHEDULER_DDIM;
     if (!vks_json_choice(log, json, NULL, "prediction_type", prediction_names, 0, &prediction) ||
-        !vks_json_choice(log, json, NULL, "timestep_spacing", spacing_names, lcm ? 1 : 0, &spacing) ||
+        !vks_json_choice(log, json, NULL, "timestep_spacing", spacing_names, lcm || ddim ? 1 : 0, &spacing) ||
         !vks_json_choice(log, json, NULL, "beta_schedule", beta_names, lcm ? 1 : 0, &beta) ||
-        !vks_json_choice(log, json, NULL, "final_sigmas_type", last_names, 0, &last) ||
         !vks_json_int(log, json, NULL, "num_train_timesteps", 1000, 1, 100000, &train) ||
         !vks_json_int(log, json, NULL, "steps_offset", 0, 0, 1000, &offset) ||
-        !vks_json_int(log, json, NULL, "original_inference_steps", 50, 1, 100000, &original) ||
         !vks_json_number(log, json, NULL, "beta_start", lcm ? 0.00085 : 0.0001, 1e-9, 0.999, &config->beta_start) ||
         !vks_json_number(log, json, NULL, "beta_end", lcm ? 0.012 : 0.02, 1e-9, 0.999, &config->beta_end) ||
-        !vks_json_number(log, json, NULL, "timestep_scaling", 10, 1e-6, 1e6, &config->timestep_scaling) ||
         !vks_json_bool(log, json, NULL, "rescale_betas_zero_snr", false, &config->zero_snr))
         return false;
     config->kind = (enum vks_scheduler_class)kind;
     config->prediction = (enum vks_prediction)prediction;
     config->spacing = (enum vks_spacing)spacing;
     config->scaled_linear = beta == 1;
-    config->last_sigma_min = last == 1 && kind == VKS_SCHEDULER_EULER;
     config->train_steps = (uint32_t)train;
     config->steps_offset = (uint32_t)offset;
-    config->original_steps = (uint32_t)original;
-    if (lcm && original > train)
-        return vks_fail(log, "%s: original_inference_steps is above num_train_timesteps: correct the file",
-                        json->path);
-    return true;
+    return read_class(log, json, config);
 }
 
 bool vks_scheduler_config_read(const struct vks_log *log, const char *folder, struct vks_scheduler_config *config)
@@ -91,7 +105,7 @@ static void alphas(const struct vks_scheduler_config *config, double bar[])
         const double root = (sqrt(bar[i]) - last) * first / (first - last);
         bar[i] = root * root;
     }
-    if (config->kind != VKS_SCHEDULER_LCM)
+    if (config->kind == VKS_SCHEDULER_EULER || config->kind == VKS_SCHEDULER_EULER_ANCESTRAL)
         bar[n - 1] = 0x1p-24;  // diffusers: close to 0, so that the first sigma is finite
 }
 
@@ -104,12 +118,13 @@ static double round_even(double x)
     return fmod(down, 2) == 0 ? down : down + 1;
 }
 
-static double euler_timestep(const struct vks_scheduler_config *config, uint32_t count, uint32_t i)
+// Whole numbers but for linspace, which DDIM alone rounds.
+static double spaced(const struct vks_scheduler_config *config, uint32_t count, uint32_t i)
 {
     const double n = config->train_steps;
     switch (config->spacing) {
     case VKS_SPACING_LINSPACE:
-        return count > 1 ? (n - 1) * (count - 1 - i) / (count - 1) : 0;
+        return count > 1 ? (n - 1) / (count - 1) * (count - 1 - i) : 0;
     case VKS_SPACING_LEADING:
         return (double)(config->train_steps / count) * (count - 1 - i) + config->steps_offset;
     default:
@@ -133,12 +148,11 @@ static void euler(const struct vks_scheduler_config *config, const double bar[],
     double largest = 0;
     for (uint32_t i = 0; i < schedule->count; i++) {
         struct vks_scheduler_step *step = &schedule->steps[i];
-        step->timestep = timesteps ? timesteps[i] : euler_timestep(config, schedule->count, i);
+        step->timestep = timesteps ? timesteps[i] : spaced(config, schedule->count, i);
         const double sigma = sigma_at(config, bar, step->timestep), square = sigma * sigma + 1;
         double next = config->last_sigma_min ? sqrt((1 - bar[0]) / bar[0]) : 0;
         if (i + 1 < schedule->count)
-            next = sigma_at(config, bar,
-                            timesteps ? timesteps[i + 1] : euler_timestep(config, schedule->count, i + 1));
+            next = sigma_at(config, bar, timesteps ? timesteps[i + 1] : spaced(config, schedule->count, i + 1));
         largest = sigma > largest ? sigma : largest;
         step->input_scale = 1 / sqrt(square);
         step->x0_sample = config->prediction == VKS_PREDICT_EPSILON ? 1
@@ -165,6 +179,38 @@ static void euler(const struct vks_scheduler_config *config, const double bar[],
         config->spacing == VKS_SPACING_LEADING ? sqrt(largest * largest + 1) : largest;
 }
 
+// x0 = a sample + c output, where sample = sqrt(bar) x0 + sqrt(1 - bar) noise
+static void x0_of(enum vks_prediction prediction, double bar, double *a, double *c)
+{
+    const double alpha = sqrt(bar), sigma = sqrt(1 - bar);
+    *a = prediction == VKS_PREDICT_EPSILON ? 1 / alpha : prediction == VKS_PREDICT_V ? alpha : 0;
+    *c = prediction == VKS_PREDICT_EPSILON ? -sigma / alpha : prediction == VKS_PREDICT_V ? -sigma : 1;
+}
+
+static void ddim(const struct vks_scheduler_config *config, const double bar[], const uint32_t timesteps[],
+                 struct vks_schedule *schedule)
+{
+    schedule->init_noise_sigma = 1;
+    for (uint32_t i = 0; i < schedule->count; i++) {
+        struct vks_scheduler_step *step = &schedule->steps[i];
+        const bool last = i + 1 == schedule->count;
+        const int64_t t = timesteps ? timesteps[i] : (int64_t)round_even(spaced(config, schedule->count, i));
+        // diffusers goes down by the same stride from every step, not to the next one of the spacing.
+        const int64_t then = !timesteps ? t - (int64_t)(config->train_steps / schedule->count)
+                             : last     ? -1
+                                        : (int64_t)timesteps[i + 1];
+        const double to = then >= 0 ? bar[then] : config->last_first_alpha ? bar[0] : 1;
+        const double alpha = sqrt(bar[t]), sigma = sqrt(1 - bar[t]);
+        step->timestep = (double)t;
+        step->input_scale = 1;
+        x0_of(config->prediction, bar[t], &step->x0_sample, &step->x0_output);
+        // next = sqrt(to) x0 + sqrt(1 - to) (sample - alpha x0) / sigma
+        const double keep = sqrt(to), rest = sqrt(1 - to) / sigma;
+        step->next_sample = keep * step->x0_sample + rest * (1 - alpha * step->x0_sample);
+        step->next_output = (keep - rest * alpha) * step->x0_output;
+    }
+}
+
 static uint32_t lcm_timestep(const struct vks_scheduler_config *config, uint32_t count, uint32_t i)
 {
     const uint32_t k = config->train_steps / config->original_steps;
@@ -180,17 +226,11 @@ static void lcm(const struct vks_scheduler_config *config, const double bar[], c
     for (uint32_t i = 0; i < schedule->count; i++) {
         struct vks_scheduler_step *step = &schedule->steps[i];
         const uint32_t t = timesteps ? timesteps[i] : lcm_timestep(config, schedule->count, i);
-        const double alpha = sqrt(bar[t]), sigma = sqrt(1 - bar[t]), scaled = t * config->timestep_scaling;
+        const double scaled = t * config->timestep_scaling;
         const double skip = data * data / (scaled * scaled + data * data);
         const double out = scaled / sqrt(scaled * scaled + data * data);
-        double a = 0, c = 1;
-        if (config->prediction == VKS_PREDICT_EPSILON) {
-            a = 1 / alpha;
-            c = -sigma / alpha;
-        } else if (config->prediction == VKS_PREDICT_V) {
-            a = alpha;
-            c = -sigma;
-        }
+        double a, c;
+        x0_of(config->prediction, bar[t], &a, &c);
         step->timestep = t;
         step->input_scale = 1;
         step->x0_sample = out * a + skip;  // the boundary condition is part of what the model predicts
@@ -212,6 +252,13 @@ static bool check(const struct vks_log *log, const struct vks_scheduler_config *
     if (count < 1 || count > most || count > VKS_SCHEDULER_MAX_STEPS)
         return vks_fail(log, "%u steps are not possible with this scheduler: choose 1 to %u", count,
                         most < VKS_SCHEDULER_MAX_STEPS ? most : VKS_SCHEDULER_MAX_STEPS);
+    if (config->clip)
+        return vks_fail(log, "this scheduler clips what it predicts (clip_sample), which is not supported: set "
+                        "clip_sample to false in scheduler_config.json");
+    const bool ddim_spaced = config->kind == VKS_SCHEDULER_DDIM && !timesteps;
+    if (ddim_spaced && round_even(spaced(config, count, 0)) >= config->train_steps)
+        return vks_fail(log, "%u steps with steps_offset %u begin above the last timestep: choose fewer steps", count,
+                        config->steps_offset);
     for (uint32_t i = 0; timesteps && i < count; i++)
         if (timesteps[i] >= config->train_steps || (i && timesteps[i] >= timesteps[i - 1]))
             return vks_fail(log, "timestep %u is out of order: give falling numbers below %u", timesteps[i],
@@ -234,10 +281,9 @@ bool vks_schedule_init(const struct vks_log *log, const struct vks_scheduler_con
         return vks_fail(log, VKS_NO_MEMORY);
     }
     alphas(config, bar);
-    if (config->kind != VKS_SCHEDULER_LCM)
-        euler(config, bar, timesteps, schedule);
-    else
-        lcm(config, bar, timesteps, schedule);
+    (config->kind == VKS_SCHEDULER_LCM    ? lcm
+     : config->kind == VKS_SCHEDULER_DDIM ? ddim
+                                          : euler)(config, bar, timesteps, schedule);
     free(bar);
     bool finite = isfinite(schedule->init_noise_sigma);
     for (uint32_t i = 0; i < count; i++)

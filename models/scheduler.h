@@ -1,8 +1,9 @@
-// Noise schedules and the steps over them: EulerDiscreteScheduler, EulerAncestralDiscreteScheduler and LCMScheduler
-// of diffusers, in double.
+// Noise schedules and the steps over them: EulerDiscreteScheduler, EulerAncestralDiscreteScheduler, LCMScheduler and
+// DDIMScheduler (eta 0) of diffusers, in double.
 //
 // Every step is linear in what the model reads and writes, so a step is a handful of coefficients.
-// Karras et al. 2022 (Euler), Luo et al. 2023 (LCM), Lin et al. 2023 (spacing, zero terminal SNR).
+// Karras et al. 2022 (Euler), Luo et al. 2023 (LCM), Song et al. 2021 (DDIM), Lin et al. 2023 (spacing, zero terminal
+// SNR).
 #ifndef VKS_MODELS_SCHEDULER_H
 #define VKS_MODELS_SCHEDULER_H
 
@@ -17,6 +18,7 @@ enum vks_scheduler_class {
     VKS_SCHEDULER_EULER,
     VKS_SCHEDULER_EULER_ANCESTRAL,      // one step of it is one step of Euler
     VKS_SCHEDULER_LCM,
+    VKS_SCHEDULER_DDIM,
 };
 
 enum vks_prediction {
@@ -34,12 +36,14 @@ enum vks_spacing {
 struct vks_scheduler_config {
     enum vks_scheduler_class kind;
     enum vks_prediction prediction;
-    enum vks_spacing spacing;           // Euler
+    enum vks_spacing spacing;           // Euler, DDIM
     uint32_t train_steps;
     double beta_start, beta_end;
     bool scaled_linear, zero_snr;
     bool last_sigma_min;                // Euler: the last step ends at the smallest sigma and not at 0
-    uint32_t steps_offset;              // Euler, leading
+    uint32_t steps_offset;              // Euler and DDIM, leading
+    bool last_first_alpha;              // DDIM: the last step ends at the first training step's noise and not at 0
+    bool clip;                          // DDIM and LCM: clip_sample, which vks_schedule_init refuses
     uint32_t original_steps;            // LCM
     double timestep_scaling;            // LCM
 };

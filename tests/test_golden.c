@@ -368,101 +368,6 @@ static void sites_without_device(struct test *t)
             check_sites(t, names[i]);
 }
 
-// ---- schedulers -------------------------------------------------------------------------------------------------
-
-static const float *values(struct test *t, const struct vks_safetensors *file, uint64_t *count, const char *format,
-                           ...)
-    VKS_PRINTF(4, 5);
-
-static const float *values(struct test *t, const struct vks_safetensors *file, uint64_t *count, const char *format,
-                           ...)
-{
-    char name[64];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(name, sizeof(name), format, args);
-    va_end(args);
-    const struct vks_st_tensor *tensor = golden_need(t, file, name);
-    *count = tensor ? tensor->count : 0;
-    return tensor ? (const float *)(const void *)tensor->data : NULL;
-}
-
-static void expect_step(struct test *t, const struct vks_safetensors *file, const struct vks_scheduler_step *step,
-                        uint32_t steps, uint32_t index)
-{
-    uint64_t n;
-    const float *sample = values(t, file, &n, "sample"), *output = values(t, file, &n, "output");
-    const float *noise = values(t, file, &n, "noise"), *input = values(t, file, &n, "%u.%u.input", steps, index);
-    const float *x0 = values(t, file, &n, "%u.%u.x0", steps, index);
-    const float *next = values(t, file, &n, "%u.%u.next", steps, index);
-    float a[64], b[64], c[64];
-    if (t->bad || n > 64)
-        return;
-    for (uint64_t i = 0; i < n; i++) {
-        a[i] = (float)(step->input_scale * sample[i]);
-        b[i] = (float)(step->x0_sample * sample[i] + step->x0_output * output[i]);
-        c[i] = (float)(step->next_sample * sample[i] + step->next_output * output[i] + step->next_noise * noise[i]);
-    }
-    const double gap[] = {golden_distance(a, input, n), golden_distance(b, x0, n), golden_distance(c, next, n)};
-    for (int i = 0; i < 3; i++)
-        EXPECT(t, gap[i] <= GOLDEN_TOLERANCE, "%s: step %u of %u: %s is off by %.3g", file->path, index, steps,
-               (const char *[]){"input", "x0", "next"}[i], gap[i]);
-}
-
-static void check_scheduler(struct test *t, const char *name)
-{
-    char folder[512], path[600];
-    snprintf(folder, sizeof(folder), "%s/schedulers/%s", data, name);
-    snprintf(path, sizeof(path), "%s/expected.safetensors", folder);
-    struct vks_safetensors *file = vks_safetensors_open(test_log(t), path);
-    struct vks_scheduler_config config;
-    EXPECT(t, file && vks_scheduler_config_read(test_log(t), folder, &config), "%s cannot be opened", folder);
-    for (uint32_t steps = 1; steps <= 4 && !t->bad; steps *= 2) {
-        struct vks_schedule schedule;
-        uint64_t n;
-        const float *times = values(t, file, &n, "%u.timesteps", steps);
-        const float *sigma = values(t, file, &n, "%u.init_noise_sigma", steps);
-        EXPECT(t, vks_schedule_init(test_log(t), &config, steps, NULL, &schedule), "no schedule");
-        if (t->bad)
-            break;
-        EXPECT(t, fabs(schedule.init_noise_sigma / sigma[0] - 1) <= GOLDEN_TOLERANCE,
-               "%s: init_noise_sigma %g, not %g", name, schedule.init_noise_sigma, sigma[0]);
-        for (uint32_t i = 0; i < steps; i++) {
-            EXPECT(t, fabs(schedule.steps[i].timestep - times[i]) <= 1e-4 * (1 + times[i]),
-                   "%s: timestep %u of %u is %g, not %g", name, i, steps, schedule.steps[i].timestep, times[i]);
-            expect_step(t, file, &schedule.steps[i], steps, i);
-        }
-        vks_schedule_finish(&schedule);
-    }
-    vks_safetensors_close(&file);
-}
-
-static void schedulers(struct test *t)
-{
-    char folder[512];
-    struct vks_os_names names;
-    snprintf(folder, sizeof(folder), "%s/schedulers", data);
-    CHECK(t, vks_os_list(test_log(t), folder, &names));
-    EXPECT(t, names.count >= 8, "only %zu schedulers", names.count);
-    for (size_t i = 0; i < names.count && !t->bad; i++)
-        check_scheduler(t, names.items[i]);
-    vks_os_names_finish(&names);
-}
-
-static void schedule_refusals(struct test *t)
-{
-    const struct vks_scheduler_config config = {.kind = VKS_SCHEDULER_LCM, .train_steps = 1000, .beta_start = 1e-3,
-                                                .beta_end = 1e-2, .original_steps = 50, .timestep_scaling = 10};
-    struct vks_schedule schedule;
-    CHECK_REFUSED(t, vks_schedule_init(test_log(t), &config, 0, NULL, &schedule), "0 steps");
-    CHECK_REFUSED(t, vks_schedule_init(test_log(t), &config, 51, NULL, &schedule), "choose 1 to 50");
-    CHECK_REFUSED(t, vks_schedule_init(test_log(t), &config, 2, (uint32_t[]){399, 399}, &schedule), "falling");
-    CHECK_REFUSED(t, vks_schedule_init(test_log(t), &config, 1, (uint32_t[]){1000}, &schedule), "below 1000");
-    CHECK(t, vks_schedule_init(test_log(t), &config, 1, (uint32_t[]){399}, &schedule));
-    CHECK(t, schedule.steps[0].timestep == 399 && schedule.steps[0].next_noise == 0);
-    vks_schedule_finish(&schedule);
-}
-
 // ---- refusals ---------------------------------------------------------------------------------------------------
 
 // Reads a configuration (PART/FILE) with `from` replaced by `to`, written into a folder of its own.
@@ -593,8 +498,6 @@ int main(int argc, char **argv)
     if (given) {
         TEST(&t, given_folder);
     } else {
-        TEST(&t, schedulers);
-        TEST(&t, schedule_refusals);
         TEST(&t, refusals);
         TEST(&t, sites_without_device);
         TEST(&t, wrong_weights);

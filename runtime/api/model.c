@@ -78,7 +78,7 @@ static void class_defaults(vksteer_model *model)
     if (scheduler->kind == VKS_SCHEDULER_LCM) {
         model->apply_steps = 4;
         model->apply_cfg = model->pipeline->unet.condition ? 8.5 : 1;
-    } else if (scheduler->spacing == VKS_SPACING_TRAILING) {  // the turbo models
+    } else if (scheduler->spacing == VKS_SPACING_TRAILING && scheduler->kind != VKS_SCHEDULER_DDIM) {  // turbo
         model->apply_steps = 1;
         model->apply_cfg = 1;
     } else {

@@ -138,28 +138,3 @@ FIXTURES = {
         scheduler=("LCMScheduler", dict(prediction_type="epsilon")),
     ),
 }
-
-SCHEDULERS = {
-    "euler_trailing_v": ("EulerDiscreteScheduler", dict(beta_start=0.00085, beta_end=0.012,
-                                                        beta_schedule="scaled_linear", timestep_spacing="trailing",
-                                                        prediction_type="v_prediction")),
-    "euler_leading_eps": ("EulerDiscreteScheduler", dict(beta_start=0.00085, beta_end=0.012,
-                                                         beta_schedule="scaled_linear", timestep_spacing="leading",
-                                                         steps_offset=1, prediction_type="epsilon")),
-    "euler_linspace": ("EulerDiscreteScheduler", dict(beta_start=0.0001, beta_end=0.02, beta_schedule="linear",
-                                                      timestep_spacing="linspace", prediction_type="epsilon",
-                                                      final_sigmas_type="sigma_min")),
-    "euler_sample": ("EulerDiscreteScheduler", dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-                                                    timestep_spacing="trailing", prediction_type="sample")),
-    "euler_zero_snr": ("EulerDiscreteScheduler", dict(beta_start=0.00085, beta_end=0.012,
-                                                      beta_schedule="scaled_linear", timestep_spacing="trailing",
-                                                      prediction_type="v_prediction", rescale_betas_zero_snr=True)),
-    "ancestral": ("EulerAncestralDiscreteScheduler", dict(beta_start=0.00085, beta_end=0.012,
-                                                          beta_schedule="scaled_linear", timestep_spacing="trailing",
-                                                          prediction_type="epsilon")),
-    "lcm_eps": ("LCMScheduler", dict(prediction_type="epsilon")),
-    "lcm_v": ("LCMScheduler", dict(prediction_type="v_prediction", original_inference_steps=40,
-                                   timestep_scaling=8.0)),
-    "lcm_sample": ("LCMScheduler", dict(prediction_type="sample", num_train_timesteps=500,
-                                        beta_schedule="linear")),
-}

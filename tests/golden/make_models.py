@@ -6,7 +6,7 @@
 Each folder is a diffusers model of random weights (configs.py). `expected.safetensors` beside it holds the inputs
 (`input.*`), the output of every module that can be hooked (record.py), thinned to every stride-th value of its
 channels-last order (record.stride_for), the distances by which mutations move them (`mutation.*`), and the picture of
-the whole pipeline at one step (`output.image`). pictures.py adds what diffusers' own pipelines paint. data/schedulers holds timesteps, sigmas and steps of the schedulers alone.
+the whole pipeline at one step (`output.image`). pictures.py adds what diffusers' own pipelines paint. data/schedulers is what schedulers.py writes.
 The second form records any diffusers folder, for `test_golden --folder FOLDER OUT.safetensors`.
 The versions are pinned in requirements.txt.
 """
@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 import configs
 import pictures
+import schedulers
 import tokens
 from randomise import assert_attention, randomise
 from record import Recorder, channels_last, thin
@@ -252,38 +253,12 @@ def record_folder(folder, path):
     print(f"{path}: {len(out)} tensors")
 
 
-def make_schedulers():
-    folder = DATA / "schedulers"
-    shutil.rmtree(folder, ignore_errors=True)
-    generator = torch.Generator().manual_seed(9)
-    for name, (kind, config) in configs.SCHEDULERS.items():
-        out = {}
-        sample = torch.randn(1, 2, 4, 4, generator=generator)
-        output = torch.randn(1, 2, 4, 4, generator=generator)
-        out["sample"], out["output"] = sample.flatten(), output.flatten()
-        for steps in (1, 2, 4):
-            scheduler = getattr(diffusers, kind)(**config)
-            scheduler.set_timesteps(steps)
-            out[f"{steps}.timesteps"] = scheduler.timesteps.float()
-            out[f"{steps}.init_noise_sigma"] = torch.tensor([float(scheduler.init_noise_sigma)])
-            for i, t in enumerate(scheduler.timesteps):
-                noise_generator = torch.Generator().manual_seed(7)
-                out[f"{steps}.{i}.input"] = scheduler.scale_model_input(sample, t).flatten()
-                result = scheduler.step(output, t, sample, generator=noise_generator)
-                out[f"{steps}.{i}.next"] = result.prev_sample.flatten()
-                original = result.pred_original_sample if kind.startswith("Euler") else result.denoised
-                out[f"{steps}.{i}.x0"] = original.flatten()
-        out["noise"] = torch.randn(sample.shape, generator=torch.Generator().manual_seed(7)).flatten()
-        scheduler.save_pretrained(folder / name)
-        save_file({k: v.clone().contiguous() for k, v in out.items()}, folder / name / "expected.safetensors")
-
-
 def main():
     if sys.argv[1:2] == ["--folder"]:
         return record_folder(*sys.argv[2:])
     wanted = sys.argv[1:] or [*configs.FIXTURES, "schedulers"]
     for name in wanted:
-        make_schedulers() if name == "schedulers" else make(name, configs.FIXTURES[name])
+        schedulers.make(DATA / name) if name == "schedulers" else make(name, configs.FIXTURES[name])
     total = sum(f.stat().st_size for f in DATA.rglob("*") if f.is_file())
     print(f"data: {total / 1024:.0f} KiB")
 
