@@ -327,6 +327,22 @@ unit_tests()  # BUILD FOLDER: all test programs but those that are suites of the
     several "${programs[@]}"
 }
 
+layouts()  # BUILD FOLDER: the sites of the published models, from files of their layout (the paper counts SDXL's)
+{
+    local work=$logs/layouts model sites channels
+    mkdir -p "$work"
+    while read -r model sites channels; do
+        check "the layout of $model" python3 tests/compare/full_size.py "$model" "$work/$model"
+        check "$model: $sites norm sites of $channels channels" bash -c \
+            '"$1"/cli/vksteer info -m "$2" --sites "unet.*norm.*" | grep -q "^  $3 sites, $4 channels$"' \
+            sh "$1" "$work/$model" "$sites" "$channels"
+    done <<END
+sd-turbo 109 100160
+sdxl 256 294080
+END
+    rm -rf "$work"
+    summary
+}
 golden_models()  # BUILD FOLDER: module by module, on both drivers where there are two (mutations on the first alone)
 {
     local runs=("$1/tests/test_golden" "$1/tests/test_golden_language" "$1/tests/test_pictures")
@@ -346,7 +362,7 @@ sanitized()  # COMMAND...
     LSAN_OPTIONS=suppressions=$root/tests/lsan.supp:print_suppressions=0 \
     LD_PRELOAD=$root/build-sanitize/keep_libraries.so "$@"
 }
-export -f unit_tests golden_models sanitized
+export -f unit_tests layouts golden_models sanitized
 
 command_line()  # BUILD FOLDER: the program from end to end
 {
@@ -535,6 +551,7 @@ if has_gpu; then
     suite kernels-gpu 120 on_all build-gcc/tests/checkops
 fi
 
+suite layouts 60 layouts build-gcc
 suite golden-models 360 golden_models build-gcc
 suite command-line 300 command_line build-gcc
 suite greedy 180 greedy build-gcc
