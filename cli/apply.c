@@ -69,8 +69,9 @@ static bool save(struct job *job, const char *prompt, int64_t seed, const char *
         .uses = job->steer.uses,
         .use_count = job->steer.count,
         .sweep = sweep,
+        .info = vksteer_model_info(job->model),
     };
-    const char *path = vksteer_model_info(job->model)->path, *slash = strrchr(path, '/');
+    const char *path = facts.info->path, *slash = strrchr(path, '/');
     facts.model = slash ? slash + 1 : path;
     vksteer_painter_size(job->painter, &facts.width, &facts.height, &facts.steps, &facts.cfg);
     char *file = numbered_path(job->output, index, many);
@@ -295,6 +296,7 @@ int command_apply(int argc, char **argv)
     free_chats(&job.chats, job.prompt_count);
     vksteer_prompts_finish(&job.list);
     steer_list_finish(&job.steer);
+    common_finish(&job.common);
     free(job.latents);
     free(job.typed);
     return code;

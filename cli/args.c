@@ -98,6 +98,30 @@ static bool parse_seed(const char *text, int64_t *value)
     return errno == 0;
 }
 
+// FILE of FILE, FILE:STRENGTH or FILE:OTHER, split at the last colon, and only when what follows fits; heap. `other`
+// may be NULL. NULL after a message.
+static char *split_strength(const char *option, const char *text, const char *other, double *strength, bool *numbered,
+                            bool *is_other)
+{
+    const char *colon = strrchr(text, ':');
+    *strength = 1;
+    *is_other = colon && other && strcmp(colon + 1, other) == 0;
+    *numbered = colon && parse_number(colon + 1, strength);
+    const size_t length = *is_other || *numbered ? (size_t)(colon - text) : strlen(text);
+    char *path = NULL;
+    if (length == 0)
+        usage_error("%s %s: the file is missing: give FILE or FILE:STRENGTH", option, text);
+    else if (fabs(*strength) > 100)
+        usage_error("%s %s: the strength must lie between -100 and 100", option, text);
+    else if (!(path = malloc(length + 1)))
+        usage_error(NO_MEMORY);
+    if (path) {
+        memcpy(path, text, length);
+        path[length] = 0;
+    }
+    return path;
+}
+
 void steer_list_finish(struct steer_list *list)
 {
     for (size_t i = 0; i < list->count; i++)
@@ -105,28 +129,39 @@ void steer_list_finish(struct steer_list *list)
     *list = (struct steer_list){0};
 }
 
-// FILE, FILE:STRENGTH or FILE:inv; split at the last colon, and only when what follows fits.
 static int add_steering(struct steer_list *list, const char *text)
 {
     if (list->count == VKSTEER_MAX_STEERINGS)
         return usage_error("--steer: %d steerings at once are the most", VKSTEER_MAX_STEERINGS);
-    const char *colon = strrchr(text, ':');
-    double strength = 1;
-    const bool inverse = colon && strcmp(colon + 1, "inv") == 0;
-    const bool numbered = colon && parse_number(colon + 1, &strength);
-    const size_t length = inverse || numbered ? (size_t)(colon - text) : strlen(text);
-    if (length == 0)
-        return usage_error("--steer %s: the file is missing: give FILE, FILE:STRENGTH or FILE:inv", text);
-    if (fabs(strength) > 100)
-        return usage_error("--steer %s: the strength must lie between -100 and 100", text);
-    char *path = malloc(length + 1);
+    double strength;
+    bool numbered, inverse;
+    char *path = split_strength("--steer", text, "inv", &strength, &numbered, &inverse);
     if (!path)
-        return usage_error(NO_MEMORY);
-    memcpy(path, text, length);
-    path[length] = 0;
+        return EXIT_USAGE;
     list->copies[list->count] = path;
     list->numbered[list->count] = numbered;
     list->uses[list->count++] = (struct vksteer_use){.path = path, .strength = (float)strength, .inverse = inverse};
+    return EXIT_DONE;
+}
+
+void common_finish(struct common *common)
+{
+    for (size_t i = 0; i < common->loras.count; i++)
+        free(common->loras.copies[i]);
+    common->loras.count = 0;
+}
+
+static int add_lora(struct lora_list *list, const char *text)
+{
+    if (list->count == VKSTEER_MAX_LORAS)
+        return usage_error("--lora: %d LoRAs at once are the most", VKSTEER_MAX_LORAS);
+    double strength;
+    bool numbered, other;
+    char *path = split_strength("--lora", text, NULL, &strength, &numbered, &other);
+    if (!path)
+        return EXIT_USAGE;
+    list->copies[list->count] = path;
+    list->items[list->count++] = (struct vksteer_lora){path, (float)strength};
     return EXIT_DONE;
 }
 
@@ -179,6 +214,8 @@ static int set_value(const struct option *option, const char *shown, const char 
         return add_steering(option->value, text);
     case OPT_SWEEP:
         return read_sweep(option->value, text);
+    case OPT_LORA:
+        return add_lora(option->value, text);
     }
     return EXIT_FAILED;
 }

@@ -27,6 +27,7 @@ enum option_kind {
     OPT_SEED,      // int64_t
     OPT_STEER,     // struct steer_list
     OPT_SWEEP,     // struct sweep
+    OPT_LORA,      // struct lora_list
 };
 
 struct option {
@@ -46,6 +47,12 @@ struct steer_list {
 };
 void steer_list_finish(struct steer_list *list);
 
+struct lora_list {
+    struct vksteer_lora items[VKSTEER_MAX_LORAS];
+    size_t count;
+    char *copies[VKSTEER_MAX_LORAS];       // file names without what follows the colon
+};
+
 struct sweep {
     double from, to;
     uint32_t count;          // 0: none
@@ -55,6 +62,7 @@ struct sweep {
 struct common {
     const char *model, *device, *precision, *limits;
     struct vksteer_model_params parts;
+    struct lora_list loras;
     uint32_t memory;
     bool verbose, quiet, json, help, validate;
 };
@@ -63,7 +71,10 @@ struct common {
 #define MODEL_OPTIONS(common)                                                                                         \
     {0, "unet", OPT_TEXT, &(common).parts.unet, 0, 0, "FILE", "UNet weights in place of the model's (.safetensors, "  \
      ".bin)"},                                                                                                        \
-    {0, "vae", OPT_TEXT, &(common).parts.vae, 0, 0, "FOLDER", "an autoencoder in place of the model's"}
+    {0, "vae", OPT_TEXT, &(common).parts.vae, 0, 0, "FOLDER", "an autoencoder in place of the model's"},             \
+    {0, "lora", OPT_LORA, &(common).loras, 0, 0, "FILE[:S]", "a LoRA, at strength S (default 1); may be repeated"}
+
+void common_finish(struct common *common);
 
 struct command {
     const char *name, *usage, *summary;
@@ -132,6 +143,7 @@ struct picture_facts {
     const float *strengths;   // NULL: those of the uses
     size_t use_count;
     const char *sweep;        // NULL: none
+    const struct vksteer_model_info *info;  // NULL: the model is as it is in its folder
 };
 // Writes a PNG with its parameters as text.
 bool save_picture(const char *path, const struct vksteer_image *image, const struct picture_facts *facts);

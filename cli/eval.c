@@ -167,5 +167,6 @@ int command_eval(int argc, char **argv)
     eval_text_finish(&job.text);
     vksteer_eval_finish(&job.eval);
     steer_list_finish(&job.steer);
+    common_finish(&job.common);
     return code;
 }

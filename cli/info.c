@@ -16,6 +16,9 @@ static void print_info(const struct vksteer_model_info *info)
         print_line("    %-16s %-28s %10.3f M%s%s", info->part_names[i], info->part_classes[i],
                    (double)info->part_parameters[i] / 1e6, info->part_files[i] ? ", of " : "",
                    info->part_files[i] ? info->part_files[i] : "");
+    for (uint32_t i = 0; i < info->loras; i++)
+        print_line("    %-16s %s at strength %g, %u layers", "LoRA", info->lora_files[i], info->lora_strengths[i],
+                   info->lora_layers[i]);
     print_line("  steering defaults: sites %s, %s, lr %g, gamma %g, %u + %u steps, batch %u", info->train_sites,
                info->train_optimizer, info->train_lr, info->train_gamma, info->train_steps, info->train_refit,
                info->train_batch);
@@ -45,6 +48,15 @@ static void json_info(const struct vksteer_model_info *info)
         json_integer("parameters", info->part_parameters[i]);
         if (info->part_files[i])
             json_text("file", info->part_files[i]);
+        json_close();
+    }
+    json_close();
+    json_open("loras", '[');
+    for (uint32_t i = 0; i < info->loras; i++) {
+        json_open(NULL, '{');
+        json_text("file", info->lora_files[i]);
+        json_number("strength", info->lora_strengths[i]);
+        json_integer("layers", info->lora_layers[i]);
         json_close();
     }
     json_close();
@@ -136,7 +148,8 @@ int command_info(int argc, char **argv)
     if (code != EXIT_DONE || common.help)
         return code;
     // Sites and plan are those of a model that runs: opening it says that this one does not.
-    if (!sites && !plan && common.model && vksteer_is_gguf(common.model))
+    const bool bare = !common.parts.unet && !common.parts.vae && !common.loras.count;
+    if (!sites && !plan && bare && common.model && vksteer_is_gguf(common.model))
         return info_gguf(&common);
     vksteer_session *session = NULL;
     vksteer_model *model = NULL;
@@ -156,5 +169,6 @@ int command_info(int argc, char **argv)
     }
     vksteer_model_close(&model);
     vksteer_session_close(&session);
+    common_finish(&common);
     return code;
 }

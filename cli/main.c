@@ -38,6 +38,8 @@ int open_model(const struct common *common, vksteer_model **model)
 {
     struct vksteer_model_params params = common->parts;
     params.model = common->model;
+    params.loras = common->loras.items;
+    params.lora_count = common->loras.count;
     *model = vksteer_model_open_with(NULL, cli_log(), &params);
     return *model ? EXIT_DONE : EXIT_FAILED;
 }

@@ -68,15 +68,27 @@ static void describe_steering(const struct picture_facts *facts, char *out, size
     }
 }
 
+// What was put over the model: "unet FILE; lora FILE:0.8".
+static void describe_parts(const struct vksteer_model_info *info, char *out, size_t size)
+{
+    *out = 0;
+    for (uint32_t i = 0; info && i < info->parts; i++)
+        if (info->part_files[i])
+            add(out, size, "%s%s %s", *out ? "; " : "", info->part_names[i], info->part_files[i]);
+    for (uint32_t i = 0; info && i < info->loras; i++)
+        add(out, size, "%slora %s:%g", *out ? "; " : "", info->lora_files[i], (double)info->lora_strengths[i]);
+}
+
 bool save_picture(const char *path, const struct vksteer_image *image, const struct picture_facts *facts)
 {
-    const size_t size = strlen(facts->prompt) + (facts->negative ? strlen(facts->negative) : 0) + 8192;
-    char *parameters = calloc(1, size), steering[4096], seed[32];
+    const size_t size = strlen(facts->prompt) + (facts->negative ? strlen(facts->negative) : 0) + 12288;
+    char *parameters = calloc(1, size), steering[4096], parts[4096], seed[32];
     if (!parameters) {
         say_error(NO_MEMORY);
         return false;
     }
     describe_steering(facts, steering, sizeof(steering));
+    describe_parts(facts->info, parts, sizeof(parts));
     add(parameters, size, "%s\n", facts->prompt);
     if (facts->negative && *facts->negative)
         add(parameters, size, "Negative prompt: %s\n", facts->negative);
@@ -84,6 +96,8 @@ bool save_picture(const char *path, const struct vksteer_image *image, const str
         VKSTEER_VERSION, facts->steps, facts->cfg, (long long)facts->seed, facts->width, facts->height, facts->model);
     if (*steering)
         add(parameters, size, ", Steering: \"%s\"", steering);
+    if (*parts)
+        add(parameters, size, ", Parts: \"%s\"", parts);
     snprintf(seed, sizeof(seed), "%lld", (long long)facts->seed);
     const char *keys[8] = {"parameters", "vksteer.prompt", "vksteer.seed"};
     const char *values[8] = {parameters, facts->prompt, seed};
@@ -91,6 +105,10 @@ bool save_picture(const char *path, const struct vksteer_image *image, const str
     if (*steering) {
         keys[count] = "vksteer.steering";
         values[count++] = steering;
+    }
+    if (*parts) {
+        keys[count] = "vksteer.parts";
+        values[count++] = parts;
     }
     if (facts->sweep) {
         keys[count] = "vksteer.sweep";

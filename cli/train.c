@@ -173,5 +173,6 @@ int command_train(int argc, char **argv)
     vksteer_prompts_finish(&targets);
     vksteer_prompts_finish(&held);
     steer_list_finish(&base);
+    common_finish(&common);
     return code;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/half.h"
 #include "base/os.h"
 #include "base/quant.h"
 #include "base/text.h"
@@ -31,7 +32,13 @@ struct entry {
     bool readable;                // its type is one that can be computed with, namely:
     enum vks_quant_type type;
     enum vks_gguf_form form;
+    bool changed;                 // some of weights->changes are its
     struct place at;
+};
+
+struct changed {
+    size_t entry;
+    struct vks_weight_change change;
 };
 
 struct constant {
@@ -51,6 +58,8 @@ struct vks_weights {
     struct vks_arena arena;       // keys of constants, names
     struct constant *constants;
     size_t constant_count, constant_capacity;
+    struct changed *changes;      // in the order given
+    size_t change_count, change_capacity;
     struct vks_storage **blocks;
     size_t block_count, block_capacity;
     uint64_t block_used;          // bytes of the last block
@@ -238,6 +247,7 @@ void vks_weights_close(struct vks_weights **at)
         vks_storage_destroy(&weights->blocks[i]);
     free(weights->blocks);
     free(weights->constants);
+    free(weights->changes);
     free(weights->entries);
     vks_arena_finish(&weights->arena);
     vks_tensor_file_close(&weights->file);
@@ -369,15 +379,20 @@ static bool is_turned(const struct vks_weights *weights, const struct entry *ent
                                              weight->shape[2] * weight->shape[3] > 1;
 }
 
-static bool upload_turned(struct vks_weights *weights, struct entry *entry)
+// From the file's order to the layout's.
+static void turn_elements(const struct entry *entry, const unsigned char *from, unsigned char *to)
 {
     // A Conv1D matrix (I, O) is (1, I, O, 1) with its channels put last.
     const uint64_t *shape = entry->weight.shape, matrix[] = {1, shape[0], shape[1], 1};
+    channels_last(to, from, entry->at.layout == VKS_WEIGHT_CONV1D ? matrix : shape, vks_dtype_size(entry->at.dtype));
+}
+
+static bool upload_turned(struct vks_weights *weights, struct entry *entry)
+{
     unsigned char *copy = malloc(entry->weight.size + 1);
     if (!copy)
         return vks_fail(weights->log, VKS_NO_MEMORY);
-    channels_last(copy, entry->weight.data, entry->at.layout == VKS_WEIGHT_CONV1D ? matrix : shape,
-                  vks_dtype_size(entry->at.dtype));
+    turn_elements(entry, entry->weight.data, copy);
     const bool done = vks_storage_write(entry->at.storage, entry->at.offset, copy, entry->weight.size);
     free(copy);
     return done;
@@ -456,11 +471,44 @@ static bool upload_rows(struct vks_weights *weights, struct entry *entry)
     return done;
 }
 
+static void from_f32(enum vks_dtype dtype, const float *values, size_t count, void *out)
+{
+    if (dtype == VKS_F16)
+        vks_f16_from_f32_array(out, values, count);
+    else if (dtype == VKS_BF16)
+        vks_bf16_from_f32_array(out, values, count);
+    else
+        memcpy(out, values, count * sizeof(*values));
+}
+
+// With its changes, rounded once, to the type of the file.
+static bool upload_changed(struct vks_weights *weights, struct entry *entry)
+{
+    const size_t count = (size_t)entry->weight.count;
+    float *values = malloc(count * sizeof(*values));
+    unsigned char *bytes = malloc((size_t)entry->at.size), *turned = malloc((size_t)entry->at.size);
+    bool done = (values && bytes && turned) || vks_fail(weights->log, VKS_NO_MEMORY);
+    done = done && vks_weights_read(weights, (size_t)(entry - weights->entries), values);
+    if (done) {
+        const bool turn = is_turned(weights, entry, entry->at.layout);
+        from_f32(entry->at.dtype, values, count, bytes);
+        if (turn)
+            turn_elements(entry, bytes, turned);
+        done = vks_storage_write(entry->at.storage, entry->at.offset, turn ? turned : bytes, entry->at.size);
+    }
+    free(values);
+    free(bytes);
+    free(turned);
+    return done;
+}
+
 static bool upload(struct vks_weights *weights, struct entry *entry)
 {
     const uint64_t room = device_size(entry, entry->at.layout);
     bool done = make_room(weights, &entry->at);
-    if (is_turned(weights, entry, entry->at.layout))
+    if (entry->changed)
+        done = done && upload_changed(weights, entry);
+    else if (is_turned(weights, entry, entry->at.layout))
         done = done && upload_turned(weights, entry);
     else if (entry->at.size == entry->weight.size && entry->form == VKS_GGUF_AS_IS)  // the same bits
         done = done && vks_storage_write(entry->at.storage, entry->at.offset, entry->weight.data, entry->weight.size);
@@ -482,7 +530,51 @@ bool vks_weights_read(const struct vks_weights *weights, size_t index, float *ou
     if (!entry->weight.count || !rows_of(weights, entry, VKS_F32, &rows))
         return !entry->weight.count;
     convert_rows(&rows, 0, rows.count, (void *)out);
+    for (size_t i = 0; entry->changed && i < weights->change_count; i++)
+        if (weights->changes[i].entry == index &&
+            !vks_weight_change_add(&weights->changes[i].change, rows.count, rows.columns, out))
+            return vks_fail(weights->log, VKS_NO_MEMORY);
     return true;
+}
+
+bool vks_weights_change(struct vks_weights *weights, const char *name, const struct vks_weight_change *change)
+{
+    struct entry *entry = find(weights, name);
+    const struct vks_weight *weight = entry ? &entry->weight : NULL;
+    const uint64_t rows = entry && weight->rank >= 2 ? weight->shape[0] : 1;
+    if (!entry || !entry->readable || weights->gguf)
+        return vks_fail(weights->log, "%s: %s cannot be changed: use a model with F32, F16 or BF16 weights in "
+                        "safetensors", weights->path, name);
+    if (change->up ? change->up->count != rows * change->rank || !change->rank || !weight->count ||
+                         change->down->count != weight->count / rows * change->rank
+                   : change->down->count != weight->count)
+        return vks_fail(weights->log, "%s: a change of %s is of another size: it is for another model", weights->path,
+                        name);
+    if (!vks_grow(&weights->changes, &weights->change_capacity, weights->change_count, sizeof(*weights->changes)))
+        return vks_fail(weights->log, VKS_NO_MEMORY);
+    weights->changes[weights->change_count++] = (struct changed){(size_t)(entry - weights->entries), *change};
+    entry->changed = true;
+    return true;
+}
+
+static void hash_ends(struct vks_hash *hash, const struct vks_st_tensor *tensor)
+{
+    const size_t most = tensor->size < 4096 ? tensor->size : 4096;
+    vks_hash_add_u64(hash, tensor->count);
+    vks_hash_add(hash, tensor->data, most);
+    vks_hash_add(hash, tensor->data + tensor->size - most, most);
+}
+
+void vks_weights_hash_changes(const struct vks_weights *weights, struct vks_hash *hash)
+{
+    for (size_t i = 0; i < weights->change_count; i++) {
+        const struct vks_weight_change *change = &weights->changes[i].change;
+        vks_hash_add_text(hash, weights->entries[weights->changes[i].entry].weight.name);
+        vks_hash_add(hash, &change->scale, sizeof(change->scale));
+        hash_ends(hash, change->down);
+        if (change->up)
+            hash_ends(hash, change->up);
+    }
 }
 
 // Whether the file's shape is the one that `shape` on the device asks for; writes what was expected into `want`.

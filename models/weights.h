@@ -8,11 +8,13 @@
 #include <stdint.h>
 
 #include "base/dtype.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "gpu/gpu.h"
 #include "graph/graph.h"
 #include "io/gguf.h"
 #include "io/tensor_file.h"
+#include "models/weight_change.h"
 #include "ops/ops.h"
 
 // How a parameter lies on the device.
@@ -41,6 +43,12 @@ struct vks_weights *vks_weights_from_gguf(const struct vks_log *log, struct vks_
                                           const char *architecture, uint32_t head_width);
 // Gives a device to weights that were opened without one; graphs that were made before still cannot be run.
 void vks_weights_attach(struct vks_weights *weights, struct vks_gpu *gpu);
+// Changes a parameter, wherever it is read or uploaded from now on: nothing may have been uploaded yet. Changes add
+// up in the order in which they were given. What `change` points to must outlive the weights. False after one
+// message: there is no such parameter, it is of another type or size, or memory is short.
+bool vks_weights_change(struct vks_weights *weights, const char *name, const struct vks_weight_change *change);
+// Adds all changes to a hash: nothing where there are none.
+void vks_weights_hash_changes(const struct vks_weights *weights, struct vks_hash *hash);
 // Frees device memory too: no exec that reads these weights may run afterwards. Accepts NULL; nulls it.
 void vks_weights_close(struct vks_weights **weights);
 
@@ -61,8 +69,8 @@ const struct vks_weight *vks_weights_at(const struct vks_weights *weights, size_
 const struct vks_weight *vks_weights_find(const struct vks_weights *weights, const char *name);
 // Whether it is of a type to compute with.
 bool vks_weights_readable(const struct vks_weights *weights, size_t index);
-// The values of one, as the module has them, fp32 in the file's shape; false after a message when its type is none to
-// compute with.
+// The values of one, with its changes, as the module has them, fp32 in the file's shape; false after a message when
+// its type is none to compute with.
 bool vks_weights_read(const struct vks_weights *weights, size_t index, float *out);
 // What all of them take on the device.
 uint64_t vks_weights_device_bytes(const struct vks_weights *weights);

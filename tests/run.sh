@@ -453,7 +453,7 @@ golden_files()
     ln -sfn "$root/assets" "$work/assets"
     # What is made from real weights (greedy.py) stays.
     find "$work/tests/golden/data" "$work/tests/golden/tokenizer" -type f ! -name 'greedy_*' -delete
-    for script in make_models make_language_models gguf_files torch_files lineas methods wasserstein tokenizer \
+    for script in make_models make_language_models gguf_files torch_files lora lineas methods wasserstein tokenizer \
         sampler language_tokenizers perplexity; do
         check "$script.py runs" "$work/venv/bin/python" "$work/tests/golden/$script.py"
     done

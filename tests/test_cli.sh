@@ -154,6 +154,41 @@ check "two steerings in order" "$vksteer" apply -q -p "a red apple" --steer a.sa
 check "a batch of prompts" "$vksteer" apply -q --prompts "$prompts/validation.txt" -b 1 --grid 8 -o grid.png
 check "a prompt from standard input" bash -c "echo 'a red apple' | '$vksteer' apply -q -p - -o i.png && cmp i.png p.png"
 
+# ---- other parts, LoRA ----------------------------------------------------------------------------------------------
+
+python3 - "$here/assets/emoji/unet/diffusion_pytorch_model.safetensors" <<'END'
+import json, random, struct, sys  # a LoRA of rank 2 on every to_q, and one tensor that fits nothing
+data = open(sys.argv[1], "rb").read()
+shapes = {k: v["shape"] for k, v in json.loads(data[8:8 + int.from_bytes(data[:8], "little")]).items() if k.endswith("to_q.weight")}
+header, values = {}, []
+def put(name, *shape):
+    count = shape[0] * shape[1]
+    header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [4 * len(values), 4 * (len(values) + count)]}
+    values.extend(random.uniform(-0.5, 0.5) for _ in range(count))
+random.seed(1)
+for name, (rows, columns) in shapes.items():
+    stem = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
+    put(stem + ".lora_down.weight", 2, columns)
+    put(stem + ".lora_up.weight", rows, 2)
+put("lora_te2_x.lora_up.weight", 1, 1)
+head = json.dumps(header).encode()
+open("lora.safetensors", "wb").write(len(head).to_bytes(8, "little") + head + struct.pack(f"<{len(values)}f", *values))
+END
+check "paint with a LoRA" "$vksteer" apply -q -p "a red apple" --lora lora.safetensors:0.8 -o lora.png
+check "tensors that fit nothing are told" bash -c "'$vksteer' info --lora lora.safetensors 2>&1 | grep -q '1 of .* fit nothing .*lora_te2_x'"
+check "a LoRA shows" test "$(distance p.png lora.png)" -ge 4
+check "the picture says it" grep -aq 'lora lora.safetensors:0.8' lora.png
+check "paint with a LoRA at strength 0" "$vksteer" apply -q -p "a red apple" --lora lora.safetensors:0 -o lora0.png
+check "strength 0 of a LoRA gives the same picture" test "$(distance p.png lora0.png)" = 0
+check "paint with other parts" "$vksteer" apply -q -p "a red apple" --unet "$here"/assets/emoji/unet/*.safetensors --vae "$here/assets/emoji/vae" -o parts.png
+check "the same parts give the same picture" test "$(distance p.png parts.png)" = 0
+check "train with a LoRA" train --lora lora.safetensors -o lora.steer.safetensors
+refused "a steering trained with a LoRA, without it" 1 "trained on other weights" "$vksteer" apply -q --strict -p x --steer lora.steer.safetensors -o never.png
+refused "a LoRA for another model" 1 "nothing in it fits" "$vksteer" apply -q -p x --lora a.safetensors -o never.png
+refused "a UNet that is none" 1 "has no conv_in.weight" "$vksteer" info --unet "$here/tests/golden/data/torch/module.bin"
+refused "a LoRA without a file" 2 "the file is missing" "$vksteer" info --lora :2
+refused "a LoRA on a language model" 1 "for image models" "$vksteer" info -m "$gguf" --lora lora.safetensors
+
 # ---- baking ----------------------------------------------------------------------------------------------------------
 
 check "bake two steerings" "$vksteer" bake -q --steer a.safetensors:3 --steer c.safetensors:0.5 -o baked

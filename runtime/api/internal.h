@@ -13,6 +13,7 @@
 #include "gpu/gpu.h"
 #include "io/safetensors.h"
 #include "models/decoder.h"
+#include "models/lora.h"
 #include "models/pipeline.h"
 #include "steer/methods.h"
 #include "steer/steering.h"
@@ -37,6 +38,7 @@ struct vksteer_model {
     struct vks_api_log bridge;        // used without a session
     const struct vks_log *log;
     struct vks_pipeline *pipeline;    // of a diffusers folder, or
+    struct vks_lora *loras[VKSTEER_MAX_LORAS];  // that the pipeline's weights refer to
     struct vks_decoder *decoder;      // of a language model: one of the two is NULL
     struct vks_tokenizer *tokenizer;  // of the decoder, opened when it is first needed
     struct vksteer_model_info info;
@@ -56,7 +58,7 @@ char *vks_api_find(const vksteer_session *session, const char *name);
 // The snapshot of a repository id ("org/name") in the local Hugging Face cache, heap; NULL when there is none.
 char *vks_api_find_repository(const char *id);
 // Count, mean and root mean square of the norm weights, of the UNet or the decoder: the same for every storage type of
-// one model.
+// one model. With LoRAs, " lora " and a hash of them follow.
 void vks_api_fingerprint(vksteer_model *model);
 // Fingerprints are made of these sums.
 struct vks_api_norms {

@@ -134,6 +134,34 @@ static bool read_defaults(vksteer_model *model)
     return ok;
 }
 
+static bool open_loras(vksteer_model *model, const struct vksteer_model_params *params)
+{
+    const struct vks_pipeline *pipeline = model->pipeline;
+    struct vksteer_model_info *info = &model->info;
+    struct vks_lora_part parts[VKS_PIPELINE_PARTS];
+    size_t count = 0;
+    if (params->lora_count > VKSTEER_MAX_LORAS)
+        return vks_fail(model->log, "%zu LoRAs at once: %d is the most", params->lora_count, VKSTEER_MAX_LORAS);
+    for (uint32_t i = 0; i < pipeline->part_count; i++)
+        if (strcmp(pipeline->parts[i].name, "vae"))
+            parts[count++] = (struct vks_lora_part){pipeline->parts[i].name, pipeline->parts[i].weights,
+                                                    i == pipeline->text_count ? pipeline->unet.layers[0] : 0};
+    for (size_t i = 0; i < params->lora_count; i++) {
+        const struct vksteer_lora *lora = &params->loras[i];
+        if (!isfinite(lora->strength) || fabsf(lora->strength) > 1000)
+            return vks_fail(model->log, "%s: a strength of %g makes no sense: 0 is off, 1 is as trained", lora->path,
+                            lora->strength);
+        model->loras[i] = vks_lora_open(model->log, lora->path, lora->strength, parts, count);
+        if (!model->loras[i])
+            return false;
+        info->lora_files[i] = model->loras[i]->path;
+        info->lora_strengths[i] = lora->strength;
+        info->lora_layers[i] = (uint32_t)model->loras[i]->layers;
+        info->loras++;
+    }
+    return true;
+}
+
 static bool open_pipeline(vksteer_model *model, const struct vksteer_model_params *params)
 {
     model->pipeline = vks_pipeline_open_over(model->log, model->session ? model->session->gpu : NULL, model->info.path,
@@ -144,6 +172,8 @@ static bool open_pipeline(vksteer_model *model, const struct vksteer_model_param
     const struct vks_pipeline *pipeline = model->pipeline;
     struct vksteer_model_info *info = &model->info;
     const char *unet = "";
+    if (!open_loras(model, params))
+        return false;
     info->pipeline = pipeline->type;
     info->width = pipeline->width;
     info->height = pipeline->height;
@@ -176,6 +206,7 @@ static void hash_parameters(struct vks_hash *hash, const struct vks_weights *wei
         vks_hash_add(hash, weight->data, most);
         vks_hash_add(hash, weight->data + weight->size - most, most);
     }
+    vks_weights_hash_changes(weights, hash);
 }
 
 static uint64_t hash_model(const vksteer_model *model)
@@ -233,13 +264,23 @@ void vks_api_fingerprint(vksteer_model *model)
         if (strcmp(model->pipeline->parts[p].name, "unet") == 0)
             add_norms(&norms, model->pipeline->parts[p].weights);
     vks_api_norms_text(&norms, model->fingerprint, sizeof(model->fingerprint));
+    if (model->info.loras) {
+        const size_t used = strlen(model->fingerprint);
+        char hex[17];
+        struct vks_hash hash;
+        vks_hash_init(&hash, 1);
+        for (uint32_t p = 0; p < model->pipeline->part_count; p++)
+            vks_weights_hash_changes(model->pipeline->parts[p].weights, &hash);
+        snprintf(model->fingerprint + used, sizeof(model->fingerprint) - used, " lora %s",
+                 vks_hash_hex(vks_hash_value(&hash), hex));
+    }
 }
 
 static bool open_language(vksteer_model *model, const struct vksteer_model_params *params)
 {
-    if (params->unet || params->vae)
-        return vks_fail(model->log, "%s is a language model, which has no %s: give a diffusers folder",
-                        model->info.path, params->unet ? "UNet" : "autoencoder");
+    if (params->unet || params->vae || params->lora_count)
+        return vks_fail(model->log, "%s is a language model: another UNet, another autoencoder and LoRAs are for image "
+                        "models: give a diffusers folder", model->info.path);
     return vks_api_language_open(model);
 }
 
@@ -295,6 +336,8 @@ void vksteer_model_close(vksteer_model **address)
         return;
     *address = NULL;
     vks_pipeline_close(&model->pipeline);
+    for (size_t i = 0; i < VKSTEER_MAX_LORAS; i++)
+        vks_lora_close(&model->loras[i]);
     vks_api_language_close(model);
     vks_arena_finish(&model->arena);
     vks_arena_finish(&model->site_arena);

@@ -18,13 +18,20 @@ static bool read_fingerprint(const char *text, struct fingerprint *out)
            vks_parse_double(mean, &out->mean) && vks_parse_double(rms, &out->rms);
 }
 
+// Whether the same LoRAs, or none, are in both.
+static bool same_loras(const char *a, const char *b)
+{
+    const char *x = strstr(a, " lora "), *y = strstr(b, " lora ");
+    return x && y ? strcmp(x, y) == 0 : x == y;
+}
+
 // Two fingerprints agree when their numbers do, within what storage types change.
 static bool fingerprints_agree(const char *a, const char *b)
 {
     struct fingerprint x, y;
     if (!read_fingerprint(a, &x) || !read_fingerprint(b, &y))
         return strcmp(a, b) == 0;
-    return x.count == y.count && fabs(x.mean - y.mean) <= 1e-3 * (1 + fabs(x.mean)) &&
+    return same_loras(a, b) && x.count == y.count && fabs(x.mean - y.mean) <= 1e-3 * (1 + fabs(x.mean)) &&
            fabs(x.rms - y.rms) <= 1e-3 * (1 + fabs(x.rms));
 }
 

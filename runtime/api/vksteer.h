@@ -20,6 +20,7 @@ extern "C" {
 
 #define VKSTEER_VERSION "0.1.0"
 #define VKSTEER_MAX_STEERINGS 16
+#define VKSTEER_MAX_LORAS 8
 
 typedef struct vksteer_session vksteer_session;
 typedef struct vksteer_model vksteer_model;
@@ -81,11 +82,18 @@ unsigned vksteer_session_validation_messages(const vksteer_session *session);
 // `model`: a diffusers folder; a language model's Hugging Face folder or .gguf file; or the name of a built-in model
 // ("emoji"; NULL is the same). `session` may be NULL: the model can then be described but not run, and messages go to `log` (which a session brings along itself).
 vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer_log *log, const char *model);
-// The same with other parts: image models only. Zero members: none.
+// The same with other parts, and with LoRAs merged into the weights when they are uploaded: image models only. Zero
+// members: none.
+struct vksteer_lora {
+    const char *path;                   // .safetensors, .bin, .pt; in the names of diffusers, PEFT or kohya
+    float strength;                     // 1: as trained
+};
 struct vksteer_model_params {
     const char *model;                  // as above
     const char *unet;                   // a file of UNet weights in place of the model's: .safetensors, .bin, .pt
     const char *vae;                    // a folder of an autoencoder in its place (config.json and weights)
+    const struct vksteer_lora *loras;   // at most VKSTEER_MAX_LORAS
+    size_t lora_count;
 };
 vksteer_model *vksteer_model_open_with(vksteer_session *session, const struct vksteer_log *log,
                                        const struct vksteer_model_params *params);
@@ -104,6 +112,10 @@ struct vksteer_model_info {
     const char *part_names[8], *part_classes[8];
     const char *part_files[8];          // what was put in its place, by the params, or NULL
     uint64_t part_parameters[8];
+    uint32_t loras;                     // rows of lora_files and so on, as in the params
+    const char *lora_files[VKSTEER_MAX_LORAS];
+    float lora_strengths[VKSTEER_MAX_LORAS];
+    uint32_t lora_layers[VKSTEER_MAX_LORAS];   // layers that each of them changes
     // Steering defaults of the model (vksteer.json in its folder; otherwise those of its class).
     const char *train_sites, *train_optimizer;
     double train_lr, train_gamma;

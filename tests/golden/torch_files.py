@@ -4,7 +4,7 @@
 
 `module` is a module's state_dict as it is; `wrapped` what a training program leaves (weights in "state_dict", each name
 with "module." before it, beside an optimiser that is not read); `kinds` has every type, a parameter, scalars, empty
-tensors, views (transposed, channels last, cut out, shared) and nested containers.
+tensors, views (transposed, channels last, cut out, shared) and nested containers. `vae` is the tiny SD 1 model's autoencoder as a .bin file.
 """
 
 import pathlib
@@ -12,7 +12,7 @@ import shutil
 import sys
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 DATA = pathlib.Path(__file__).parent / "data" / "torch"
 
@@ -57,6 +57,13 @@ def main():
               "nested": {"list": [torch.ones(1), (torch.zeros(2), 5)], 7: torch.arange(3), "none": None, "big": 1 << 40,
                          "minus": -7, "large": 70000, "yes": True}}
     write("kinds", kinds)
+
+    tiny = DATA.parent / "sd1" / "vae"
+    (DATA / "vae").mkdir()
+    shutil.copyfile(tiny / "config.json", DATA / "vae" / "config.json")
+    torch.save(load_file(tiny / "diffusion_pytorch_model.safetensors"), DATA / "vae" / "diffusion_pytorch_model.bin")
+    for path in (DATA / "vae").iterdir():
+        path.chmod(0o644)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,167 @@
+"""Writes tests/golden/data/lora: LoRA files for the tiny models, in the layouts that people use, and what diffusers and
+PEFT make of the weights with them.
+
+    python lora.py
+
+NAME.safetensors (or .bin) is the LoRA; NAME.fused.safetensors holds, under PART.PARAMETER, every `STRIDE`th value of each
+weight that `fuse_lora` at `STRENGTH` has changed. A weight that it has not changed is not there.
+"""
+
+import json
+import pathlib
+import shutil
+
+import diffusers
+import torch
+from safetensors.torch import save_file
+
+ROOT = pathlib.Path(__file__).parent / "data"
+DATA = ROOT / "lora"
+STRENGTH, STRIDE = 0.7, 5
+PARTS = ("unet", "text_encoder", "text_encoder_2")
+UNET = ("to_q", "to_v", "to_out.0", "proj_in", "proj", "net.2", "conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv",
+        "conv_in", "conv_out", "linear_1")
+TEXT = ("q_proj", "out_proj", "fc1")
+
+
+def load(name):
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(ROOT / name, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def chosen(pipeline):
+    """Part, name and module of the layers that get a LoRA; of every kind some, but not all."""
+    for part in PARTS:
+        module = getattr(pipeline, part, None)
+        ends = UNET if part == "unet" else TEXT
+        for i, (name, layer) in enumerate(module.named_modules() if module else ()):
+            linear = isinstance(layer, (torch.nn.Linear, torch.nn.Conv2d))
+            if linear and name.endswith(ends) and (i % 3 or part != "unet"):
+                yield part, name, layer
+
+
+def pair(layer, rank, generator):
+    """Random factors, with the axes that PEFT gives them."""
+    def random(*shape):
+        return torch.randn(*shape, generator=generator) * 0.2
+    if isinstance(layer, torch.nn.Linear):
+        return random(rank, layer.in_features), random(layer.out_features, rank)
+    return random(rank, *layer.weight.shape[1:]), random(layer.out_channels, rank, 1, 1)
+
+
+def original(name, layers):
+    """diffusers' name of a UNet module as it was published first."""
+    fixed = {"conv_in": "input_blocks.0.0", "conv_out": "out.2", "time_embedding.linear_1": "time_embed.0",
+             "add_embedding.linear_1": "label_emb.0.0"}
+    inner = {"conv1": "in_layers.2", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
+             "time_emb_proj": "emb_layers.1"}
+    if name in fixed:
+        return fixed[name]
+    kind, *rest = name.split(".")
+    if kind == "mid_block":
+        layer, index, *rest = rest
+        block = "middle_block." + ("1" if layer == "attentions" else "2" if index == "1" else "0")
+    else:
+        b, layer, index, *rest = rest
+        b, index = int(b), int(index)
+        up = kind == "up_blocks"
+        number = b * (layers + 1) + (layers if "samplers" in layer else index) + (not up)
+        block = f"{'output' if up else 'input'}_blocks.{number}."
+        if layer == "downsamplers":
+            return block + "0.op"
+        if layer == "upsamplers":
+            return block + ("2" if b == 0 else "1") + ".conv"  # the tiny model attends in its first up block
+        block += "1" if layer == "attentions" else "0"
+    return ".".join([block, *(inner.get(r, r) for r in rest)])
+
+
+def write(name, model, state, **metadata):
+    """The LoRA, and the weights that it gives."""
+    path = DATA / (name if name.endswith(".bin") else f"{name}.safetensors")
+    if path.suffix == ".bin":
+        torch.save(state, path)
+    else:
+        save_file(state, path, {"format": "pt", **metadata})
+    pipeline = load(model)
+    before = {f"{part}.{k}": v.clone() for part in PARTS if hasattr(pipeline, part)
+              for k, v in getattr(pipeline, part).state_dict().items()}
+    pipeline.load_lora_weights(DATA, weight_name=path.name, adapter_name="a")
+    pipeline.fuse_lora(components=[p for p in PARTS if hasattr(pipeline, p)], lora_scale=STRENGTH)
+    pipeline.unload_lora_weights()
+    after = {f"{part}.{k}": v for part in PARTS if hasattr(pipeline, part)
+             for k, v in getattr(pipeline, part).state_dict().items()}
+    assert before.keys() == after.keys()
+    fused = {k: v.flatten()[::STRIDE].clone() for k, v in after.items() if not torch.equal(v, before[k])}
+    save_file(fused, DATA / f"{path.stem}.fused.safetensors")
+    print(f"{name}: {len(state)} tensors, {len(fused)} weights changed")
+    return len(fused)
+
+
+def diffusers_layout():
+    """Names of diffusers and PEFT, with ranks and alphas in the metadata."""
+    generator, pipeline, state = torch.Generator().manual_seed(1), load("sd1"), {}
+    count = 0
+    patterns = {"unet": {"conv_in": 7.0, "attn1.to_q": 1.5}}
+    config = {}
+    for part in ("unet", "text_encoder"):
+        rank_of = {}
+        for p, name, layer in chosen(pipeline):
+            if p != part:
+                continue
+            rank_of[name] = 2 if name.endswith("conv1") else 3
+            state[f"{part}.{name}.lora_A.weight"], state[f"{part}.{name}.lora_B.weight"] = pair(layer, rank_of[name],
+                                                                                              generator)
+            count += 1
+        config |= {f"{part}.r": 3, f"{part}.lora_alpha": 5.0, f"{part}.target_modules": sorted(rank_of),
+                   f"{part}.rank_pattern": {k: v for k, v in rank_of.items() if v != 3},
+                   f"{part}.alpha_pattern": patterns.get(part, {}), f"{part}.peft_type": "LORA"}
+    assert write("sd1-diffusers", "sd1", state, lora_adapter_metadata=json.dumps(config)) == count
+
+
+def old_layout():
+    """Attention processors of early diffusers, as torch.save writes them."""
+    generator, pipeline, state = torch.Generator().manual_seed(2), load("sd1"), {}
+    for part, name, layer in chosen(pipeline):
+        if part == "unet" and name.endswith(("to_q", "to_v", "to_out.0")):
+            attention, _, which = name.removesuffix(".0").rpartition(".")
+            down, up = pair(layer, 2, generator)
+            state[f"unet.{attention}.processor.{which}_lora.down.weight"] = down
+            state[f"unet.{attention}.processor.{which}_lora.up.weight"] = up
+    assert write("sd1-old.bin", "sd1", state) == len(state) // 2
+
+
+def kohya_layout(name, model, first, layers):
+    """Underscores and alphas, half precision; with `layers` the UNet's original names.
+
+    The alpha is one for all layers: where they differ diffusers takes the commonest for those of attention, which is not
+    what the programs that write such files mean.
+    """
+    generator, pipeline, state = torch.Generator().manual_seed(3), load(model), {}
+    prefix = {"unet": "lora_unet_", "text_encoder": first, "text_encoder_2": "lora_te2_"}
+    for i, (part, module, layer) in enumerate(chosen(pipeline)):
+        rank = 1 + i % 5
+        down, up = pair(layer, rank, generator)
+        if part == "unet" and layers:
+            module = original(module, layers)
+        elif part != "unet":
+            module = "text_model." + module.removeprefix("text_model.")
+        stem = prefix[part] + module.replace(".", "_")
+        state |= {f"{stem}.lora_down.weight": down.half(), f"{stem}.lora_up.weight": up.half(),
+                  f"{stem}.alpha": torch.tensor(2.5).half()}
+    assert write(name, model, state) == len(state) // 3
+
+
+def main():
+    shutil.rmtree(DATA, ignore_errors=True)
+    DATA.mkdir(parents=True)
+    diffusers_layout()
+    old_layout()
+    kohya_layout("half-kohya", "half", "lora_te_", None)
+    kohya_layout("xl-kohya", "xl", "lora_te1_", 1)
+    for path in DATA.iterdir():
+        path.chmod(0o644)
+
+
+if __name__ == "__main__":
+    main()

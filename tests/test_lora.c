@@ -1,0 +1,337 @@
+// LoRA files, and other files put over a model: against what diffusers and PEFT make of the weights
+// (tests/golden/lora.py), on the host and as uploaded; and files that must be refused.
+#include "base/half.h"
+#include "models/lora.h"
+#include "models/original_names.h"
+#include "models/pipeline.h"
+#include "tests/test_device.h"
+#include "tests/test_scratch.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define STRENGTH 0.7f  // of lora.py, as the stride
+#define STRIDE 5
+
+static struct vks_gpu *gpu;
+
+struct model {
+    struct vks_pipeline *pipeline;
+    struct vks_lora_part parts[VKS_PIPELINE_PARTS];
+    size_t count;
+};
+
+static bool model_open(struct test *t, struct vks_gpu *device, const char *name, struct model *m)
+{
+    char path[600];
+    snprintf(path, sizeof(path), VKS_TEST_DATA "/%s", name);
+    *m = (struct model){.pipeline = vks_pipeline_open(test_log(t), device, path)};
+    for (uint32_t i = 0; m->pipeline && i < m->pipeline->part_count; i++) {
+        const struct vks_pipeline_part *part = &m->pipeline->parts[i];
+        if (strcmp(part->name, "vae") != 0)
+            m->parts[m->count++] = (struct vks_lora_part){
+                part->name, part->weights, i == m->pipeline->text_count ? m->pipeline->unet.layers[0] : 0};
+    }
+    return m->pipeline != NULL;
+}
+
+// The values that diffusers gives a weight, NULL where it leaves it alone. Only some files have "text_model.".
+static const struct vks_st_tensor *fused_find(const struct vks_tensor_file *fused, const char *part, const char *name)
+{
+    char key[300];
+    static const char text[] = "text_model.";
+    snprintf(key, sizeof(key), "%s.%s", part, name);
+    const struct vks_st_tensor *found = vks_tensor_file_find(fused, key);
+    if (!found && !strncmp(name, text, strlen(text)))
+        snprintf(key, sizeof(key), "%s.%s", part, name + strlen(text));
+    else
+        snprintf(key, sizeof(key), "%s.%s%s", part, text, name);
+    return found ? found : vks_tensor_file_find(fused, key);
+}
+
+// Every weight of a part, of this model and of one without the LoRA.
+static void compare(struct test *t, const struct vks_lora_part *part, const struct vks_lora_part *plain,
+                    const struct vks_tensor_file *fused, size_t *changed)
+{
+    for (size_t i = 0; i < vks_weights_count(part->weights) && !t->bad; i++) {
+        const struct vks_weight *weight = vks_weights_at(part->weights, i);
+        const struct vks_st_tensor *want = fused_find(fused, part->name, weight->name);
+        if (!vks_weights_readable(part->weights, i))
+            continue;
+        float *values = malloc(2 * weight->count * sizeof(float) + 1), *before = values + weight->count;
+        EXPECT(t, vks_weights_read(part->weights, i, values) && vks_weights_read(plain->weights, i, before),
+               "%s: not read", weight->name);
+        const float *expected = want ? (const void *)want->data : before;
+        float most = 0, worst = 0;
+        for (size_t k = 0; k < weight->count; k += want ? STRIDE : 1) {
+            const float one = expected[want ? k / STRIDE : k];
+            worst = fmaxf(worst, fabsf(values[k] - one));
+            most = fmaxf(most, fabsf(one));
+        }
+        EXPECT(t, worst <= (want ? 1e-6f * most : 0), "%s.%s differs by %g of %g", part->name, weight->name, worst,
+               most);
+        *changed += want != NULL;
+        free(values);
+    }
+}
+
+static void equals(struct test *t, const char *model, const char *file)
+{
+    struct model m, plain;
+    struct vks_tensor_file fused;
+    char path[600];
+    size_t changed = 0;
+    CHECK(t, model_open(t, NULL, model, &m) && model_open(t, NULL, model, &plain));
+    snprintf(path, sizeof(path), VKS_TEST_DATA "/lora/%s", file);
+    struct vks_lora *lora = vks_lora_open(test_log(t), path, STRENGTH, m.parts, m.count);
+    CHECK(t, lora);
+    snprintf(path, sizeof(path), VKS_TEST_DATA "/lora/%.*s.fused.safetensors", (int)strcspn(file, "."), file);
+    CHECK(t, vks_tensor_file_open(test_log(t), path, &fused));
+    for (size_t i = 0; i < m.count; i++)
+        compare(t, &m.parts[i], &plain.parts[i], &fused, &changed);
+    EXPECT(t, changed == fused.tensor_count && changed == lora->layers && !lora->strays,
+           "%s: %zu of %zu weights, %zu layers, %zu strays", file, changed, fused.tensor_count, lora->layers,
+           lora->strays);
+    vks_tensor_file_close(&fused);
+    vks_pipeline_close(&m.pipeline);
+    vks_pipeline_close(&plain.pipeline);
+    vks_lora_close(&lora);
+    vks_lora_close(&lora);
+}
+
+static void layouts(struct test *t)
+{
+    equals(t, "sd1", "sd1-diffusers.safetensors");
+    equals(t, "sd1", "sd1-old.bin");
+    equals(t, "half", "half-kohya.safetensors");
+    equals(t, "xl", "xl-kohya.safetensors");
+}
+
+// ---- on the device
+
+static float element(const void *bytes, enum vks_dtype dtype, size_t i)
+{
+    uint16_t half;
+    float value;
+    if (dtype == VKS_F32) {
+        memcpy(&value, (const char *)bytes + 4 * i, 4);
+        return value;
+    }
+    memcpy(&half, (const char *)bytes + 2 * i, 2);
+    return vks_f32_from_f16(half);
+}
+
+// An uploaded weight is the changed one, rounded to its type, kernels with their channels last.
+static void check_upload(struct test *t, struct vks_weights *weights, size_t index)
+{
+    const struct vks_weight *weight = vks_weights_at(weights, index);
+    struct vks_weight_place place;
+    if (!vks_weights_place(weights, weight->name, &place))
+        return;
+    float *values = malloc(weight->count * sizeof(*values));
+    void *bytes = malloc(place.size);
+    EXPECT(t, vks_weights_read(weights, index, values) &&
+           vks_storage_read(place.storage, place.offset, bytes, place.size), "%s: not read", weight->name);
+    const bool kernel = weight->rank == 4;
+    const size_t plane = kernel ? weight->shape[2] * weight->shape[3] : 1, channels = kernel ? weight->shape[1] : 1;
+    for (size_t i = 0; i < weight->count && !t->bad; i++) {
+        const size_t out = i / (channels * plane), channel = i / plane % channels, p = i % plane;
+        const size_t at = kernel ? (out * plane + p) * channels + channel : i;
+        const float want = place.dtype == VKS_F16 ? vks_f32_from_f16(vks_f16_from_f32(values[i])) : values[i];
+        EXPECT(t, element(bytes, place.dtype, at) == want, "%s: %zu is %g, not %g", weight->name, i,
+               element(bytes, place.dtype, at), want);
+    }
+    free(values);
+    free(bytes);
+}
+
+static void uploaded(struct test *t)
+{
+    static const char *const files[][2] = {{"sd1", "sd1-diffusers"}, {"half", "half-kohya"}};
+    if (!gpu)
+        SKIP(t, "no device");
+    for (size_t f = 0; f < 2 && !t->bad; f++) {
+        struct model m;
+        struct vks_graph graph;
+        char path[600];
+        CHECK(t, model_open(t, NULL, files[f][0], &m));
+        snprintf(path, sizeof(path), VKS_TEST_DATA "/lora/%s.safetensors", files[f][1]);
+        struct vks_lora *lora = vks_lora_open(test_log(t), path, STRENGTH, m.parts, m.count);
+        CHECK(t, lora);
+        vks_pipeline_attach(m.pipeline, gpu);
+        vks_graph_init(&graph, test_log(t));
+        CHECK(t, vks_pipeline_describe(m.pipeline, &graph));
+        for (size_t p = 0; p < m.count; p++)
+            for (size_t i = 0; i < vks_weights_count(m.parts[p].weights); i++)
+                check_upload(t, m.parts[p].weights, i);
+        vks_graph_finish(&graph);
+        vks_pipeline_close(&m.pipeline);
+        vks_lora_close(&lora);
+    }
+}
+
+// ---- other files
+
+static const float values[4096] = {1, 2, 3};
+
+// Puts a file of these tensors over the tiny SD 1 model. `type`: of all of them.
+static struct vks_lora *put_over(struct test *t, struct model *m, const struct vks_st_item *items, size_t count)
+{
+    const char *path = in_scratch("x.safetensors");
+    if (!vks_safetensors_write(NULL, path, items, count, NULL, 0) || !model_open(t, NULL, "sd1", m))
+        return NULL;
+    return vks_lora_open(test_log(t), path, 2, m->parts, m->count);
+}
+
+static bool opens(struct test *t, const struct vks_st_item *items, size_t count)
+{
+    struct model m = {0};
+    struct vks_lora *lora = put_over(t, &m, items, count);
+    const bool done = lora != NULL;
+    vks_pipeline_close(&m.pipeline);
+    vks_lora_close(&lora);
+    return done;
+}
+
+#define ITEM(name, rank, ...) {name, VKS_ST_F32, rank, {__VA_ARGS__}, values}
+#define QUERY "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"  // (20, 20)
+
+static void refused(struct test *t)
+{
+    static const struct {
+        const char *message;
+        struct vks_st_item items[3];
+        size_t count;
+    } cases[] = {
+        {NULL, {ITEM(QUERY ".lora_A.weight", 2, 2, 20), ITEM(QUERY ".lora_B.weight", 2, 20, 2)}, 2},
+        {"does not fit the model's mid_block", {ITEM(QUERY ".lora_A.weight", 2, 2, 20)}, 1},
+        {"does not fit", {ITEM(QUERY ".lora_A.weight", 2, 2, 21), ITEM(QUERY ".lora_B.weight", 2, 20, 2)}, 2},
+        {"does not fit", {ITEM(QUERY ".lora_A.weight", 2, 2, 20), ITEM(QUERY ".lora_B.weight", 2, 20, 3)}, 2},
+        {"does not fit", {ITEM(QUERY ".lora_A.weight", 2, 2, 20), ITEM(QUERY ".lora_B.weight", 2, 10, 2)}, 2},
+        {"does not fit", {ITEM(QUERY ".lora_A.weight", 2, 0, 20), ITEM(QUERY ".lora_B.weight", 2, 20, 0)}, 2},
+        {"does not fit", {ITEM(QUERY ".lora_A.weight", 0), ITEM(QUERY ".lora_B.weight", 2, 20, 1)}, 2},
+        {"is not one number", {ITEM(QUERY ".lora_A.weight", 2, 2, 20), ITEM(QUERY ".lora_B.weight", 2, 20, 2),
+                               ITEM(QUERY ".alpha", 1, 2)}, 3},
+        {"are for the same layer", {ITEM(QUERY ".lora_A.weight", 2, 2, 20),
+                                    ITEM(QUERY ".lora_down.weight", 2, 2, 20)}, 2},
+        {"nothing in it fits this model, neither lora_unet_x.alpha", {ITEM("lora_unet_x.alpha", 0)}, 1},
+        {"nothing in it fits", {ITEM(QUERY ".alpha", 0)}, 1},
+        {"nothing in it fits", {ITEM(QUERY ".lora_B.weight", 2, 20, 2)}, 1},
+        {"nothing in it fits", {ITEM("transformer.x.lora_A.weight", 2, 2, 20)}, 1},
+        {"nothing in it fits", {ITEM("lora_te2_encoder_layers_0_mlp_fc1.diff", 2, 40, 24)}, 1},
+        {"nothing in it fits", {ITEM("", 0)}, 1},
+        {"form of adapter that is not supported", {ITEM(QUERY ".dora_scale", 2, 20, 1)}, 1},
+        {"form of adapter that is not supported", {ITEM(QUERY ".hada_w1_a", 2, 20, 1)}, 1},
+        {"has type I64", {{QUERY ".alpha", VKS_ST_I64, 0, {0}, values}}, 1},
+        {"of another size", {ITEM(QUERY ".diff", 2, 20, 19)}, 1},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases) && !t->bad; i++) {
+        if (cases[i].message)
+            CHECK_REFUSED(t, opens(t, cases[i].items, cases[i].count), cases[i].message);
+        else
+            EXPECT(t, opens(t, cases[i].items, cases[i].count), "case %zu is refused", i);
+    }
+    CHECK_REFUSED(t, vks_lora_open(test_log(t), in_scratch("none.safetensors"), 1, NULL, 0), "cannot open");
+}
+
+// Differences of weights, and tensors that fit nothing beside some that do.
+static void differences(struct test *t)
+{
+    static const struct vks_st_item items[] = {
+        ITEM("lora_unet_conv_norm_out.diff", 1, 8), ITEM("unet.conv_in.diff_b", 1, 8), ITEM(QUERY ".diff_b", 1, 20),
+        ITEM("lora_unet_nowhere.diff", 1, 8),
+    };
+    struct model m = {0}, plain;
+    struct vks_lora *lora = put_over(t, &m, items, 4);
+    CHECK(t, lora && model_open(t, NULL, "sd1", &plain));
+    EXPECT(t, lora->strays == 2 && lora->layers == 3, "%zu strays, %zu layers", lora->strays, lora->layers);
+    for (size_t i = 0; i < vks_weights_count(m.parts[1].weights) && !t->bad; i++) {
+        const struct vks_weight *weight = vks_weights_at(m.parts[1].weights, i);
+        const bool changed = !strcmp(weight->name, "conv_norm_out.weight") || !strcmp(weight->name, "conv_in.bias");
+        float *got = malloc(2 * weight->count * sizeof(float)), *old = got + weight->count;
+        CHECK(t, vks_weights_read(m.parts[1].weights, i, got) && vks_weights_read(plain.parts[1].weights, i, old));
+        for (size_t k = 0; k < weight->count; k++)
+            EXPECT(t, got[k] == old[k] + (changed ? 2 * values[k] : 0), "%s: %zu", weight->name, k);
+        free(got);
+    }
+    struct vks_hash with, without;
+    vks_hash_init(&with, 1);
+    vks_hash_init(&without, 1);
+    vks_weights_hash_changes(plain.parts[1].weights, &with);
+    EXPECT(t, vks_hash_value(&with) == vks_hash_value(&without), "a hash of no changes");
+    vks_weights_hash_changes(m.parts[1].weights, &with);
+    EXPECT(t, vks_hash_value(&with) != vks_hash_value(&without), "the same hash with changes");
+    vks_pipeline_close(&m.pipeline);
+    vks_pipeline_close(&plain.pipeline);
+    vks_lora_close(&lora);
+}
+
+static void names(struct test *t)
+{
+    static const char *const good[][2] = {
+        {"input_blocks.0.0.weight", "conv_in.weight"},
+        {"time_embed.2", "time_embedding.linear_2"},
+        {"input_blocks.3.0.op.bias", "down_blocks.0.downsamplers.0.conv.bias"},
+        {"input_blocks.4.0.in_layers.2", "down_blocks.1.resnets.0.conv1"},
+        {"input_blocks.5.1.transformer_blocks.0.attn1", "down_blocks.1.attentions.1.transformer_blocks.0.attn1"},
+        {"middle_block.2.emb_layers.1", "mid_block.resnets.1.time_emb_proj"},
+        {"output_blocks.2.1.conv", "up_blocks.0.upsamplers.0.conv"},
+        {"output_blocks.5.2.conv", "up_blocks.1.upsamplers.0.conv"},
+        {"output_blocks.11.0.skip_connection", "up_blocks.3.resnets.2.conv_shortcut"},
+        {"out.0", "conv_norm_out"},
+    };
+    static const char *const bad[] = {"", "input_blocks", "input_blocks.x", "input_blocks.4", "input_blocks.4.2.x",
+                                      "input_blocks.3.1.x", "middle_block.3.x", "outer", "output_blocks.0.3",
+                                      "input_blocks.99999.0.x", "in.0"};
+    char out[100], small[8];
+    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+        CHECK(t, vks_original_unet(good[i][0], '.', 2, out, sizeof(out)));
+        CHECK_STR(t, out, good[i][1]);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        EXPECT(t, !vks_original_unet(bad[i], '.', 2, out, sizeof(out)), "%s is %s", bad[i], out);
+    EXPECT(t, vks_original_unet("out_0", '_', 2, out, sizeof(out)), "with underscores");
+    EXPECT(t, !vks_original_unet("out.0", '.', 2, small, sizeof(small)), "more than fits");
+}
+
+// Weights in PyTorch's format, an autoencoder beside the folder, a UNet that is none.
+static void over(struct test *t)
+{
+    struct vks_pipeline_over parts = {.vae = VKS_TEST_DATA "/torch/vae"};
+    struct model plain;
+    CHECK(t, model_open(t, NULL, "sd1", &plain));
+    struct vks_pipeline *p = vks_pipeline_open_over(test_log(t), NULL, VKS_TEST_DATA "/sd1", &parts);
+    CHECK(t, p && p->part_count == plain.pipeline->part_count && !p->parts[0].over);
+    CHECK_STR(t, p->parts[p->part_count - 1].over, parts.vae);
+    const struct vks_weights *a = p->parts[p->part_count - 1].weights;
+    const struct vks_weights *b = plain.pipeline->parts[p->part_count - 1].weights;
+    CHECK(t, vks_weights_count(a) == vks_weights_count(b) && vks_weights_count(a));
+    for (size_t i = 0; i < vks_weights_count(a); i++) {
+        const struct vks_weight *x = vks_weights_at(a, i), *y = vks_weights_at(b, i);
+        EXPECT(t, !strcmp(x->name, y->name) && x->size == y->size && !memcmp(x->data, y->data, x->size), "%s differs",
+               x->name);
+    }
+    vks_pipeline_close(&p);
+    vks_pipeline_close(&plain.pipeline);
+    parts = (struct vks_pipeline_over){.unet = VKS_TEST_DATA "/torch/module.bin"};
+    CHECK_REFUSED(t, vks_pipeline_open_over(test_log(t), NULL, VKS_TEST_DATA "/sd1", &parts),
+                  "has no conv_in.weight");
+    parts = (struct vks_pipeline_over){.vae = VKS_TEST_DATA "/torch"};
+    CHECK_REFUSED(t, vks_pipeline_open_over(test_log(t), NULL, VKS_TEST_DATA "/sd1", &parts), "config.json");
+}
+
+int main(void)
+{
+    struct test t = {0};
+    if (!test_scratch_open("lora"))
+        return 1;
+    gpu = test_device_open();
+    TEST(&t, layouts);
+    TEST(&t, uploaded);
+    TEST(&t, refused);
+    TEST(&t, differences);
+    TEST(&t, names);
+    TEST(&t, over);
+    test_scratch_close();
+    return test_device_summary(&t, &gpu);
+}
