@@ -389,16 +389,22 @@ static bool on_step(void *priv, const struct vksteer_progress *progress)
     return !stopped(steps->bench);
 }
 
+// Pictures at the model's batch; for a language model 8 texts of 64 tokens, or of about as many as its context has.
 static bool bench_train(const struct bench *bench)
 {
     enum { PROMPTS = 32, STEPS = 6 };
-    char texts[PROMPTS][32];
+    char texts[PROMPTS][32 + 4 * 64];
     const char *prompts[PROMPTS];
     struct vksteer_plan plan;
     struct steps steps = {.bench = bench};
-    const uint32_t batch = bench->model->info.train_batch < PROMPTS ? bench->model->info.train_batch : PROMPTS;
+    const struct vks_decoder *decoder = bench->model->decoder;
+    const uint32_t most = decoder ? 8 : PROMPTS, length = decoder ? vks_api_text_length(bench->model) : 1;
+    const uint32_t batch = bench->model->info.train_batch < most ? bench->model->info.train_batch : most;
     for (int i = 0; i < PROMPTS; i++) {
-        snprintf(texts[i], sizeof(texts[i]), "a thing with %d parts", i);
+        // Six tokens or a few more, rounded up to a multiple of 8 by training.
+        int end = snprintf(texts[i], sizeof(texts[i]), "a thing with %d parts", i);
+        for (uint32_t word = 8; word + 1 < length; word++)
+            end += snprintf(texts[i] + end, sizeof(texts[i]) - (size_t)end, " the");
         prompts[i] = texts[i];
     }
     char *folder = vks_os_cache_dir(bench->log, "vksteer", true);
@@ -417,8 +423,8 @@ static bool bench_train(const struct bench *bench)
     free(output);
     free(state);
     if (ok && steps.count)
-        report(bench, (struct vksteer_bench_row){.name = "train", .type = "f32", .m = batch, .n = 1,
-               .what = "a training step: batch"}, median(steps.times, steps.count), plan.train_flop);
+        report(bench, (struct vksteer_bench_row){.name = "train", .type = "f32", .m = batch, .n = length,
+               .what = decoder ? "a training step: texts x tokens" : "a training step: batch"}, median(steps.times, steps.count), plan.train_flop);
     return ok;
 }
 
