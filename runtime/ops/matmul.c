@@ -32,6 +32,15 @@ enum vks_matmul_use vks_matmul_use(uint32_t m)
     return m == UINT32_MAX ? VKS_MATMUL_CONVOLUTION : m > 16 ? VKS_MATMUL_MANY_ROWS : VKS_MATMUL_FEW_ROWS;
 }
 
+// The kernel for few rows, or VKS_MATMUL_VARIANTS: SwiftShader, in lanes of 4, takes many seconds to compile it.
+static enum vks_matmul_variant rows_variant(const struct vks_gpu_limits *limits)
+{
+    return !limits->is_cpu                 ? VKS_MATMUL_ROWS
+           : limits->subgroup_size == 8  ? VKS_MATMUL_ROWS8
+           : limits->subgroup_size == 16 ? VKS_MATMUL_ROWS16
+                                           : VKS_MATMUL_VARIANTS;
+}
+
 bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_use use, enum vks_matmul_variant variant)
 {
     if (variant >= VKS_MATMUL_VARIANTS || is_rows(variant) ||
@@ -44,10 +53,9 @@ bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_use us
 enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, enum vks_matmul_form form, uint32_t m,
                                           uint32_t n)
 {
-    // SwiftShader, in lanes of 4, takes many seconds to compile these kernels.
-    const uint32_t lanes = limits->subgroup_size;
-    if (form == VKS_MATMUL_NT && m <= VKS_FEW_ROWS && (!limits->is_cpu || lanes == 8 || lanes == 16))
-        return !limits->is_cpu ? VKS_MATMUL_ROWS : lanes == 8 ? VKS_MATMUL_ROWS8 : VKS_MATMUL_ROWS16;
+    const enum vks_matmul_variant rows = rows_variant(limits);
+    if (form == VKS_MATMUL_NT && m <= VKS_FEW_ROWS && rows < VKS_MATMUL_VARIANTS)
+        return rows;
     const enum vks_matmul_use use = vks_matmul_use(m);
     const uint8_t own = limits->matmul[use];
     if (own && vks_matmul_runs(limits, use, own - 1))
@@ -68,8 +76,10 @@ enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, e
 
 bool vks_matmul_takes_blocks(const struct vks_gpu_limits *limits, uint32_t m, uint32_t k, const struct vks_tensor *packed)
 {
-    return is_rows(vks_matmul_choose(limits, VKS_MATMUL_NT, m, packed->shape[0])) && vks_aligned(packed, 0) &&
-           4 * (uint64_t)m * k <= limits->max_range && 4 * (uint64_t)packed->shape[1] <= limits->max_range;
+    // On CPU drivers stores are so dear that a panel pays only where many rows share it.
+    return m <= (limits->is_cpu ? 8 : 1) * VKS_FEW_ROWS && rows_variant(limits) < VKS_MATMUL_VARIANTS &&
+           vks_aligned(packed, 0) && 4 * (uint64_t)m * k <= limits->max_range &&
+           4 * (uint64_t)packed->shape[1] <= limits->max_range;
 }
 
 const struct vks_matmul_kernel *vks_matmul_kernel(enum vks_matmul_variant variant)
@@ -81,6 +91,11 @@ bool vks_matmul_aligned(const struct vks_matrix *matrix)
 {
     return matrix->stride % 4 == 0 && matrix->batch[0] % 4 == 0 && matrix->batch[1] % 4 == 0 &&
            vks_aligned(matrix->tensor, matrix->first);
+}
+
+static enum vks_matmul_variant variant_of(const struct vks_emitter *emitter, const struct vks_matmul *mm)
+{
+    return mm->blocks ? rows_variant(&emitter->limits) : vks_matmul_choose(&emitter->limits, mm->form, mm->m, mm->n);
 }
 
 // A piece of the product: matrices [bo, bo + no) x [bi, bi + ni), rows, columns and k.
@@ -160,7 +175,7 @@ static uint32_t rows_flags(uint32_t flags, uint32_t rows)
 
 static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm, const struct piece *piece)
 {
-    const enum vks_matmul_variant variant = vks_matmul_choose(&emitter->limits, mm->form, mm->m, mm->n);
+    const enum vks_matmul_variant variant = variant_of(emitter, mm);
     const struct vks_matmul_kernel *kernel = vks_matmul_kernel(variant);
     const bool tn = mm->form == VKS_MATMUL_TN, nt = mm->form == VKS_MATMUL_NT;
     const bool more = mm->accumulate || piece->k > 0, biased = mm->bias && !more;
@@ -199,7 +214,7 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
 bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *mm)
 {
     const uint32_t outer = mm->batch[0] ? mm->batch[0] : 1, inner = mm->batch[1] ? mm->batch[1] : 1;
-    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, mm->form, mm->m, mm->n));
+    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(variant_of(emitter, mm));
     struct piece most = {.no = outer, .ni = inner, .nm = mm->m, .nn = mm->n, .nk = mm->k};
     if (!fit(emitter, mm, kernel->cols, &most))
         return vks_fail_row(emitter, mm->c.tensor);

@@ -136,7 +136,7 @@ static bool emit_linear(struct vks_emitter *emitter, const struct vks_node *node
     const struct vks_packed *attrs = node->attrs;
     const struct vks_tensor *x = node->inputs[0], *packed = node->inputs[1];
     const uint64_t rows = vks_tensor_rows(x);
-    if (rows <= VKS_FEW_ROWS &&
+    if (rows <= UINT32_MAX &&
         vks_matmul_takes_blocks(&emitter->limits, (uint32_t)rows, attrs->columns, packed))
         return emit_few(emitter, node);
     return emit_product(emitter, node, VKS_MATMUL_NT);
