@@ -279,8 +279,8 @@ static vks_tensor *gpt2_model(struct decoder_build *d)
     return vks_build_layer_norm(b, "ln_f", x, c->eps);
 }
 
-// The head, a module of the whole model and not of its base: its names have no prefix. Of one token only that is left,
-// no padding, and it is the last.
+// The head, a module of the whole model and not of its base: its names have no prefix. Of one token only that is
+// left, no padding, and it is the last.
 static vks_tensor *head_of(struct decoder_build *d, vks_tensor *x)
 {
     const struct vks_decoder_config *c = d->config;

@@ -1,7 +1,8 @@
 // Decoder-only language models: Llama, Qwen 2 and 3, Gemma 2 and 3 (text), GPT-2.
 //
 //     struct vks_decoder *d = vks_decoder_open(log, gpu, "folder or file.gguf");
-//     vks_decoder_build(d, &graph, &(struct vks_decoder_params){.batch = 2, .length = 64, .head = VKS_HEAD_ALL}, &io);
+//     struct vks_decoder_params params = {.batch = 2, .length = 64, .head = VKS_HEAD_ALL};
+//     vks_decoder_build(d, &graph, &params, &io);
 //     ... io.logits->keep = true; exec = vks_exec_create(...)
 //     vks_decoder_feed(d, exec, &io, ids, counts); vks_exec_run(exec, NULL);
 //
@@ -61,16 +62,16 @@ enum vks_decoder_head {
 struct vks_decoder_params {
     uint32_t batch, length;        // B, T
     enum vks_decoder_head head;
-    const struct vks_decoder_cache *cache;  // NULL: whole texts. Otherwise the T tokens follow what stands before them
+    const struct vks_decoder_cache *cache;  // NULL: whole texts. Otherwise the T tokens follow what stands there
     uint32_t keys;                 // of the cache: how many rows attention looks at, which saves time; 0: all
 };
 
 struct vks_decoder_io {
     struct vks_tensor *ids;        // INPUT (B, T) int32
-    struct vks_tensor *positions;  // INPUT (B, T) int32, below T; of padding: any. Over a cache each sample's first one
-                                   // says where its tokens follow, and padding is on the right
-    struct vks_tensor *mask;       // INPUT (B, T) float, 1 = token, 0 = padding; on either side. Over a cache it is for
-                                   // maps at the last token alone: where it is not in these T, all are 0
+    struct vks_tensor *positions;  // INPUT (B, T) int32, below T; of padding: any. Over a cache the first of each
+                                   // sample says where its tokens follow, and padding is on the right
+    struct vks_tensor *mask;       // INPUT (B, T) float, 1 = token, 0 = padding; on either side. Over a cache it is
+                                   // for maps at the last token alone: where that is not among these T, all are 0
     struct vks_tensor *row;        // INPUT (B) int32: whose logits (VKS_HEAD_ONE); otherwise NULL
     struct vks_tensor *last;       // (B, T, C) after the final norm
     struct vks_tensor *logits;     // (B, T, V), with VKS_HEAD_ONE (B, 1, V), or NULL without the head

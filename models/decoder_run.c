@@ -203,7 +203,8 @@ static bool run_some(struct vks_decoder_run *run, const int32_t *const ids[], co
         end = run->take[b] && run->lengths[b] + run->take[b] > end ? run->lengths[b] + run->take[b] : end;
         reads = reads || (rest && rest == run->take[b]);
     }
-    struct sized_graph *g = graph_of(run, length, round_up(end > length ? end : length, LEAST_KEYS, run->cache->rows));
+    end = end > length ? end : length;
+    struct sized_graph *g = graph_of(run, length, round_up(end, LEAST_KEYS, run->cache->rows));
     if (!g || !feed(run, g, ids, counts) || !vks_exec_run(g->exec, step) ||
         (reads && !vks_exec_read(g->exec, g->io.logits, run->logits, (uint64_t)batch * vocabulary * sizeof(float))))
         return false;

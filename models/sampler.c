@@ -139,8 +139,8 @@ const struct vks_sampler_candidate *vks_sampler_filter(struct vks_sampler *s, co
     double total = 0;
     for (uint32_t i = 0; i < s->vocabulary; i++)
         total += exp(((double)s->logits[i] - top) / t);
-    // Sorting the whole vocabulary would take longer than the model: look deeper until what is cut off is there. Of what
-    // top-k leaves the sums begin anew.
+    // Sorting the whole vocabulary would take longer than the model: look deeper until what is cut off is there. Of
+    // what top-k leaves the sums begin anew.
     const size_t k = params->top_k && params->top_k < s->vocabulary ? params->top_k : 0;
     const double mass = (nucleus ? params->top_p : params->min_p > 0 ? 0 : enough) * total;
     double depth = params->min_p > 0 ? -log(params->min_p) * (1 + 1e-9) : 4;

@@ -42,9 +42,10 @@ struct vks_sampler *vks_sampler_create(const struct vks_log *log, uint32_t vocab
 // Accepts NULL; nulls it.
 void vks_sampler_destroy(struct vks_sampler **sampler);
 
-// What is left after steps 1 to 5, the most probable first; with temperature 0 one token. Where neither top-k, top-p nor
-// min-p cuts, it is only as long as it takes to hold a share `enough` (above 1: all) of the probability, and p are shares of
-// all. NULL after one message when a logit is no number. It belongs to the sampler, until its next call.
+// What is left after steps 1 to 5, the most probable first; with temperature 0 one token. Where neither top-k, top-p
+// nor min-p cuts, it is only as long as it takes to hold a share `enough` (above 1: all) of the probability, and p
+// are shares of all. NULL after one message when a logit is no number. It belongs to the sampler, until its next
+// call.
 const struct vks_sampler_candidate *vks_sampler_filter(struct vks_sampler *sampler,
                                                        const struct vks_sampler_params *params, const float *logits,
                                                        const int32_t *history, size_t history_count, double enough,

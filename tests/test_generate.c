@@ -1,5 +1,7 @@
 // Texts that grow over caches: the same logits as without them, for every tiny architecture, in any pieces and any
 // company, and steered.
+//
+//     test_generate [FIXTURE]       one architecture alone
 #include <math.h>
 #include <stdlib.h>
 
@@ -64,7 +66,8 @@ static bool whole_texts(struct bed *bed, struct vks_attachment *attachment, cons
         exec = vks_exec_create(&graph, &(struct vks_exec_params){.gpu = gpu});
     }
     const bool ok = exec && vks_decoder_feed(bed->decoder, exec, &io, ids, counts) && vks_exec_run(exec, step) &&
-                    vks_exec_read(exec, io.logits, logits, (uint64_t)count * length * bed->vocabulary * sizeof(float));
+                    vks_exec_read(exec, io.logits, logits,
+                                  (uint64_t)count * length * bed->vocabulary * sizeof(float));
     vks_exec_destroy(&exec);
     vks_graph_finish(&graph);
     return ok;
@@ -103,8 +106,8 @@ static struct vks_decoder_run *run_of(struct bed *bed, uint32_t batch, struct vk
 static const uint32_t pieces[][TEXTS] = {{2, 11, 3}, {1, 1, 1}, {0, 1, 1}, {17, 3, 0}, {1, 1, 0}, {0, 0, 1},
                                          {1, 5, 9}, {0, 1, 1}, {1, 0, 0}};
 
-// Writes the texts so; `single` tells whether text number `only` is alone or all come. Compares every row of logits with
-// what is wanted, and keeps it in got (pieces, TEXTS, V), or compares it with what is there, bit by bit.
+// Writes the texts so; `single` tells whether text number `only` is alone or all come. Compares every row of logits
+// with what is wanted, and keeps it in got (pieces, TEXTS, V), or compares it with what is there, bit by bit.
 static void write_pieces(struct test *t, struct bed *bed, struct vks_decoder_run *run, int only, float *got)
 {
     const uint32_t v = bed->vocabulary, batch = only < 0 ? TEXTS : 1;
@@ -131,8 +134,8 @@ static void write_pieces(struct test *t, struct bed *bed, struct vks_decoder_run
             if (only < 0)
                 memcpy(kept, row, v * sizeof(*row));
             else
-                EXPECT(t, !memcmp(kept, row, v * sizeof(*row)), "%s: text %u alone has other bits behind %u tokens, off "
-                       "by %.2g", fixture, text, at[text], gap(row, kept, v));
+                EXPECT(t, !memcmp(kept, row, v * sizeof(*row)), "%s: text %u alone has other bits behind %u tokens, "
+                       "off by %.2g", fixture, text, at[text], gap(row, kept, v));
         }
     }
     EXPECT(t, t->bad || (at[0] == lengths[0] && at[1] == lengths[1] && at[2] == lengths[2]) || only >= 0,
@@ -191,8 +194,9 @@ static void set_strength(uint32_t step[VKS_STEP_WORDS], float strength)
     memcpy(&step[VKS_STEP_STRENGTH], &strength, sizeof(strength));
 }
 
-// One text of `count` tokens in a call at each of some strengths, in the same graphs, against the whole text; then the
-// bits of no steering at strength 0. `then`: single tokens behind it, which maps at `all` alone can be compared with.
+// One text of `count` tokens in a call at each of some strengths, in the same graphs, against the whole text; then
+// the bits of no steering at strength 0. `then`: single tokens behind it, which maps at `all` alone can be compared
+// with.
 static void strengths_act(struct test *t, struct bed *bed, const char *position, uint32_t count, uint32_t then)
 {
     static const float strengths[] = {1, -0.5f, 0};
@@ -211,25 +215,27 @@ static void strengths_act(struct test *t, struct bed *bed, const char *position,
         uint32_t step[VKS_STEP_WORDS];
         set_strength(step, strengths[i]);
         EXPECT(t, whole_texts(bed, attachment, &ids, &count, 1, count, step, wanted) &&
-                      vks_decoder_run_begin(run, total) && vks_decoder_run_add(run, &ids, &count, step, logits), "no run");
+                      vks_decoder_run_begin(run, total) && vks_decoder_run_add(run, &ids, &count, step, logits),
+               "no run");
         const double off = t->bad ? 0 : gap(logits, wanted + (size_t)(count - 1) * v, v);
         EXPECT(t, off < 1e-5, "%s at strength %g is off by %.2g behind the prompt", position, strengths[i], off);
         EXPECT(t, t->bad || !then || whole_texts(bed, attachment, &ids, &total, 1, total, step, wanted), "no run");
         for (uint32_t n = count; n < total && !t->bad; n++) {
             next = ids + n;
             EXPECT(t, vks_decoder_run_add(run, &next, &one, step, logits), "no run");
-            EXPECT(t, gap(logits, wanted + (size_t)n * v, v) < 1e-5, "%s at strength %g is off by %.2g behind token %u",
-                   position, strengths[i], gap(logits, wanted + (size_t)n * v, v), n);
+            EXPECT(t, gap(logits, wanted + (size_t)n * v, v) < 1e-5, "%s at strength %g is off by %.2g behind token "
+                   "%u", position, strengths[i], gap(logits, wanted + (size_t)n * v, v), n);
         }
         EXPECT(t, i == 0 || vks_decoder_run_graphs(run) == made, "another strength made new graphs");
         made = vks_decoder_run_graphs(run);
     }
     next = ids + count;
-    EXPECT(t, t->bad || (vks_decoder_run_begin(plain, total) && vks_decoder_run_add(plain, &ids, &count, NULL, logits + v)),
-           "no run");
+    EXPECT(t, t->bad || (vks_decoder_run_begin(plain, total) &&
+                         vks_decoder_run_add(plain, &ids, &count, NULL, logits + v)), "no run");
     for (uint32_t n = count; n < total && !t->bad; n++, next++)
         EXPECT(t, vks_decoder_run_add(plain, &next, &one, NULL, logits + v), "no run");
-    EXPECT(t, t->bad || !memcmp(logits, logits + v, v * sizeof(*logits)), "strength 0 has other bits than no steering");
+    EXPECT(t, t->bad || !memcmp(logits, logits + v, v * sizeof(*logits)),
+           "strength 0 has other bits than no steering");
     vks_decoder_run_destroy(&run);
     vks_decoder_run_destroy(&plain);
     vks_attachment_destroy(&attachment);
@@ -317,7 +323,7 @@ static void long_texts_take_several_runs(struct test *t)
     bed_close(&bed);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static const char *const fixtures[] = {"llama", "llama3", "linear", "qwen2", "window",
                                            "qwen3", "gemma2", "gemma3", "gpt2"};
@@ -327,8 +333,11 @@ int main(void)
         return 1;
     for (size_t i = 0; i < sizeof(fixtures) / sizeof(fixtures[0]); i++) {
         fixture = fixtures[i];
-        test_run(&t, fixture, caches_change_nothing);
+        if (argc < 2 || !strcmp(argv[1], fixture))
+            test_run(&t, fixture, caches_change_nothing);
     }
+    if (argc > 1)
+        return test_device_summary(&t, &gpu);
     TEST(&t, strengths_change_in_recorded_graphs);
     TEST(&t, last_is_each_new_token);
     TEST(&t, long_texts_take_several_runs);

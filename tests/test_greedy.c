@@ -1,5 +1,5 @@
-// SmolLM2-135M-Instruct from its GGUF file against transformers on the same weights (golden/greedy.py): five prompts at
-// once, always the most probable token, up to where the two largest logits are all but equal.
+// SmolLM2-135M-Instruct from its GGUF file against transformers on the same weights (golden/greedy.py): five prompts
+// at once, always the most probable token, up to where the two largest logits are all but equal.
 //
 //     test_greedy [SmolLM2-135M-Instruct.Q4_1.gguf]       or $VKSTEER_SMOLLM2; without either it is skipped
 #include <cjson/cJSON.h>

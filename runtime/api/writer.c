@@ -45,8 +45,8 @@ static bool can_write(vksteer_model *model, const struct vks_api_steerings *stee
 {
     for (size_t i = 0; i < steerings->count; i++)
         if (vks_steering_position(&steerings->items[i], VKS_SITE_TOKENS) == VKS_POSITION_AVG)
-            return vks_fail(model->log, "%s acts on the average of a text, which is not there while it is written: train "
-                            "it with --position all or last", steerings->uses[i].path);
+            return vks_fail(model->log, "%s acts on the average of a text, which is not there while it is written: "
+                            "train it with --position all or last", steerings->uses[i].path);
     struct vks_graph graph;
     vks_graph_init(&graph, model->log);
     const bool ok = steerings->count == 0 ||
