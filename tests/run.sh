@@ -324,6 +324,8 @@ unit_tests()  # BUILD FOLDER: all test programs but those that are suites of the
     for program in gpu exec train; do
         programs+=("env VKSTEER_DISABLE=hostmap,address $1/tests/test_$program")
     done
+    # Texts over caches by the kernels of cards too, in which 32 invocations share a row.
+    programs+=("env VKSTEER_DISABLE=cpu,hostmap,address $1/tests/test_generate")
     several "${programs[@]}"
 }
 

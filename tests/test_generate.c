@@ -325,7 +325,7 @@ static void long_texts_take_several_runs(struct test *t)
 
 int main(int argc, char **argv)
 {
-    static const char *const fixtures[] = {"llama", "llama3", "linear", "qwen2", "window",
+    static const char *const fixtures[] = {"llama", "llama3", "linear", "linear/model.gguf", "qwen2", "window",
                                            "qwen3", "gemma2", "gemma3", "gpt2"};
     struct test t = {0};
     gpu = test_device_open();
