@@ -43,15 +43,6 @@ static int read_prompts(struct job *job)
     return EXIT_DONE;
 }
 
-double sweep_strength(const struct sweep *sweep, uint32_t index, float strengths[VKSTEER_MAX_STEERINGS])
-{
-    const double share = sweep->count > 1 ? (double)index / (sweep->count - 1) : 0;
-    const double strength = sweep->from + (sweep->to - sweep->from) * share;
-    for (size_t k = 0; k < VKSTEER_MAX_STEERINGS; k++)
-        strengths[k] = (float)strength;
-    return strength;
-}
-
 static bool paint(struct job *job, const char *prompt, int64_t seed, const float *strengths,
                   struct vksteer_image *image)
 {
@@ -164,20 +155,12 @@ static const char *picture_option(const struct job *job)
            : job->paint.cfg_scale > 0 ? "cfg-scale" : job->show ? "show" : NULL;
 }
 
-static const char *text_option(const struct job *job)
-{
-    const struct vksteer_write_params *write = &job->write;
-    return job->chat ? "chat" : write->max_tokens ? "max-tokens" : write->temperature >= 0 ? "temp" : write->top_k != UINT32_MAX ? "top-k"
-           : write->top_p >= 0 ? "top-p" : write->min_p >= 0 ? "min-p"
-           : write->repeat_penalty >= 0 ? "repeat-penalty" : NULL;
-}
-
 static bool check_model(vksteer_model *model, void *priv)
 {
     struct job *job = priv;
     const struct vksteer_model_info *info = vksteer_model_info(model);
     const bool writes = info->vocabulary > 0;
-    const char *foreign = writes ? picture_option(job) : text_option(job);
+    const char *foreign = writes ? picture_option(job) : job->chat ? "chat" : write_option(&job->write);
     job->misused = foreign != NULL;
     if (foreign)
         return say_error("%s makes %s: --%s is for %s, leave it out", info->path, writes ? "texts" : "pictures", foreign,
@@ -234,12 +217,8 @@ static int check(struct job *job, const double *strength)
         return usage_error("-o %s: one %%d or %%03d is the most", job->output);
     if (job->system && !job->chat)
         return usage_error("--system is a message of --chat: give both");
-    if (job->sweep.count && job->steer.count == 0)
-        return usage_error("--sweep moves the strength of steerings: give one with --steer");
-    if (job->sweep.count)
-        for (size_t i = 0; i < job->steer.count; i++)
-            if (job->steer.numbered[i])
-                say("--sweep replaces the strength given with %s", job->steer.uses[i].path);
+    if (!sweep_is_good(&job->sweep, &job->steer))
+        return EXIT_USAGE;
     if (*strength <= 100 && job->steer.count == 0)
         return usage_error("--steer-strength is for steerings: give one with --steer");
     for (size_t i = 0; i < job->steer.count && *strength <= 100; i++)

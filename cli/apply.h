@@ -30,9 +30,6 @@ struct job {
     vksteer_writer *writer;
 };
 
-// Point `index` of the sweep: the strength, also of every steering.
-double sweep_strength(const struct sweep *sweep, uint32_t index, float strengths[VKSTEER_MAX_STEERINGS]);
-
 // Writes all texts of a job whose model, a language model, is open; an exit code.
 int apply_texts(struct job *job);
 

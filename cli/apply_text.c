@@ -152,6 +152,13 @@ static int close_file(struct stack *stack, int code)
     return code;
 }
 
+const char *write_option(const struct vksteer_write_params *write)
+{
+    return write->max_tokens ? "max-tokens" : write->temperature >= 0 ? "temp" : write->top_k != UINT32_MAX ? "top-k"
+           : write->top_p >= 0 ? "top-p" : write->min_p >= 0 ? "min-p"
+           : write->repeat_penalty >= 0 ? "repeat-penalty" : NULL;
+}
+
 void fill_in_write(struct vksteer_write_params *write)
 {
     write->temperature = write->temperature < 0 ? 0.8 : write->temperature;

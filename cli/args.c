@@ -178,6 +178,25 @@ static int read_sweep(struct sweep *sweep, const char *text)
     return EXIT_DONE;
 }
 
+bool sweep_is_good(const struct sweep *sweep, const struct steer_list *steer)
+{
+    if (sweep->count && steer->count == 0)
+        return usage_error("--sweep moves the strength of steerings: give one with --steer"), false;
+    for (size_t i = 0; i < steer->count && sweep->count; i++)
+        if (steer->numbered[i])
+            say("--sweep replaces the strength given with %s", steer->uses[i].path);
+    return true;
+}
+
+double sweep_strength(const struct sweep *sweep, uint32_t index, float strengths[VKSTEER_MAX_STEERINGS])
+{
+    const double share = sweep->count > 1 ? (double)index / (sweep->count - 1) : 0;
+    const double strength = sweep->from + (sweep->to - sweep->from) * share;
+    for (size_t k = 0; k < VKSTEER_MAX_STEERINGS; k++)
+        strengths[k] = (float)strength;
+    return strength;
+}
+
 static int set_number(const struct option *option, const char *shown, const char *text)
 {
     double value;

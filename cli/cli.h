@@ -57,6 +57,10 @@ struct sweep {
     double from, to;
     uint32_t count;          // 0: none
 };
+// Whether there is a steering to sweep over, if there is a sweep (otherwise says so).
+bool sweep_is_good(const struct sweep *sweep, const struct steer_list *steer);
+// Point `index`: the strength, also of every steering.
+double sweep_strength(const struct sweep *sweep, uint32_t index, float strengths[VKSTEER_MAX_STEERINGS]);
 
 // What every command takes; `parts` by those that have MODEL_OPTIONS.
 struct common {
@@ -173,6 +177,8 @@ void free_chats(char ***chats, size_t count);
      "0.95"}, \
     {0, "min-p", OPT_NUMBER, &(write).min_p, 0, 1, "F", "from those at least so probable beside the first"}, \
     {0, "repeat-penalty", OPT_NUMBER, &(write).repeat_penalty, 0.01, 1000, "F", "of the last 64 tokens; 1: none"}
+// One that was given; NULL: none.
+const char *write_option(const struct vksteer_write_params *write);
 // Defaults of what was not given.
 void fill_in_write(struct vksteer_write_params *write);
 
@@ -185,7 +191,7 @@ struct eval_text {
     uint32_t context, stride, batch;
     bool chat;
     struct sweep sweep;
-    struct vksteer_write_params write;  // as apply's
+    struct vksteer_write_params write;  // of WRITE_OPTIONS, filled in by eval_text_run
     const char *const *prompts;     // what texts are written from
     size_t prompt_count;
     // made from these

@@ -155,7 +155,6 @@ int command_eval(int argc, char **argv)
     int code = parse_arguments(&command, &job.common, argc, argv, &arguments);
     job.text.field = job.field;
     job.text.write.seed = (uint64_t)job.seed;
-    fill_in_write(&job.text.write);
     if (code == EXIT_DONE && !job.common.help)
         code = check(&job);
     if (code == EXIT_DONE && !job.common.help)

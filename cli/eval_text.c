@@ -59,11 +59,18 @@ bool eval_text_wanted(const struct eval_text *text)
     return text->text_path || text->prompts;
 }
 
+// An option that was given and is for texts that are written; NULL: none.
+static const char *writing_option(const struct eval_text *text)
+{
+    return text->scorer ? "scorer" : text->words_path ? "words" : text->chat ? "chat"
+           : text->batch > 1 ? "batch-count" : write_option(&text->write);
+}
+
 static int check_options(const struct eval_text *text, bool prompts)
 {
-    const char *const scores = text->scorer ? "--scorer" : text->words_path ? "--words" : text->chat ? "--chat" : NULL;
-    if (scores && !prompts)
-        return usage_error("%s is for texts that the model writes: give it --prompts FILE", scores);
+    const char *const writes = writing_option(text);
+    if (writes && !prompts)
+        return usage_error("--%s is for texts that the model writes: give it --prompts FILE", writes);
     if (text->system && !text->chat)
         return usage_error("--system is a message of --chat: give both");
     if (!text->text_path && (text->context || text->stride))
@@ -78,14 +85,9 @@ int eval_text_check(const struct eval_text *text, const struct steer_list *steer
     const int code = check_options(text, prompts);
     if (code != EXIT_DONE)
         return code;
-    if (text->sweep.count && steer->count == 0)
-        return usage_error("--sweep moves the strength of steerings: give one with --steer");
     if (text->plot_path && !text->sweep.count)
         return usage_error("--plot draws figures over strengths: give these with --sweep FROM:TO:COUNT");
-    for (size_t i = 0; i < steer->count && text->sweep.count; i++)
-        if (steer->numbered[i])
-            say("--sweep replaces the strength given with %s", steer->uses[i].path);
-    return EXIT_DONE;
+    return sweep_is_good(&text->sweep, steer) ? EXIT_DONE : EXIT_USAGE;
 }
 
 int eval_text_read(struct eval_text *text)
@@ -100,21 +102,13 @@ int eval_text_read(struct eval_text *text)
 bool eval_text_fits(struct eval_text *text, vksteer_model *model)
 {
     const struct vksteer_model_info *info = vksteer_model_info(model);
-    if (!info->vocabulary && (text->text_path || text->scorer || text->words_path || text->sweep.count || text->chat))
-        return say_error("%s makes pictures: --text, --scorer, --words, --sweep and --chat are for language models",
-                         info->path), false;
+    const char *const option = text->text_path ? "text" : text->sweep.count ? "sweep" : writing_option(text);
+    if (!info->vocabulary && option)
+        return say_error("%s makes pictures: --%s is for language models, leave it out", info->path, option), false;
     return !text->chat || make_chats(model, text->system, text->prompts, text->prompt_count, &text->chats);
 }
 
 // ---- the points
-
-static void set_point(struct point *point, double strength)
-{
-    for (size_t k = 0; k < VKSTEER_MAX_STEERINGS; k++)
-        point->strengths[k] = (float)strength;
-    point->strength = strength;
-    snprintf(point->name, sizeof(point->name), "%.4g", strength);
-}
 
 // A sweep; without one the model unsteered, and steered as the files are given.
 static bool make_points(struct eval_results *r, const struct sweep *sweep, const struct steer_list *steer)
@@ -126,19 +120,20 @@ static bool make_points(struct eval_results *r, const struct sweep *sweep, const
         return false;
     }
     for (size_t i = 0; i < r->count; i++) {
-        const double share = r->count > 1 ? (double)i / (double)(r->count - 1) : 0;
         struct point *point = &r->points[i];
-        set_point(point, sweep->count ? sweep->from + (sweep->to - sweep->from) * share : 0);
+        point->strength = sweep_strength(sweep, (uint32_t)i, point->strengths);
         if (!sweep->count && i == 1) {
-            set_point(point, steer->uses[0].strength);
+            point->strength = steer->uses[0].strength;
             for (size_t k = 0; k < steer->count; k++) {
                 point->strengths[k] = steer->uses[k].strength;
-                if (steer->uses[k].strength != steer->uses[0].strength) {
+                if (point->strengths[k] != point->strengths[0])
                     point->strength = NAN;
-                    snprintf(point->name, sizeof(point->name), "as given");
-                }
             }
         }
+        if (isnan(point->strength))
+            snprintf(point->name, sizeof(point->name), "as given");
+        else
+            snprintf(point->name, sizeof(point->name), "%.4g", point->strength);
         for (size_t c = 0; c < COUNT_OF(columns); c++)
             memcpy((char *)point + columns[c].offset, &(double){NAN}, sizeof(double));
     }
@@ -275,6 +270,8 @@ static int score_texts(struct eval_results *r, const struct eval_text *text)
         samples[i] = (struct vksteer_sample){text->prompts[at / text->batch], point->texts[at].text, point->strength};
     }
     if (result == VKSTEER_DONE)
+        say("scoring %zu texts", count);
+    if (result == VKSTEER_DONE)
         result = vksteer_score(cli_log(), text->scorer, samples, count, scores);
     for (size_t i = 0; i < count && result == VKSTEER_DONE; i++) {
         struct point *point = &r->points[i / r->texts];
@@ -374,6 +371,7 @@ int eval_text_run(struct eval_text *text, const struct steer_list *steer, vkstee
         return EXIT_FAILED;
     }
     int code = make_points(r, &text->sweep, steer) ? EXIT_DONE : EXIT_FAILED;
+    fill_in_write(&text->write);
     vksteer_catch_interrupt();
     if (code == EXIT_DONE && text->text_path)
         code = read_texts(r, text, steer, model);

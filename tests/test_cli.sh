@@ -536,6 +536,7 @@ assert [r['text'] for r in json.load(sys.stdin)] == [json.loads(x)['text'] for x
 refused "a scorer that fails" 1 "exit code 3" "$vksteer" eval -q -m "$llama" --prompts from.txt --max-tokens 3 --scorer 'exit 3'
 refused "a scorer that hangs up" 1 "0 numbers for 2 texts" "$vksteer" eval -q -m "$llama" --prompts from.txt --max-tokens 3 --scorer true
 refused "a scorer of nothing" 2 "\-\-prompts" "$vksteer" eval -q -m "$llama" --text read.txt --scorer cat
+refused "drawing texts that are only read" 2 "\-\-temp is for texts" "$vksteer" eval -q -m "$llama" --text read.txt --temp 0.5
 refused "a list that is not there" 1 "nowhere.txt" "$vksteer" eval -q -m "$llama" --prompts from.txt --words nowhere.txt
 refused "a scorer for pictures" 1 "makes pictures" "$vksteer" eval -q --prompts from.txt --scorer cat
 "$vksteer" eval -q -m "$llama" --prompts from.txt --max-tokens 3 --scorer 'cat >/dev/null; sleep 30' >slow.log 2>&1 &

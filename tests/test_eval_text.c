@@ -169,7 +169,7 @@ static void scorer(struct test *t)
     CHECK(t, scores(t, "sed 's/.*/ -1e3 \t/'; echo; echo", samples, 2, got) && got[0] == -1000 && got[1] == -1000);
     CHECK(t, scores(t, "false", samples, 0, got));
     snprintf(command, sizeof(command), "tee '%s' | sed s/.*/1/", in_scratch("lines.jsonl"));
-    CHECK(t, scores(t, command, samples, 2, got));
+    CHECK(t, scores(t, command, samples, 3, got));
     char *lines = vks_os_read_file(test_log(t), in_scratch("lines.jsonl"), 1 << 20, &size);
     CHECK(t, lines);
     struct cJSON *first = cJSON_ParseWithLength(lines, strcspn(lines, "\n"));
@@ -178,6 +178,11 @@ static void scorer(struct test *t)
     CHECK_STR(t, cJSON_GetStringValue(cJSON_GetObjectItem(first, "text")), samples[0].text);
     CHECK(t, number(first, "strength") == 0.5);
     cJSON_Delete(first);
+    struct cJSON *last = cJSON_Parse(strstr(lines, "{\"prompt\": \"p\""));
+    CHECK(t, last);
+    CHECK(t, cJSON_IsNull(cJSON_GetObjectItem(last, "strength")));
+    CHECK_STR(t, cJSON_GetStringValue(cJSON_GetObjectItem(last, "text")), samples[2].text);
+    cJSON_Delete(last);
     free(lines);
 }
 

@@ -227,6 +227,15 @@ static bool run(vksteer_reader *reader, const struct reading *r, size_t first, c
 
 // ---- the reader
 
+// Maps that act on the last token see it at the end of a window alone, where writing has it at every token.
+static void warn_of_positions(const vksteer_model *model, const struct vks_api_steerings *steerings)
+{
+    for (size_t i = 0; i < steerings->count; i++)
+        if (vks_steering_position(&steerings->items[i], VKS_SITE_TOKENS) == VKS_POSITION_LAST)
+            vks_warn(model->log, "%s acts on the last token: in a text that is read that is one in each window, so "
+                     "this perplexity says little of it", steerings->uses[i].path);
+}
+
 vksteer_reader *vksteer_reader_open(vksteer_model *model, const struct vksteer_reader_params *params)
 {
     struct vks_api_steerings steerings = {.count = 0};
@@ -252,6 +261,8 @@ vksteer_reader *vksteer_reader_open(vksteer_model *model, const struct vksteer_r
          vks_api_steerings_load(model, params->steerings, params->steering_count, params->strict ? VKS_API_STRICT : 0,
                                 &steerings) &&
          vks_api_uses_open(model, &steerings, &reader->uses);
+    if (ok)
+        warn_of_positions(model, &steerings);
     vks_api_steerings_finish(&steerings);
     if (!ok)
         vksteer_reader_close(&reader);

@@ -106,7 +106,8 @@ enum vksteer_result vksteer_score(const struct vksteer_log *log, const char *com
         add_json(&input, samples[i].prompt);
         vks_text_add_str(&input, ", \"text\": ");
         add_json(&input, samples[i].text);
-        vks_text_printf(&input, ", \"strength\": %s}\n", VKS_NUMBER("%.9g", samples[i].strength));
+        vks_text_printf(&input, ", \"strength\": %s}\n",
+                        isfinite(samples[i].strength) ? VKS_NUMBER("%.9g", samples[i].strength) : "null");
     }
     if (input.failed || !count) {
         vks_text_finish(&input);

@@ -442,7 +442,7 @@ enum vksteer_result vksteer_read(vksteer_reader *reader, const struct vksteer_re
 
 struct vksteer_sample {
     const char *prompt, *text;
-    double strength;                    // at which the text was made
+    double strength;                    // at which the text was made; NaN: several, null in JSON
 };
 // Scores by another program: the system's shell runs `command`, which reads the samples from its standard input, each a
 // line {"prompt": ..., "text": ..., "strength": ...}, and prints a number a line. VKSTEER_STOPPED after an interrupt.
