@@ -131,7 +131,7 @@ class Text:
         return math.exp(sum(c for c, _ in costs) / max(1, sum(n for _, n in costs)))
 
     @torch.no_grad()
-    def generate(self, texts, tokens, seed=None, top_p=0.9, size=64):
+    def generate(self, texts, tokens, seed=None, top_p=0.9, size=32):
         """Continuations alone, as ids; greedy without a seed."""
         rows, found = self.encode(texts), {}
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
