@@ -2,8 +2,8 @@
 
     python tests/compare/lineas_sweep.py --model MODEL.gguf --data FOLDER --out runs.jsonl [--table] [RUN ...]
 
-A RUN is OPTIMIZER:REDUCTION:RATE:STEPS, as sgd:sum:1:40 or adam:sum:0.003:150, with W_2^2 summed (or averaged) over the
-channels of a site, and averaged over sites. Without runs, a grid of 40 steps. SGD with the mean at rate r D is SGD with
+A RUN is OPTIMIZER:REDUCTION:RATE:STEPS, as sgd:sum:1:40 or adam:sum:0.003:150, with W_2^2 summed (or averaged) over
+the channels of a site, and averaged over sites. Without runs, a grid of 40 steps. SGD with the mean at rate r D is SGD with
 the sum at r, where all sites have D channels; `--check` shows it over three steps. Each run appends a line to the file and
 is not repeated; with --save FOLDER its maps are kept there as a steering file. --table prints what the file holds.
 
