@@ -15,9 +15,9 @@ LEAST = 1e-4  # of a standard deviation
 
 
 def sites_of(text, method):
-    layers = text.net.config.num_hidden_layers
+    layers = text.net.config.num_hidden_layers  # CAA: 13 of 32
     if method in VECTORS:
-        return [f"model.layers.{layers // 2}"]
+        return [f"model.layers.{layers * 13 // 32}"]
     return text.sites(r".*mlp\..*_proj" if method == "aura" else r".*post.*layernorm")
 
 
