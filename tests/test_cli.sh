@@ -213,6 +213,10 @@ refused "bake over a folder" 1 "there already" "$vksteer" bake -q --steer a.safe
 check "train at position avg" train -o avg.safetensors --steps 2 --position avg --sites unet.conv_norm_out
 refused "bake a map at position avg" 1 "unet.conv_norm_out cannot be folded" "$vksteer" bake -q --steer avg.safetensors -o never.baked
 check "train at attention blocks" train -o attn.safetensors --steps 2 --sites 'unet.mid_block.*attn1' --loss-sites unet.conv_norm_out
+check "train heads of a UNet" train -o unet-heads.safetensors --method iti --top-heads 4
+check "and bake them" "$vksteer" bake -q --steer unet-heads.safetensors:0.5 -o unet-heads
+check "train a vector in a UNet" train -o unet-vector.safetensors --method repe
+check "in the middle" bash -c "'$vksteer' inspect unet-vector.safetensors | grep -q 'sites .* unet.mid_block'"
 check "train within a range" train -o within.safetensors --method linear-act --quantiles 0:100 --sites unet.conv_norm_out
 check "paint within a range" "$vksteer" apply -q -p "a red apple" --steer within.safetensors -o within.png
 refused "bake within a range" 1 "unet.conv_norm_out cannot be folded.*range" "$vksteer" bake -q --steer within.safetensors \

@@ -70,7 +70,9 @@ static void class_defaults(vksteer_model *model)
     const struct vks_scheduler_config *scheduler = &model->pipeline->scheduler;
     struct vksteer_model_info *info = &model->info;
     info->train_sites = "unet.*norm.*";
+    model->place_sites[VKS_PLACE_RESIDUAL] = "unet.mid_block";
     model->place_sites[VKS_PLACE_HEADS] = "unet.*attn[12].to_out.0";
+    model->place_sites[VKS_PLACE_FEED_FORWARD] = "unet.*ff.net.(0.proj|2)";
     info->train_optimizer = "adam";
     info->train_lr = 1e-3;
     info->train_steps = 1000;

@@ -115,7 +115,9 @@ static bool fill(vksteer_model *model, const struct vksteer_train_params *in, st
         .mean_scale = scale == 1,
         .p = in->p ? in->p : 2,
         .position = places[position],
-        .pool = in->pool ? pooling[pool] : kind->pool,
+        // The last token has read the text before it; the last pixel is a corner.
+        .pool = in->pool                                              ? pooling[pool]
+                : !model->decoder && kind->pool == VKS_POOL_LAST ? VKS_POOL_MEAN : kind->pool,
         .alpha = in->alpha,
         .top_heads = in->top_heads,
         .threshold = in->threshold,

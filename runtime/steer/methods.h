@@ -17,7 +17,7 @@ struct vks_method_info {
     const char *name;        // of --method, and in the steering file
     bool pairs;              // source prompt i and target prompt i differ in the one thing wanted
     bool transport;          // AcT: one law of pooled means moved onto another
-    enum vks_pool pool;
+    enum vks_pool pool;      // of texts; LAST is for them alone
     enum vks_place place;
 };
 // By enum vks_method.
