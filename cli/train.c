@@ -105,7 +105,7 @@ int command_train(int argc, char **argv)
         {0, "threshold", OPT_NUMBER, &threshold, 1e-6, 1, "F", "detzero: average precision of an expert (default 0.9)"},
         {0, "quantiles", OPT_TEXT, &quantiles, 0, 0, "LOW:HIGH", "linear-act: move only values between these percentiles of "
          "the source, such as 0:100"},
-        {0, "sites", OPT_TEXT, &p.sites, 0, 0, "REGEX", "modules that get maps"},
+        {0, "sites", OPT_TEXT, &p.sites, 0, 0, "REGEX", "modules that get maps (default: the method's, or the model's)"},
         {0, "loss-sites", OPT_TEXT, &p.loss_sites, 0, 0, "REGEX", "modules that carry the loss (default: the same)"},
         {0, "steps", OPT_COUNT, &p.steps, 1, 10000000, "N", "training steps"},
         {0, "lr", OPT_NUMBER, &lr, 1e-12, 1e6, "F", "learning rate"},
@@ -117,7 +117,7 @@ int command_train(int argc, char **argv)
         {0, "refit", OPT_COUNT, &refit, 0, 10000000, "N", "N steps more for the channels that --gamma left, without "
          "it; 0: none (default: the model's share of --steps, or half of them with --support)"},
         {0, "position", OPT_TEXT, &p.position, 0, 0, "NAME", "all, last or avg"},
-        {0, "pool", OPT_TEXT, &p.pool, 0, 0, "NAME", "mean, last or max"},
+        {0, "pool", OPT_TEXT, &p.pool, 0, 0, "NAME", "mean, last or max (default: the method's)"},
         {0, "loss-scale", OPT_TEXT, &p.loss_scale, 0, 0, "NAME", "sum or mean over channels"},
         {0, "prox", OPT_TEXT, &p.prox, 0, 0, "NAME", "l1 or sparse-group"},
         {0, "p", OPT_COUNT, &p.p, 1, 2, "1|2", "power of the Wasserstein distance (default 2)"},

@@ -245,18 +245,22 @@ static void train(struct test *t, const struct vks_safetensors *file, struct gol
     vks_steering_finish(&steering);
 }
 
+// From the folder, and from the GGUF file beside it, GPT-2's of which is quantised.
 static void agrees_with_pytorch(struct test *t)
 {
+    static const char *const forms[] = {"", "/model.gguf"};
     struct vks_safetensors *file = open_case(t);
-    char path[1024];
-    struct golden_texts texts;
     CHECK(t, file);
-    snprintf(path, sizeof(path), VKS_TEST_DATA "/%s", vks_safetensors_metadata(file, "model"));
-    if (golden_texts_open(test_log(t), gpu, file, path, &texts))
-        train(t, file, &texts);
-    else
-        test_fail(t, __FILE__, __LINE__, "%s: the texts cannot be opened", case_name);
-    golden_texts_close(&texts);
+    for (int form = 0; form < 2; form++) {
+        char path[1024];
+        struct golden_texts texts;
+        snprintf(path, sizeof(path), VKS_TEST_DATA "/%s%s", vks_safetensors_metadata(file, "model"), forms[form]);
+        if (golden_texts_open(test_log(t), gpu, file, path, &texts))
+            train(t, file, &texts);
+        else
+            test_fail(t, __FILE__, __LINE__, "%s: %s cannot be opened", case_name, path);
+        golden_texts_close(&texts);
+    }
     vks_safetensors_close(&file);
 }
 

@@ -224,7 +224,7 @@ void vksteer_inspection_finish(struct vksteer_inspection *inspection);
 
 struct vksteer_progress {
     const char *stage;                  // "prompts", "training"
-    // Closed forms count sites, one after the other, or say 1 of 1; what vksteer_train leaves in `last` for them is 0 of
+    // Methods without gradients count sites or heads, or say 1 of 1; what vksteer_train leaves in `last` for them is 0 of
     // 0, and they have none of the figures up to path_share.
     uint32_t step, steps;
     // Of the first step, of this one, and what two samples of one law would show; training may end below that when all
