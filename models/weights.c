@@ -64,6 +64,7 @@ struct vks_weights {
     size_t block_count, block_capacity;
     uint64_t block_used;          // bytes of the last block
     uint64_t left;                // bytes on the device of what was not uploaded yet
+    bool dry;                     // nothing is uploaded now
 };
 
 // Opens FOLDER/NAME or FOLDER/NAME.fp16, whichever is there; safetensors before what torch.save wrote.
@@ -236,6 +237,11 @@ void vks_weights_attach(struct vks_weights *weights, struct vks_gpu *gpu)
 {
     weights->gpu = gpu;
     weights->constant_count = 0;  // none of them was uploaded
+}
+
+void vks_weights_dry(struct vks_weights *weights, bool dry)
+{
+    weights->dry = dry;
 }
 
 void vks_weights_close(struct vks_weights **at)
@@ -647,7 +653,7 @@ static const struct entry *need(struct vks_weights *weights, struct vks_graph *g
         entry->at.dtype = device_type(entry, layout);
         entry->at.size = device_size(entry, layout);
     }
-    if (weights->gpu && !entry->at.storage && !upload(weights, entry)) {
+    if (weights->gpu && !weights->dry && !entry->at.storage && !upload(weights, entry)) {
         graph->failed = true;  // said why
         return NULL;
     }
@@ -689,6 +695,8 @@ struct vks_tensor *vks_weights_constant(struct vks_weights *weights, struct vks_
     constant.at.size = vks_dtype_size(dtype);
     for (uint32_t i = 0; i < rank; i++)
         constant.at.size *= shape[i];
+    if (weights->dry)
+        return state_of(graph, &constant.at, key, rank, shape);
     if (!constant.key ||
         !vks_grow(&weights->constants, &weights->constant_capacity, weights->constant_count, sizeof(constant)))
         return vks_graph_fail(graph, VKS_NO_MEMORY);

@@ -49,6 +49,8 @@ void vks_weights_attach(struct vks_weights *weights, struct vks_gpu *gpu);
 bool vks_weights_change(struct vks_weights *weights, const char *name, const struct vks_weight_change *change);
 // Adds all changes to a hash: nothing where there are none.
 void vks_weights_hash_changes(const struct vks_weights *weights, struct vks_hash *hash);
+// While it is dry nothing is uploaded: graphs built meanwhile can be measured (vks_exec_measure) but not run.
+void vks_weights_dry(struct vks_weights *weights, bool dry);
 // Frees device memory too: no exec that reads these weights may run afterwards. Accepts NULL; nulls it.
 void vks_weights_close(struct vks_weights **weights);
 

@@ -102,6 +102,17 @@ static void check_cases(struct test *t, struct fixture *f)
     EXPECT(t, count >= 2 && count == f->want->tensor_count, "%zu cases, %zu pictures", count, f->want->tensor_count);
 }
 
+// A plan takes no device memory and leaves the model fit to run.
+static void check_plan(struct test *t, struct fixture *f)
+{
+    struct vksteer_plan plan;
+    const uint64_t before = vksteer_session_memory(session, NULL);
+    CHECK(t, vksteer_model_plan(f->model, NULL, 2, 1, &plan));
+    const uint64_t after = vksteer_session_memory(session, NULL);
+    EXPECT(t, after == before, "the plan took %llu bytes", (unsigned long long)(after - before));
+    EXPECT(t, plan.apply_bytes && plan.train_bytes && plan.apply_flop > 0 && plan.train_flop > 0, "an empty plan");
+}
+
 static void check_fixture(struct test *t, const char *name)
 {
     char path[600];
@@ -114,6 +125,8 @@ static void check_fixture(struct test *t, const char *name)
     snprintf(path, sizeof(path), "%s/%s", data, name);
     f.model = vksteer_model_open(session, NULL, path);
     EXPECT(t, f.json && f.want && f.model, "%s cannot be opened: %s", path, last_error);
+    if (!t->bad)
+        check_plan(t, &f);
     if (!t->bad)
         check_cases(t, &f);
     vksteer_model_close(&f.model);

@@ -189,6 +189,15 @@ static bool measure_train(const struct vks_subject *subject, const struct vks_si
     return ok;
 }
 
+// Whether graphs are built without uploading a weight.
+static void set_dry(vksteer_model *model, bool dry)
+{
+    if (model->decoder)
+        vks_weights_dry(model->decoder->weights, dry);
+    for (uint32_t i = 0; model->pipeline && i < model->pipeline->part_count; i++)
+        vks_weights_dry(model->pipeline->parts[i].weights, dry);
+}
+
 bool vksteer_model_plan(vksteer_model *model, const char *sites, uint32_t batch, uint32_t micro_batch,
                         struct vksteer_plan *plan)
 {
@@ -206,7 +215,9 @@ bool vksteer_model_plan(vksteer_model *model, const char *sites, uint32_t batch,
         .counts = {1, 1},
         .sites = expression,
         .length = model->decoder ? vks_api_text_length(model) : 0,
+        .dry = true,
     };
+    set_dry(model, true);
     struct vks_api_subject *subject = vks_api_subject_create(model, &params);
     struct vks_site_list list = {0};
     struct vks_graph graph;
@@ -221,5 +232,6 @@ bool vksteer_model_plan(vksteer_model *model, const char *sites, uint32_t batch,
     vks_site_list_finish(&list);
     vks_graph_finish(&graph);
     vks_api_subject_destroy(&subject);
+    set_dry(model, false);
     return ok;
 }

@@ -119,6 +119,7 @@ struct vks_api_subject_params {
     uint64_t seed;
     uint32_t sample_steps;            // of the schedule, whose first step is run; 0: the model's
     double cfg_scale;                 // read by models that embed it; 0: the model's
+    bool dry;                         // graphs are measured and never run: no prompt is encoded
 };
 struct vks_api_subject {
     struct vks_subject subject;

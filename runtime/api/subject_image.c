@@ -129,15 +129,33 @@ static bool names_text(struct image_subject *s, const char *expression, bool *in
     return ok;
 }
 
+// The shapes of a prompt's embedding, from a graph that is never run.
+static bool shape_text(struct image_subject *s)
+{
+    struct vks_graph graph;
+    struct vks_pipeline_text text;
+    vks_graph_init(&graph, s->model->log);
+    const bool ok = vks_pipeline_text_build(s->model->pipeline, &graph, 1, &text);
+    if (ok) {
+        s->context_shape[0] = text.context->shape[1];
+        s->context_shape[1] = text.context->shape[2];
+        s->pooled_width = text.pooled ? text.pooled->shape[1] : 0;
+        s->context = (uint64_t)s->context_shape[0] * s->context_shape[1];
+        s->pooled = s->pooled_width;
+    }
+    vks_graph_finish(&graph);
+    return ok;
+}
+
 static bool embed(struct image_subject *s)
 {
     size_t most = 0;
     for (int set = 0; set < VKS_SETS; set++)
         most = s->params.counts[set] > most ? s->params.counts[set] : most;
+    if (!shape_text(s))
+        return false;
     struct vks_api_text *text = vks_api_text_create(s->model, most < TEXT_BATCH ? (uint32_t)most : TEXT_BATCH, NULL);
     bool ok = text != NULL;
-    if (ok)
-        s->context = vks_api_text_context(text, &s->pooled);
     for (int set = 0; set < VKS_SETS && ok; set++) {
         const size_t count = s->params.counts[set];
         s->contexts[set] = malloc(count * s->context * sizeof(float) + 1);
@@ -146,9 +164,6 @@ static bool embed(struct image_subject *s)
         ok = ok && vks_api_text_run(text, s->params.prompts[set], count, NULL, s->contexts[set], s->pooleds[set]);
     }
     vks_api_text_destroy(&text);
-    s->context_shape[0] = s->model->pipeline->text_length;
-    s->context_shape[1] = (uint32_t)(s->context / s->context_shape[0]);
-    s->pooled_width = (uint32_t)s->pooled;
     return ok;
 }
 
@@ -193,7 +208,7 @@ struct vks_api_subject *vks_api_subject_of_pictures(vksteer_model *model, const 
               names_text(s, params->sites, &s->text_inside) && names_text(s, params->loss_sites, &s->text_inside);
     s->rows = s->params.height / model->pipeline->factor;
     s->columns = s->params.width / model->pipeline->factor;
-    ok = ok && (s->text_inside || embed(s));
+    ok = ok && (s->text_inside || (params->dry ? shape_text(s) : embed(s)));
     if (!ok) {
         destroy(&s->base);
         return NULL;

@@ -133,7 +133,7 @@ struct vksteer_site {
 bool vksteer_model_sites(vksteer_model *model, const char *expression, const struct vksteer_site **sites,
                          size_t *count);
 
-// Memory and work, without running anything: of a picture at the model's own size, steps and guidance, and of a training
+// Memory and work, without running anything or loading a weight: of a picture at the model's own size, steps and guidance, and of a training
 // step. Needs a session: the plan depends on the device's limits.
 struct vksteer_plan {
     uint64_t weight_bytes, apply_bytes, train_bytes;   // of one picture; of a training step at the given batches
