@@ -22,7 +22,8 @@ struct golden {
     struct vks_pipeline *pipeline;
     struct vks_scheduler_step step;     // timestep of the fixture, input as it is
     float *samples[2], *contexts[2];    // by set
-    uint32_t counts[2], height, width, channels, tokens, context_width;
+    float *pooled[2];                   // vectors of the texts, of SDXL
+    uint32_t counts[2], height, width, channels, tokens, context_width, text_width;
     struct golden_texts texts;          // in place of the pipeline
 };
 
@@ -56,8 +57,22 @@ static bool golden_build(void *priv, struct vks_graph *g, uint32_t batch, void *
     const uint32_t context[] = {batch, golden->tokens, golden->context_width};
     in->sample = vks_graph_input(g, "sample", VKS_F32, 4, sample, false);
     in->text.context = vks_graph_input(g, "context", VKS_F32, 3, context, false);
+    if (golden->text_width)
+        in->text.pooled = vks_graph_input(g, "text", VKS_F32, 2, (uint32_t[]){batch, golden->text_width}, false);
     *out = in;
     return vks_pipeline_unet_build(golden->pipeline, g, &golden->step, in->sample, &in->text, &in->unet);
+}
+
+// Rows of a set, in the order of the samples.
+static bool feed_rows(struct vks_exec *exec, const struct vks_tensor *tensor, float *const rows[2], uint64_t width,
+                      const struct vks_sample samples[], uint32_t count)
+{
+    float *x = malloc(count * width * sizeof(*x));
+    for (uint32_t i = 0; i < count; i++)
+        memcpy(x + i * width, rows[samples[i].set] + samples[i].index * width, width * sizeof(*x));
+    const bool ok = vks_exec_write(exec, tensor, x, count * width * sizeof(*x));
+    free(x);
+    return ok;
 }
 
 static bool golden_feed(void *priv, struct vks_exec *exec, const void *inputs, const struct vks_sample samples[],
@@ -67,23 +82,17 @@ static bool golden_feed(void *priv, struct vks_exec *exec, const void *inputs, c
     const struct golden_inputs *in = inputs;
     const uint64_t pixels = (uint64_t)golden->height * golden->width * golden->channels;
     const uint64_t words = (uint64_t)golden->tokens * golden->context_width;
-    float *x = malloc(count * pixels * sizeof(*x)), *c = malloc(count * words * sizeof(*c));
-    for (uint32_t i = 0; i < count; i++) {
-        memcpy(x + i * pixels, golden->samples[samples[i].set] + samples[i].index * pixels, pixels * sizeof(*x));
-        memcpy(c + i * words, golden->contexts[samples[i].set] + samples[i].index * words, words * sizeof(*c));
-    }
-    const bool ok = vks_exec_write(exec, in->sample, x, count * pixels * sizeof(*x)) &&
-                    vks_exec_write(exec, in->text.context, c, count * words * sizeof(*c)) &&
-                    vks_pipeline_unet_feed(golden->pipeline, exec, &in->unet, &golden->step, 0);
-    free(x);
-    free(c);
-    return ok;
+    return feed_rows(exec, in->sample, golden->samples, pixels, samples, count) &&
+           feed_rows(exec, in->text.context, golden->contexts, words, samples, count) &&
+           (!in->text.pooled ||
+            feed_rows(exec, in->text.pooled, golden->pooled, golden->text_width, samples, count)) &&
+           vks_pipeline_unet_feed(golden->pipeline, exec, &in->unet, &golden->step, 0);
 }
 
 static bool open_golden(struct test *t, struct golden *golden)
 {
     char path[1024];
-    const struct vks_st_tensor *sample = NULL, *context = NULL;
+    const struct vks_st_tensor *sample = NULL, *context = NULL, *text = NULL;
     *golden = (struct golden){0};
     snprintf(path, sizeof(path), VKS_TEST_DATA "/lineas/%s.safetensors", case_name);
     if (!(golden->file = vks_safetensors_open(test_log(t), path)))
@@ -96,7 +105,9 @@ static bool open_golden(struct test *t, struct golden *golden)
     for (int set = 0; set < 2; set++) {
         golden->samples[set] = load(t, golden, set ? "target.sample" : "source.sample", &sample);
         golden->contexts[set] = load(t, golden, set ? "target.context" : "source.context", &context);
-        if (!golden->samples[set] || !golden->contexts[set])
+        if (golden->pipeline->xl)
+            golden->pooled[set] = load(t, golden, set ? "target.text" : "source.text", &text);
+        if (!golden->samples[set] || !golden->contexts[set] || (golden->pipeline->xl && !golden->pooled[set]))
             return false;
         golden->counts[set] = (uint32_t)sample->shape[0];
     }
@@ -105,6 +116,7 @@ static bool open_golden(struct test *t, struct golden *golden)
     golden->channels = (uint32_t)sample->shape[3];
     golden->tokens = (uint32_t)context->shape[1];
     golden->context_width = (uint32_t)context->shape[2];
+    golden->text_width = text ? (uint32_t)text->shape[1] : 0;
     float *timestep = load(t, golden, "timestep", NULL);
     golden->step = (struct vks_scheduler_step){.timestep = timestep ? *timestep : 0, .input_scale = 1};
     free(timestep);
@@ -116,6 +128,7 @@ static void close_golden(struct golden *golden)
     for (int set = 0; set < 2; set++) {
         free(golden->samples[set]);
         free(golden->contexts[set]);
+        free(golden->pooled[set]);
     }
     golden_texts_close(&golden->texts);
     vks_pipeline_close(&golden->pipeline);

@@ -11,6 +11,7 @@ A case `MODEL-NAME.safetensors` uses the UNet of data/MODEL, or the model of dat
 (channels-last, fp32)
 
     source.sample, source.context, target.sample, target.context, timestep     inputs of the UNet; B and N prompts
+    source.text, target.text                           pooled text, of SDXL
     source.ids, source.mask, target.ids, target.mask     in their place, of a language model; padded on either side
     source.pooled.SITE (B, D), target.pooled.SITE (N, D)     pooled activations: under the maps at step 0; unmapped
     gradient.weight.SITE, gradient.bias.SITE (D)             at step 0
@@ -40,6 +41,7 @@ SITES = r"unet.*norm.*"
 LAYER_NORMS = r".*post.*layernorm"  # the paper's sites of language models
 LENGTH = 9                          # tokens of a text, padding included
 STEPS = 10
+FACTOR = 2                          # pixels a latent stands for, of the tiny SDXL
 TOLERANCE = 1e-3
 
 ADAM = dict(optimizer="adam", lr=0.05, beta1=0.9, beta2=0.9, eps=1e-8)
@@ -58,6 +60,7 @@ CASES = {
     "sd1-sparse": PLAIN | ADAM | dict(gamma=0.3, seed=7, sources=6, targets=6),
     "half-sparse-group": PLAIN | SGD | dict(lr=0.05, gamma=0.02, lambda_group=1.0, seed=18, sources=6,
                                               targets=8),
+    "xl-unequal": PLAIN | SGD | dict(seed=61, sources=5, targets=7),
     "llama-unequal": PLAIN | SGD | dict(lr=0.3, seed=51, sources=6, targets=8, sites=LAYER_NORMS),
     "gemma2-sparse": PLAIN | ADAM | dict(lr=0.03, gamma=0.4, seed=52, sources=6, targets=6, sites=LAYER_NORMS),
     "gpt2-equal": PLAIN | SGD | dict(lr=0.1, seed=53, sources=5, targets=5, sites=r"transformer\.h\.\d\.attn:0"),
@@ -147,8 +150,17 @@ class Steered:
                      position_ids=(mask.cumsum(-1) - 1).clamp(min=0))
         else:
             self.net(inputs[f"{kind}.sample"].permute(0, 3, 1, 2).to(self.dtype), inputs["timestep"].to(self.dtype),
-                     inputs[f"{kind}.context"].to(self.dtype))
+                     inputs[f"{kind}.context"].to(self.dtype), added_cond_kwargs=self.added(inputs, kind))
         return self.pooled
+
+    def added(self, inputs, kind):
+        """Pooled text and the picture's sizes: original, corner of the crop, target."""
+        if f"{kind}.text" not in inputs:
+            return None
+        size = [FACTOR * n for n in inputs[f"{kind}.sample"].shape[1:3]]
+        sizes = torch.tensor([size + [0, 0] + size], dtype=self.dtype)
+        text = inputs[f"{kind}.text"].to(self.dtype)
+        return {"text_embeds": text, "time_ids": sizes.expand(len(text), -1)}
 
 
 def shrink(x, threshold, group_threshold):
@@ -242,6 +254,9 @@ def make_noise(case, config):
     for kind, count, move in (("source", case["sources"], 0.0), ("target", case["targets"], 1.0)):
         out[f"{kind}.sample"] = normal(count, height, width, config.in_channels) + 0.4 * move
         out[f"{kind}.context"] = normal(count, tokens, config.cross_attention_dim) + move * shift
+        if config.addition_embed_type:
+            width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+            out[f"{kind}.text"] = normal(count, width) + 0.4 * move
     if case.get("ties"):  # the same prompt twice and thrice: equal values in every column
         for kind in ("source", "target"):
             for key in ("sample", "context"):
