@@ -73,6 +73,8 @@ struct common {
 
 // Options about the parts of the model, rows of a command's table.
 #define MODEL_OPTIONS(common)                                                                                         \
+    {0, "checkpoint", OPT_TEXT, &(common).parts.checkpoint, 0, 0, "FILE", "a single-file checkpoint whose weights "    \
+     "take the place of the model's"},                                                                                \
     {0, "unet", OPT_TEXT, &(common).parts.unet, 0, 0, "FILE", "UNet weights in place of the model's (.safetensors, "  \
      ".bin)"},                                                                                                        \
     {0, "vae", OPT_TEXT, &(common).parts.vae, 0, 0, "FOLDER", "an autoencoder in place of the model's"},             \

@@ -148,7 +148,7 @@ int command_info(int argc, char **argv)
     if (code != EXIT_DONE || common.help)
         return code;
     // Sites and plan are those of a model that runs: opening it says that this one does not.
-    const bool bare = !common.parts.unet && !common.parts.vae && !common.loras.count;
+    const bool bare = !common.parts.checkpoint && !common.parts.unet && !common.parts.vae && !common.loras.count;
     if (!sites && !plan && bare && common.model && vksteer_is_gguf(common.model))
         return info_gguf(&common);
     vksteer_session *session = NULL;

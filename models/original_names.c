@@ -126,3 +126,72 @@ bool vks_original_unet(const char *name, char mark, uint32_t layers, char *out, 
             return give(&n, pairs[i].to) && give(&n, n.at);
     return block(&n, layers);
 }
+
+static bool vae_resnet(struct names *n)
+{
+    static const struct pair pairs[] = {{"nin_shortcut", "conv_shortcut"}};
+    return rename_rest(n, pairs, 1);
+}
+
+static bool vae_middle(struct names *n)
+{
+    static const struct pair attention[] = {
+        {"norm", "group_norm"}, {"q", "to_q"}, {"k", "to_k"}, {"v", "to_v"}, {"proj_out", "to_out.0"},
+    };
+    if (take(n, "attn_1"))
+        return give(n, "mid_block.attentions.0") && rename_rest(n, attention, sizeof(attention) / sizeof(*attention));
+    if (take(n, "block_1"))
+        return give(n, "mid_block.resnets.0") && vae_resnet(n);
+    return take(n, "block_2") && give(n, "mid_block.resnets.1") && vae_resnet(n);
+}
+
+bool vks_original_vae(const char *name, uint32_t levels, char *out, size_t capacity)
+{
+    struct names n = {name, '.', out, 0, capacity};
+    uint32_t level, index;
+    const bool up = take(&n, "decoder");
+    if (!up && !take(&n, "encoder"))
+        return give(&n, n.at) && n.used;  // quant_conv, post_quant_conv
+    if (!give(&n, up ? "decoder" : "encoder"))
+        return false;
+    if (take(&n, "norm_out"))
+        return give(&n, "conv_norm_out") && give(&n, n.at);
+    if (take(&n, "mid"))
+        return vae_middle(&n);
+    if (!take(&n, up ? "up" : "down"))
+        return give(&n, n.at);
+    if (!take_number(&n, &level) || level >= levels || !give(&n, up ? "up_blocks" : "down_blocks") ||
+        !give_number(&n, up ? levels - 1 - level : level))
+        return false;
+    if (take(&n, "block"))
+        return take_number(&n, &index) && give(&n, "resnets") && give_number(&n, index) && vae_resnet(&n);
+    return take(&n, up ? "upsample" : "downsample") && give(&n, up ? "upsamplers.0" : "downsamplers.0") &&
+           give(&n, n.at);
+}
+
+bool vks_original_open_clip(const char *name, char *out, size_t capacity)
+{
+    static const struct pair whole[] = {
+        {"token_embedding", "text_model.embeddings.token_embedding"},
+        {"positional_embedding", "text_model.embeddings.position_embedding.weight"},
+        {"ln_final", "text_model.final_layer_norm"},
+        {"text_projection", "text_projection.weight"},
+    };
+    static const struct pair layers[] = {
+        {"ln_1", "layer_norm1"}, {"ln_2", "layer_norm2"}, {"mlp.c_fc", "mlp.fc1"}, {"mlp.c_proj", "mlp.fc2"},
+        {"attn.out_proj", "self_attn.out_proj"}, {"attn.in_proj_weight", "self_attn.*_proj.weight"},
+        {"attn.in_proj_bias", "self_attn.*_proj.bias"},
+    };
+    struct names n = {name, '.', out, 0, capacity};
+    uint32_t index;
+    for (size_t i = 0; i < sizeof(whole) / sizeof(*whole); i++)
+        if (take(&n, whole[i].from))
+            return give(&n, whole[i].to) && give(&n, n.at);
+    if (!take(&n, "transformer.resblocks") || !take_number(&n, &index) || !give(&n, "text_model.encoder.layers") ||
+        !give_number(&n, index))
+        return false;
+    for (size_t i = 0; i < sizeof(layers) / sizeof(*layers); i++)
+        if (take(&n, layers[i].from))
+            return give(&n, layers[i].to) && give(&n, n.at);
+    return false;
+}

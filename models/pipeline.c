@@ -57,16 +57,34 @@ static const char *foreign_type(struct vks_pipeline *p, const char *folder)
 static struct vks_pipeline_part *add_part(struct vks_pipeline *p, struct vks_gpu *gpu, const char *name,
                                           const char *type, const char *folder, const char *file)
 {
-    const char *unet = !strcmp(name, "unet") ? p->over.unet : NULL;
-    struct vks_weights *weights = unet ? vks_weights_open_file(p->log, gpu, unet)
-                                       : vks_weights_open(p->log, gpu, folder, file);
+    const char *over = !strcmp(name, "unet") ? p->over.unet : !strcmp(name, "vae") ? p->over.vae : NULL;
+    struct vks_weights *weights = NULL;
+    if (!over && p->over.checkpoint && strcmp(type, "AutoencoderTiny")) {  // never in such a file
+        weights = vks_weights_open_checkpoint(p->log, gpu, p->over.checkpoint, name, p->unet.layers[0]);
+        if (!weights)
+            return NULL;
+        over = p->over.checkpoint;
+        if (!vks_weights_count(weights) && !strcmp(name, "unet")) {
+            vks_weights_close(&weights);
+            return vks_fail_null(p->log, "%s: has no model.diffusion_model: give a single-file checkpoint in the "
+                                 "original layout", over);
+        }
+        if (!vks_weights_count(weights)) {
+            vks_warn(p->log, "%s: has no %s: that of %s is taken", over, name, p->folder);
+            vks_weights_close(&weights);
+            over = NULL;
+        }
+    }
+    if (!weights)
+        weights = over && !strcmp(name, "unet") ? vks_weights_open_file(p->log, gpu, over)
+                                                : vks_weights_open(p->log, gpu, folder, file);
     if (!weights)
         return NULL;
     struct vks_pipeline_part *part = &p->parts[p->part_count++];
     *part = (struct vks_pipeline_part){
         .name = name, .type = type, .parameters = vks_weights_parameters(weights), .weights = weights};
     part->bytes = vks_weights_bytes(weights);
-    part->over = unet ? unet : !strcmp(name, "vae") ? p->over.vae : NULL;
+    part->over = over;
     return part;
 }
 
@@ -215,6 +233,7 @@ struct vks_pipeline *vks_pipeline_open_over(const struct vks_log *log, struct vk
     p->folder = kept(p, folder, &ok);
     p->over.unet = kept(p, over->unet, &ok);
     p->over.vae = kept(p, over->vae, &ok);
+    p->over.checkpoint = kept(p, over->checkpoint, &ok);
     struct vks_json *index = ok ? vks_config_open(log, folder, "model_index.json") : NULL;
     const bool done = index && open_parts(p, gpu, index);
     vks_json_close(&index);

@@ -10,6 +10,7 @@
 #include "base/os.h"
 #include "base/quant.h"
 #include "base/text.h"
+#include "models/checkpoint.h"
 #include "models/gguf_names.h"
 
 // Small parameters share storages of at most this size; a larger one gets a storage of its own.
@@ -215,6 +216,17 @@ struct vks_weights *vks_weights_open_file(const struct vks_log *log, struct vks_
 {
     struct vks_weights *weights = create(log, gpu);
     if (!weights || vks_tensor_file_open(log, path, &weights->file))
+        return weights ? fill(weights, NULL) : NULL;
+    vks_weights_close(&weights);
+    return NULL;
+}
+
+struct vks_weights *vks_weights_open_checkpoint(const struct vks_log *log, struct vks_gpu *gpu, const char *path,
+                                                const char *part, uint32_t layers)
+{
+    struct vks_weights *weights = create(log, gpu);
+    if (!weights || (vks_tensor_file_open(log, path, &weights->file) &&
+                     vks_checkpoint_part(log, &weights->file, part, layers, &weights->arena)))
         return weights ? fill(weights, NULL) : NULL;
     vks_weights_close(&weights);
     return NULL;

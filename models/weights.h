@@ -36,6 +36,10 @@ struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *
                                      const char *name);
 // The same from a file by its path, of any format that tensor_file.h reads.
 struct vks_weights *vks_weights_open_file(const struct vks_log *log, struct vks_gpu *gpu, const char *path);
+// The same of one part of a single-file checkpoint (checkpoint.h); without any parameter where the file lacks the
+// part.
+struct vks_weights *vks_weights_open_checkpoint(const struct vks_log *log, struct vks_gpu *gpu, const char *path,
+                                                const char *part, uint32_t layers);
 // The same from a GGUF file, under the names of transformers: the tensors that gguf_names.h knows, the rest is left
 // out. Rows of queries and keys are put in PyTorch's order (head_width: of a head) and Gemma's norms back to weight -
 // 1, so that every channel is the one of the Hugging Face folder. Takes `file`, whatever happens.

@@ -186,6 +186,11 @@ check "train with a LoRA" train --lora lora.safetensors -o lora.steer.safetensor
 refused "a steering trained with a LoRA, without it" 1 "trained on other weights" "$vksteer" apply -q --strict -p x --steer lora.steer.safetensors -o never.png
 refused "a LoRA for another model" 1 "nothing in it fits" "$vksteer" apply -q -p x --lora a.safetensors -o never.png
 refused "a UNet that is none" 1 "has no conv_in.weight" "$vksteer" info --unet "$here/tests/golden/data/torch/module.bin"
+tiny=$here/tests/golden/data
+check "a single-file checkpoint" bash -c "'$vksteer' info -m '$tiny/sd1' --checkpoint '$tiny/checkpoints/sd1.ckpt' | grep -q 'unet .*, of .*sd1.ckpt'"
+refused "a checkpoint that is none" 1 "has no model.diffusion_model" "$vksteer" info -q --checkpoint "$tiny/torch/module.bin"
+refused "a checkpoint for another model" 1 "different models" "$vksteer" info --sites '.*' --checkpoint "$tiny/checkpoints/sd1.ckpt"
+refused "a checkpoint as the model" 1 "checkpoint" "$vksteer" info -m "$tiny/checkpoints/sd1.ckpt"
 refused "a LoRA without a file" 2 "the file is missing" "$vksteer" info --lora :2
 refused "a LoRA on a language model" 1 "for image models" "$vksteer" info -m "$gguf" --lora lora.safetensors
 

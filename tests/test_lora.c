@@ -290,8 +290,77 @@ static void names(struct test *t)
     }
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
         EXPECT(t, !vks_original_unet(bad[i], '.', 2, out, sizeof(out)), "%s is %s", bad[i], out);
+    static const char *const others[][2] = {
+        {"decoder.up.3.block.2.nin_shortcut.bias", "decoder.up_blocks.0.resnets.2.conv_shortcut.bias"},
+        {"decoder.up.1.upsample.conv.weight", "decoder.up_blocks.2.upsamplers.0.conv.weight"},
+        {"encoder.down.0.downsample.conv.weight", "encoder.down_blocks.0.downsamplers.0.conv.weight"},
+        {"encoder.down.3.block.0.norm1.weight", "encoder.down_blocks.3.resnets.0.norm1.weight"},
+        {"encoder.mid.block_2.conv1.weight", "encoder.mid_block.resnets.1.conv1.weight"},
+        {"decoder.mid.attn_1.proj_out.weight", "decoder.mid_block.attentions.0.to_out.0.weight"},
+        {"decoder.mid.attn_1.norm.weight", "decoder.mid_block.attentions.0.group_norm.weight"},
+        {"decoder.norm_out.bias", "decoder.conv_norm_out.bias"},
+        {"encoder.conv_in.weight", "encoder.conv_in.weight"},
+        {"post_quant_conv.weight", "post_quant_conv.weight"},
+    };
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+        CHECK(t, vks_original_vae(others[i][0], 4, out, sizeof(out)));
+        CHECK_STR(t, out, others[i][1]);
+    }
+    EXPECT(t, !vks_original_vae("decoder.up.4.block.0.norm1", 4, out, sizeof(out)), "a level too many");
+    EXPECT(t, !vks_original_open_clip("transformer.resblocks.0.attn.other", out, sizeof(out)), "an unknown module");
     EXPECT(t, vks_original_unet("out_0", '_', 2, out, sizeof(out)), "with underscores");
     EXPECT(t, !vks_original_unet("out.0", '.', 2, small, sizeof(small)), "more than fits");
+}
+
+// The weight of a text encoder with or without "text_model." before its name.
+static const struct vks_weight *either(const struct vks_weights *weights, const char *name)
+{
+    char prefixed[300];
+    snprintf(prefixed, sizeof(prefixed), "text_model.%s", name);
+    const struct vks_weight *found = vks_weights_find(weights, name);
+    return found ? found : vks_weights_find(weights, prefixed);
+}
+
+// Every weight of a checkpoint's part is twice the folder's, in fp16.
+static void check_doubled(struct test *t, const struct vks_weights *weights, const struct vks_weights *folder)
+{
+    for (size_t k = 0; k < vks_weights_count(folder) && !t->bad; k++) {
+        const struct vks_weight *want = vks_weights_at(folder, k), *got = either(weights, want->name);
+        EXPECT(t, got && got->rank == want->rank && !memcmp(got->shape, want->shape, sizeof(want->shape)),
+               "%s: missing, or of another shape", want->name);
+        for (size_t n = 0; n < want->count && !t->bad; n++)
+            EXPECT(t, element(got->data, VKS_F16, n) ==
+                   vks_f32_from_f16(vks_f16_from_f32(2 * element(want->data, VKS_F32, n))), "%s: %zu differs",
+                   want->name, n);
+    }
+}
+
+// Single files in the original layout.
+static void checkpoints(struct test *t)
+{
+    static const char *const files[][2] = {{"sd1", "sd1.ckpt"}, {"xl", "xl.safetensors"}};
+    for (size_t f = 0; f < 2 && !t->bad; f++) {
+        char path[600], folder[600];
+        struct model m;
+        snprintf(folder, sizeof(folder), VKS_TEST_DATA "/%s", files[f][0]);
+        snprintf(path, sizeof(path), VKS_TEST_DATA "/checkpoints/%s", files[f][1]);
+        struct vks_pipeline *p =
+            vks_pipeline_open_over(test_log(t), NULL, folder, &(struct vks_pipeline_over){.checkpoint = path});
+        CHECK(t, p && model_open(t, NULL, files[f][0], &m));
+        for (size_t i = 0; i < m.count; i++) {
+            CHECK_STR(t, p->parts[i].over, path);
+            check_doubled(t, p->parts[i].weights, m.parts[i].weights);
+        }
+        struct vks_graph graph;
+        vks_graph_init(&graph, test_log(t));
+        EXPECT(t, vks_pipeline_describe(p, &graph), "no graph");
+        vks_graph_finish(&graph);
+        vks_pipeline_close(&p);
+        vks_pipeline_close(&m.pipeline);
+    }
+    const struct vks_pipeline_over none = {.checkpoint = VKS_TEST_DATA "/torch/module.bin"};
+    CHECK_REFUSED(t, vks_pipeline_open_over(test_log(t), NULL, VKS_TEST_DATA "/sd1", &none),
+                  "has no model.diffusion_model");
 }
 
 // Weights in PyTorch's format, an autoencoder beside the folder, a UNet that is none.
@@ -332,6 +401,7 @@ int main(void)
     TEST(&t, differences);
     TEST(&t, names);
     TEST(&t, over);
+    TEST(&t, checkpoints);
     test_scratch_close();
     return test_device_summary(&t, &gpu);
 }

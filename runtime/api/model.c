@@ -47,7 +47,8 @@ static char *locate(const vksteer_session *session, const struct vks_log *log, c
     if (vks_gguf_is(name))
         return vks_path_join("", name);
     if (vks_os_is_file(name))
-        return vks_fail_null(log, "%s is a file, but no GGUF one: give the folder of a model, or a .gguf file", name);
+        return vks_fail_null(log, "%s is a file, but no GGUF one: give the folder of a model, or a .gguf file (a checkpoint "
+                             "goes over the folder of its base model: -m FOLDER --checkpoint %s)", name, name);
     char *found = strpbrk(name, "/\\:") ? vks_api_find_repository(name) : vks_api_find(session, name);
     if (found && is_model(found))
         return found;
@@ -167,7 +168,8 @@ static bool open_loras(vksteer_model *model, const struct vksteer_model_params *
 static bool open_pipeline(vksteer_model *model, const struct vksteer_model_params *params)
 {
     model->pipeline = vks_pipeline_open_over(model->log, model->session ? model->session->gpu : NULL, model->info.path,
-                                             &(struct vks_pipeline_over){.unet = params->unet, .vae = params->vae});
+                                             &(struct vks_pipeline_over){
+                                                 .checkpoint = params->checkpoint, .unet = params->unet, .vae = params->vae});
     if (!model->pipeline)
         return false;
     class_defaults(model);
@@ -280,7 +282,7 @@ void vks_api_fingerprint(vksteer_model *model)
 
 static bool open_language(vksteer_model *model, const struct vksteer_model_params *params)
 {
-    if (params->unet || params->vae || params->lora_count)
+    if (params->checkpoint || params->unet || params->vae || params->lora_count)
         return vks_fail(model->log, "%s is a language model: another UNet, another autoencoder and LoRAs are for image "
                         "models: give a diffusers folder", model->info.path);
     return vks_api_language_open(model);

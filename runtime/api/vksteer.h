@@ -90,6 +90,8 @@ struct vksteer_lora {
 };
 struct vksteer_model_params {
     const char *model;                  // as above
+    const char *checkpoint;             // a single file in the original layout (model.diffusion_model...), whose weights
+                                        // take the place of the model's, part by part; the model gives the rest
     const char *unet;                   // a file of UNet weights in place of the model's: .safetensors, .bin, .pt
     const char *vae;                    // a folder of an autoencoder in its place (config.json and weights)
     const struct vksteer_lora *loras;   // at most VKSTEER_MAX_LORAS

@@ -15,6 +15,8 @@ import diffusers
 import torch
 from safetensors.torch import save_file
 
+from checkpoints import original
+
 ROOT = pathlib.Path(__file__).parent / "data"
 DATA = ROOT / "lora"
 STRENGTH, STRIDE = 0.7, 5
@@ -48,32 +50,6 @@ def pair(layer, rank, generator):
     if isinstance(layer, torch.nn.Linear):
         return random(rank, layer.in_features), random(layer.out_features, rank)
     return random(rank, *layer.weight.shape[1:]), random(layer.out_channels, rank, 1, 1)
-
-
-def original(name, layers):
-    """diffusers' name of a UNet module as it was published first."""
-    fixed = {"conv_in": "input_blocks.0.0", "conv_out": "out.2", "time_embedding.linear_1": "time_embed.0",
-             "add_embedding.linear_1": "label_emb.0.0"}
-    inner = {"conv1": "in_layers.2", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
-             "time_emb_proj": "emb_layers.1"}
-    if name in fixed:
-        return fixed[name]
-    kind, *rest = name.split(".")
-    if kind == "mid_block":
-        layer, index, *rest = rest
-        block = "middle_block." + ("1" if layer == "attentions" else "2" if index == "1" else "0")
-    else:
-        b, layer, index, *rest = rest
-        b, index = int(b), int(index)
-        up = kind == "up_blocks"
-        number = b * (layers + 1) + (layers if "samplers" in layer else index) + (not up)
-        block = f"{'output' if up else 'input'}_blocks.{number}."
-        if layer == "downsamplers":
-            return block + "0.op"
-        if layer == "upsamplers":
-            return block + ("2" if b == 0 else "1") + ".conv"  # the tiny model attends in its first up block
-        block += "1" if layer == "attentions" else "0"
-    return ".".join([block, *(inner.get(r, r) for r in rest)])
 
 
 def write(name, model, state, **metadata):
@@ -139,11 +115,12 @@ def kohya_layout(name, model, first, layers):
     """
     generator, pipeline, state = torch.Generator().manual_seed(3), load(model), {}
     prefix = {"unet": "lora_unet_", "text_encoder": first, "text_encoder_2": "lora_te2_"}
+    names = [name for name, _ in pipeline.unet.named_modules()]
     for i, (part, module, layer) in enumerate(chosen(pipeline)):
         rank = 1 + i % 5
         down, up = pair(layer, rank, generator)
         if part == "unet" and layers:
-            module = original(module, layers)
+            module = original(module, layers, names)
         elif part != "unet":
             module = "text_model." + module.removeprefix("text_model.")
         stem = prefix[part] + module.replace(".", "_")
