@@ -119,8 +119,10 @@ static bool convert(struct converter *c, enum layout layout, const struct vks_st
         return add_transposed(c, name, changed);
     // The autoencoder's attention is made of convolutions of one pixel.
     if (layout == VAE && strstr(name, ".attentions.") && tensor->rank == 4 &&
-        tensor->shape[2] * tensor->shape[3] == 1)
+        tensor->shape[2] * tensor->shape[3] == 1) {
         changed.rank = 2;
+        changed.shape[2] = changed.shape[3] = 0;
+    }
     return add(c, name, &changed);
 }
 

@@ -347,9 +347,13 @@ static void checkpoints(struct test *t)
         struct vks_pipeline *p =
             vks_pipeline_open_over(test_log(t), NULL, folder, &(struct vks_pipeline_over){.checkpoint = path});
         CHECK(t, p && model_open(t, NULL, files[f][0], &m));
-        for (size_t i = 0; i < m.count; i++) {
+        for (size_t i = 0; i < p->part_count; i++) {
+            if (!strcmp(p->parts[i].type, "AutoencoderTiny")) {  // which is in no such file
+                EXPECT(t, !p->parts[i].over, "of a file");
+                continue;
+            }
             CHECK_STR(t, p->parts[i].over, path);
-            check_doubled(t, p->parts[i].weights, m.parts[i].weights);
+            check_doubled(t, p->parts[i].weights, m.pipeline->parts[i].weights);
         }
         struct vks_graph graph;
         vks_graph_init(&graph, test_log(t));

@@ -4,7 +4,7 @@ published, with every value twice the folder's, in fp16.
     python checkpoints.py
 
 sd1.ckpt is what torch.save makes of a training program's state; xl.safetensors has the second text encoder in OpenCLIP's
-layout.
+layout, and an AutoencoderKL.
 """
 
 import pathlib
@@ -84,6 +84,27 @@ def open_clip(folder, prefix):
     return out
 
 
+def vae(folder, levels):
+    out = {}
+    attention = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+    for k, v in load_file(folder / "vae" / "diffusion_pytorch_model.safetensors").items():
+        half, _, rest = k.partition(".")
+        module, _, kind = rest.rpartition(".")
+        part = module.split(".")
+        if module.startswith("mid_block.attentions.0."):
+            module = "mid.attn_1." + attention[module.removeprefix("mid_block.attentions.0.")]
+            v = v[:, :, None, None] if v.dim() == 2 else v
+        elif part[0] == "mid_block":
+            module = ".".join(["mid", f"block_{int(part[2]) + 1}", *part[3:]])
+        elif part[0] in ("down_blocks", "up_blocks"):
+            level = levels - 1 - int(part[1]) if part[0] == "up_blocks" else int(part[1])
+            way = part[0].removesuffix("_blocks")
+            module = f"{way}.{level}." + (f"{way}sample.conv" if "samplers" in part[2] else ".".join(["block", *part[3:]]))
+        module = module.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
+        out["first_stage_model." + ".".join(filter(None, [half, module, kind]))] = v
+    return out
+
+
 def main():
     shutil.rmtree(DATA, ignore_errors=True)
     DATA.mkdir(parents=True)
@@ -93,6 +114,7 @@ def main():
     torch.save({"state_dict": sd1, "global_step": 7}, DATA / "sd1.ckpt")
     xl = unet(ROOT / "xl", 1) | clip(ROOT / "xl" / "text_encoder", "conditioner.embedders.0.transformer.")
     xl |= open_clip(ROOT / "xl" / "text_encoder_2", "conditioner.embedders.1.model.")
+    xl |= vae(ROOT / "xl", 2)
     save_file({k: (2 * v).half() for k, v in xl.items()}, DATA / "xl.safetensors")
     for path in DATA.iterdir():
         path.chmod(0o644)
