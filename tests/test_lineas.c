@@ -67,7 +67,7 @@ static bool golden_build(void *priv, struct vks_graph *g, uint32_t batch, void *
 static bool feed_rows(struct vks_exec *exec, const struct vks_tensor *tensor, float *const rows[2], uint64_t width,
                       const struct vks_sample samples[], uint32_t count)
 {
-    float *x = malloc(count * width * sizeof(*x));
+    float *x = calloc(count * width, sizeof(*x));
     for (uint32_t i = 0; i < count; i++)
         memcpy(x + i * width, rows[samples[i].set] + samples[i].index * width, width * sizeof(*x));
     const bool ok = vks_exec_write(exec, tensor, x, count * width * sizeof(*x));

@@ -255,8 +255,8 @@ def make_noise(case, config):
         out[f"{kind}.sample"] = normal(count, height, width, config.in_channels) + 0.4 * move
         out[f"{kind}.context"] = normal(count, tokens, config.cross_attention_dim) + move * shift
         if config.addition_embed_type:
-            width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-            out[f"{kind}.text"] = normal(count, width) + 0.4 * move
+            pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+            out[f"{kind}.text"] = normal(count, pooled) + 0.4 * move
     if case.get("ties"):  # the same prompt twice and thrice: equal values in every column
         for kind in ("source", "target"):
             for key in ("sample", "context"):
