@@ -1,8 +1,9 @@
 // Products of few rows on graphics cards: equation in include/few_rows.glsl.
 //
-// 64 invocations make 16 columns of y. Together they load and unpack 64 k of their rows of W, neighbours side by side,
-// into shared memory (6.25 KiB with x); then each runs the chain of one column and one row or two, while the next 64 k are
-// on their way. One chain an element leaves invocations idle where rows are few, but weights come at the memory's speed.
+// 64 invocations make 16 columns of y. Together they load and unpack 64 k of their rows of W, neighbours side by
+// side, into shared memory (6.25 KiB with x); then each runs the chain of one column and one row or two, while the
+// next 64 k are on their way. One chain an element leaves invocations idle where rows are few: the weights are what
+// takes the time.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/few_rows.glsl"
@@ -30,8 +31,8 @@ vec4 fetch_w(uint from, uint k)
     }
     const uint last = p.k - 1;
     const vec4 v = k + 3 < p.k ? load_b4(from + k)
-                               : vec4(load_b(from + k), load_b(from + min(k + 1, last)), load_b(from + min(k + 2, last)),
-                                      load_b(from + last));
+                               : vec4(load_b(from + k), load_b(from + min(k + 1, last)),
+                                      load_b(from + min(k + 2, last)), load_b(from + last));
     return SCALED(v);
 }
 

@@ -59,7 +59,8 @@ void add(const uint r, const uint part, vec4 w[8])
 
 #define NEVER 0x80000000u  // in p.flags
 
-// Reads a word of every 64 bytes of the lane's rows, far more lines at once than the products' own loads keep under way.
+// Reads a word of every 64 bytes of the lane's rows: far more lines at once than the products' own loads keep under
+// way. Without, a matrix that comes from memory takes 1.3 to 1.8 times as long.
 uint touch(uint col_b[EACH])
 {
     uint seen = 0;

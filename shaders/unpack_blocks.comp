@@ -3,8 +3,8 @@
 //     out[i] = W[i], or W[ids[i]] with GATHER    W (rows, cols) in blocks, packed (rows, words); frozen: no gradient
 //
 // An invocation makes four neighbours, whose lanes then write side by side, or with WHOLE a stretch, whose words it
-// loads once: on CPU drivers loads are dear. With GATHER a dispatch sees rows [row_first, row_first + row_count) of the
-// matrix and writes the rows that they give; the first one also writes zeros for ids outside it.
+// loads once: on CPU drivers loads are dear. With GATHER a dispatch sees rows [row_first, row_first + row_count) of
+// the matrix and writes the rows that they give; the first one also writes zeros for ids outside it.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"

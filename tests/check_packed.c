@@ -100,7 +100,7 @@ static void linear_case(struct check *c, uint32_t which, uint32_t m, uint32_t n,
 
 // y (m, n) as one row, less the first m rows of `all`: zeros where the number of rows changes no bit.
 static void difference(struct check *c, struct vks_graph *g, struct vks_tensor *all, struct vks_tensor *y,
-                                     const double *zeros)
+                       const double *zeros)
 {
     const uint32_t whole[] = {1, (uint32_t)vks_tensor_elements(all)}, part[] = {1, (uint32_t)vks_tensor_elements(y)};
     struct vks_tensor *first = vks_slice(g, vks_reshape(g, all, 2, whole), 0, part[1]);
@@ -110,7 +110,8 @@ static void difference(struct check *c, struct vks_graph *g, struct vks_tensor *
 
 #define ROWS 66u
 
-// Few rows of x (66, k) and all of them, which go through a panel: W (n, k) in blocks, or with `which` beyond them in numbers.
+// Few rows of x (66, k) and all of them, which go through a panel: W (n, k) in blocks, or with `which` beyond them in
+// numbers.
 static void few_rows_case(struct check *c, uint32_t which, uint32_t n, uint32_t k)
 {
     const uint32_t few[] = {1, 2 + check_random(c, 7), 9 + check_random(c, 56)};
@@ -121,7 +122,8 @@ static void few_rows_case(struct check *c, uint32_t which, uint32_t n, uint32_t 
     double *w = numbers ? check_values(c, (uint64_t)n * k, CHECK_NORMAL)
                         : check_alloc(c, (uint64_t)n * k, sizeof(*w));
     const int32_t *packed = numbers ? NULL : fill_blocks(c, which, n, k, false, w);
-    double *x = check_values(c, ROWS * (uint64_t)k, CHECK_NORMAL), *y = check_alloc(c, ROWS * (uint64_t)n, sizeof(*y));
+    double *x = check_values(c, ROWS * (uint64_t)k, CHECK_NORMAL);
+    double *y = check_alloc(c, ROWS * (uint64_t)n, sizeof(*y));
     const double *zeros = check_alloc(c, ROWS * (uint64_t)n, sizeof(*zeros));
     double *bias = check_values(c, n, CHECK_NORMAL);
     struct vks_graph *g = check_begin(c, "few rows of %u to %u, %s", k, n,

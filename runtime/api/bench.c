@@ -257,7 +257,7 @@ static bool bench_matmul(const struct bench *bench)
     return ok && (!bench->model || stopped(bench) || bench_model_layers(bench));
 }
 
-// ---- few rows: the products of a language model that generates --------------------------------------------------------
+// ---- few rows: the products of a language model that generates ------------------------------------------------------
 
 #define ROWS_BYTES ((uint64_t)32 << 20)  // of weights that a graph reads, so that they come from memory
 #define ROWS_COPIES 32
@@ -267,7 +267,7 @@ static bool build_rows(struct vks_graph *graph, enum vks_quant_type type, uint32
                        struct vks_storage *weights, uint32_t copies)
 {
     const bool dense = type == VKS_QUANT_F16;
-    const uint32_t x_shape[] = {m, k}, words = dense ? 0 : vks_packed_words(type, k), w_shape[] = {n, dense ? k : words};
+    const uint32_t x_shape[] = {m, k}, w_shape[] = {n, dense ? k : vks_packed_words(type, k)};
     struct vks_tensor *x = vks_graph_input(graph, "x", VKS_F32, 2, x_shape, false);
     for (uint32_t i = 0; i < copies; i++) {
         struct vks_tensor *w = vks_graph_state(graph, "w", dense ? VKS_F16 : VKS_I32, 2, w_shape, weights,

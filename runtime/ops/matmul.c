@@ -32,7 +32,7 @@ enum vks_matmul_use vks_matmul_use(uint32_t m)
     return m == UINT32_MAX ? VKS_MATMUL_CONVOLUTION : m > 16 ? VKS_MATMUL_MANY_ROWS : VKS_MATMUL_FEW_ROWS;
 }
 
-// The kernel for few rows, or VKS_MATMUL_VARIANTS: SwiftShader, in lanes of 4, takes many seconds to compile it.
+// The kernel for few rows, or VKS_MATMUL_VARIANTS: for lanes of 4 there is none.
 static enum vks_matmul_variant rows_variant(const struct vks_gpu_limits *limits)
 {
     return !limits->is_cpu                 ? VKS_MATMUL_ROWS
@@ -74,7 +74,8 @@ enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, e
     return limits->is_cpu ? VKS_MATMUL_PLAIN : VKS_MATMUL_TILE;
 }
 
-bool vks_matmul_takes_blocks(const struct vks_gpu_limits *limits, uint32_t m, uint32_t k, const struct vks_tensor *packed)
+bool vks_matmul_takes_blocks(const struct vks_gpu_limits *limits, uint32_t m, uint32_t k,
+                             const struct vks_tensor *packed)
 {
     // On CPU drivers stores are so dear that a panel pays only where many rows share it.
     return m <= (limits->is_cpu ? 8 : 1) * VKS_FEW_ROWS && rows_variant(limits) < VKS_MATMUL_VARIANTS &&

@@ -75,7 +75,8 @@ enum vks_matmul_use vks_matmul_use(uint32_t m);
 enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, enum vks_matmul_form form, uint32_t m,
                                           uint32_t n);
 // Whether a product of m rows of k elements with a matrix in blocks needs no panel.
-bool vks_matmul_takes_blocks(const struct vks_gpu_limits *limits, uint32_t m, uint32_t k, const struct vks_tensor *packed);
+bool vks_matmul_takes_blocks(const struct vks_gpu_limits *limits, uint32_t m, uint32_t k,
+                             const struct vks_tensor *packed);
 
 // Whether a variant serves a use on a device with these limits: those that count lanes on CPU drivers alone.
 bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_use use, enum vks_matmul_variant variant);

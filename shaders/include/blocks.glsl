@@ -1,7 +1,7 @@
 // Rows of quantised blocks: four neighbours at a time as fp32.
 //
-// The blocks are those of GGUF files, as they are, a row padded to 16 bytes. runtime/base/quant.c has each layout, and
-// is the reference that this equals bit for bit: `precise` keeps products and sums apart.
+// The blocks are those of GGUF files, as they are, a row padded to 16 bytes. runtime/base/quant.c has each layout,
+// and is the reference that this equals bit for bit: `precise` keeps products and sums apart.
 //
 // A stretch is what shares its words: a block of 32, or 64 or 128 elements of a block of 256. Its bytes lie in four
 // places: low bits, high bits, marks (the scales of groups) and head (the scales of the block). A kernel defines
@@ -60,10 +60,15 @@ void vks_locate(uint n)
     if (VKS_SMALL)
         vks_low_at = block + (VKS_OFFSET ? 4 : 2) + (VKS_FIVE ? 4 : 0);
     else
-        vks_low_at = block + (VKS_BLOCKS == Q6_K ? 64 * j : 32 * j + (VKS_BLOCKS == Q3_K ? 32 : VKS_BLOCKS == Q5_K ? 48 : 16));
+        vks_low_at = block + (VKS_BLOCKS == Q6_K   ? 64 * j
+                              : VKS_BLOCKS == Q3_K ? 32 + 32 * j
+                                                   : (VKS_BLOCKS == Q5_K ? 48 : 16) + 32 * j);
     vks_high_at = block + (VKS_BLOCKS == Q5_0 ? 2 : VKS_BLOCKS == Q5_1 ? 4 : VKS_BLOCKS == Q3_K ? 0 :
                            VKS_BLOCKS == Q6_K ? 128 + 32 * j : 16);
-    vks_mark_at = block + (VKS_BLOCKS == Q3_K ? 96 : VKS_BLOCKS == Q2_K ? 8 * j : VKS_BLOCKS == Q6_K ? 192 + 8 * j : 4);
+    vks_mark_at = block + (VKS_BLOCKS == Q3_K   ? 96
+                           : VKS_BLOCKS == Q2_K ? 8 * j
+                           : VKS_BLOCKS == Q6_K ? 192 + 8 * j
+                                                : 4);
 }
 
 // Four bytes from an even place on.
@@ -76,8 +81,8 @@ uint vks_bytes(uint at)
 // The two scales of a block, or one, low; never reads beyond it.
 uint vks_read_head() { return VKS_PACKED(vks_packed_row + (vks_head_at >> 2)) >> 8 * (vks_head_at & 2u); }
 
-// What a stretch needs passes through pairs of words at even places, of which a row holds a whole number: a load costs a
-// CPU driver the same whatever its width. Where the stretch begins inside a pair, its words are picked out of these.
+// What a stretch needs passes through pairs of words at even places, of which a row holds a whole number: a load
+// costs a CPU driver the same whatever its width. Where the stretch begins inside a pair, its words are picked out.
 uint vks_pairs[20];
 
 // The words that hold `bytes` bytes from place `at` on.

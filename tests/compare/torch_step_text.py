@@ -2,9 +2,9 @@
 
     python tests/compare/torch_step_text.py MODEL.gguf --vksteer build/cli/vksteer [--threads 2] [--repeat 5]
 
-Both do the same work: 8 texts of 64 tokens forward without the head, maps at the sites, pooled rows, sort, W_2^2, gradient
-of every w and b, SGD. PyTorch has the weights dequantised in fp32, vksteer leaves them in their blocks. Prints medians and
-their ratio; run it on a quiet machine, twice. `--torch` stops after PyTorch's, with the processor time beside the wall's.
+Both do the same work: 8 texts of 64 tokens forward without the head, maps at the sites, pooled rows, sort, W_2^2,
+gradient of every w and b, SGD. PyTorch has the weights dequantised in fp32, vksteer leaves them in their blocks.
+Prints medians and their ratio; run it on a quiet machine, twice. `--torch` stops after PyTorch's.
 """
 import argparse
 import json
@@ -33,7 +33,8 @@ def attach(model, pattern):
 
     for name, module in model.named_modules():
         if re.fullmatch(pattern, "model." + name):
-            w, b = torch.ones_like(module.weight, requires_grad=True), torch.zeros_like(module.weight, requires_grad=True)
+            w = torch.ones_like(module.weight, requires_grad=True)
+            b = torch.zeros_like(module.weight, requires_grad=True)
             params += [w, b]
             module.register_forward_hook(hook_for(w, b))
     return params, pooled
@@ -42,7 +43,7 @@ def attach(model, pattern):
 def torch_step_seconds(path, sites, repeat):
     """Medians of wall and processor time of a step."""
     model = AutoModel.from_pretrained(os.path.dirname(path) or ".", gguf_file=os.path.basename(path),
-                                      torch_dtype=torch.float32).requires_grad_(False)
+                                      dtype=torch.float32).requires_grad_(False)
     ids = torch.randint(0, model.config.vocab_size, (BATCH, LENGTH))
     params, pooled = attach(model, sites)
     assert params, f"no module of the model is called {sites}"
@@ -74,10 +75,12 @@ def main():
     if args.threads:
         torch.set_num_threads(args.threads)
     theirs, cpu = torch_step_seconds(args.model, args.sites, args.repeat)
-    print(f"PyTorch  {1000 * theirs:8.1f} ms a step, {torch.get_num_threads()} threads, {1000 * cpu:.1f} ms of processor time")
+    print(f"PyTorch  {1000 * theirs:8.1f} ms a step, {torch.get_num_threads()} threads, "
+          f"{1000 * cpu:.1f} ms of processor time")
     if args.torch:
         return
-    out = subprocess.run([args.vksteer, "bench", "train", "--json", "-m", args.model], check=True, capture_output=True, text=True)
+    command = [args.vksteer, "bench", "train", "--json", "-m", args.model]
+    out = subprocess.run(command, check=True, capture_output=True, text=True)
     bench = json.loads(out.stdout)
     row = next(row for row in bench["results"] if row["name"] == "train")
     print(f"vksteer  {row['ms']:8.1f} ms a step of {row['m']} x {row['n']} tokens, {bench['device']}")
