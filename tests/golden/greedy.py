@@ -2,6 +2,7 @@
 SmolLM2-135M-Instruct, in fp32 on the weights that its GGUF file holds.
 
     python greedy.py SmolLM2-135M-Instruct.Q4_1.gguf
+    python greedy.py MODEL.gguf OUT.json                 of any other, for `test_greedy MODEL.gguf OUT.json`
 
 For each prompt its ids, TOKENS ids that follow, and at each of them how far the two largest logits are apart: where that
 is next to nothing, another order of sums may take the other way.
@@ -41,5 +42,5 @@ for prompt in PROMPTS:
     texts.append({"prompt": prompt, "prompt_ids": ids, "ids": made, "gaps": gaps})
     print(repr(tokenizer.decode(made)), min(gaps))
 lines = ",\n".join(json.dumps(text, ensure_ascii=False) for text in texts)
-(Path(__file__).parent / "data" / "greedy_smollm2.json").write_text(
-    f'{{"model": {json.dumps(name)}, "texts": [\n{lines}\n]}}\n')
+out = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent / "data" / "greedy_smollm2.json"
+out.write_text(f'{{"model": {json.dumps(name)}, "texts": [\n{lines}\n]}}\n')
