@@ -374,6 +374,16 @@ import json
 text = json.load(open('long.json'))[0]
 assert text['ended'] or text['prompt_tokens'] + text['tokens'] == 64
 END"
+interrupted() # leaves nothing
+{
+    "$vksteer" apply -q -m "$llama" -p "the cat" -b 1000 -o stopped.jsonl &
+    local job=$!
+    for _ in $(seq 400); do [ -e stopped.jsonl.part ] && break; sleep 0.05; done
+    sleep 0.3
+    kill -INT $job && wait $job
+    [ $? = 130 ] && ! ls stopped.jsonl* >/dev/null 2>&1
+}
+check "stop texts by Ctrl-C" interrupted
 check "train at averages" speak -o avg.safetensors --position avg
 refused "text by averages" 1 "average" "$vksteer" apply -q -m "$llama" -p x --steer avg.safetensors -o never.jsonl
 refused "a picture's size for a text" 2 "is for pictures" "$vksteer" apply -q -m "$llama" -p x -W 64 -o never.jsonl
