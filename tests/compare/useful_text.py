@@ -30,9 +30,9 @@ import text_scorers
 from text_model import Steering, Text, distinct, read_texts
 
 METHODS = ["prompting", "lineas", "linear-act", "mean-act", "gaussian-act", "caa", "aura", "repe", "actadd", "iti"]
-STRENGTHS = {"lineas": [0.5, 0.75, 1.0, 1.5], "caa": [1.0, 2.0], "repe": [1.0, 2.0], "actadd": [1.0, 2.0],
+STRENGTHS = {"lineas": [0.5, 0.75, 1.0, 1.5], "caa": [0.5, 1.0, 2.0], "repe": [1.0, 2.0], "actadd": [1.0, 2.0],
              "iti": [0.5, 1.0]}
-OTHERS = [0.5, 1.0]
+OTHERS = [0.5, 0.75, 1.0]
 # At the norms that LinEAS takes, AcT layer by layer breaks this model (held-out perplexity 5 times at strength 0.5 and
 # more): the offsets reach the first token, which is a sink of attention. Its own paper has o_proj best, too.
 SITES = dict.fromkeys(["linear-act", "mean-act", "gaussian-act"], r".*o_proj")
