@@ -274,6 +274,11 @@ void vks_weights_close(struct vks_weights **at)
     *at = NULL;
 }
 
+const char *vks_weights_path(const struct vks_weights *weights)
+{
+    return weights->path;
+}
+
 const struct vks_gguf *vks_weights_gguf(const struct vks_weights *weights)
 {
     return weights->gguf;

@@ -58,6 +58,9 @@ void vks_weights_dry(struct vks_weights *weights, bool dry);
 // Frees device memory too: no exec that reads these weights may run afterwards. Accepts NULL; nulls it.
 void vks_weights_close(struct vks_weights **weights);
 
+// The file, as it was found.
+const char *vks_weights_path(const struct vks_weights *weights);
+
 // A parameter as it stands in the file.
 struct vks_weight {
     const char *name;                   // PyTorch's

@@ -186,6 +186,50 @@ check "train with a LoRA" train --lora lora.safetensors -o lora.steer.safetensor
 refused "a steering trained with a LoRA, without it" 1 "trained on other weights" "$vksteer" apply -q --strict -p x --steer lora.steer.safetensors -o never.png
 refused "a LoRA for another model" 1 "nothing in it fits" "$vksteer" apply -q -p x --lora a.safetensors -o never.png
 refused "a UNet that is none" 1 "has no conv_in.weight" "$vksteer" info --unet "$here/tests/golden/data/torch/module.bin"
+cp -r "$here/assets/emoji" pickled
+python3 - pickled/unet/diffusion_pytorch_model.safetensors <<'END'
+import collections, json, os, pickle, sys, types, zipfile  # the same weights as torch.save writes them
+class Storage:
+    pass
+def _rebuild_tensor_v2(*parts):
+    pass
+modules = {"torch": types.ModuleType("torch"), "torch._utils": types.ModuleType("torch._utils")}
+sys.modules.update(modules)
+modules["torch._utils"]._rebuild_tensor_v2 = _rebuild_tensor_v2
+_rebuild_tensor_v2.__module__ = "torch._utils"
+kinds = {}
+for kind, name in (("F16", "HalfStorage"), ("F32", "FloatStorage")):
+    kinds[kind] = type(name, (), {"__module__": "torch"})
+    setattr(modules["torch"], name, kinds[kind])
+class Tensor:
+    def __init__(self, key, kind, shape):
+        strides = [1]
+        for extent in shape[:0:-1]:
+            strides.insert(0, strides[0] * extent)
+        self.storage, self.shape, self.strides = Storage(), tuple(shape), tuple(strides)
+        self.storage.id = ("storage", kinds[kind], key, "cpu", strides[0] * shape[0])
+    def __reduce__(self):
+        return _rebuild_tensor_v2, (self.storage, 0, self.shape, self.strides, False, collections.OrderedDict())
+class Pickler(pickle.Pickler):
+    def persistent_id(self, value):
+        return value.id if isinstance(value, Storage) else None
+data = open(sys.argv[1], "rb").read()
+start = 8 + int.from_bytes(data[:8], "little")
+header = json.loads(data[8:start])
+header.pop("__metadata__", None)
+with zipfile.ZipFile(sys.argv[1].replace(".safetensors", ".bin"), "w") as archive:
+    for i, entry in enumerate(header.values()):
+        begin, end = entry["data_offsets"]
+        archive.writestr(f"x/data/{i}", data[start + begin:start + end])
+    with archive.open("x/data.pkl", "w") as out:
+        weights = {f"module.{k}": Tensor(str(i), v["dtype"], v["shape"]) for i, (k, v) in enumerate(header.items())}
+        Pickler(out, 2).dump({"state_dict": weights, "epoch": 3})
+os.remove(sys.argv[1])
+END
+check "paint with weights of PyTorch" "$vksteer" apply -q -m ./pickled -p "a red apple" -o pickled.png
+check "they give the same picture" test "$(distance p.png pickled.png)" = 0
+check "paint with a UNet of PyTorch" "$vksteer" apply -q --unet pickled/unet/diffusion_pytorch_model.bin -p "a red apple" -o pickled.png
+check "it gives the same picture" test "$(distance p.png pickled.png)" = 0
 tiny=$here/tests/golden/data
 check "a single-file checkpoint" bash -c "'$vksteer' info -m '$tiny/sd1' --checkpoint '$tiny/checkpoints/sd1.ckpt' | grep -q 'unet .*, of .*sd1.ckpt'"
 refused "a checkpoint that is none" 1 "has no model.diffusion_model" "$vksteer" info -q --checkpoint "$tiny/torch/module.bin"
@@ -207,6 +251,7 @@ check "strength 0 gives the same folder" diff -r "$here/assets/emoji" plain
 check "bake without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" bake -q --steer a.safetensors:inv -o inverse
 check "bake a baked model" "$vksteer" bake -q -m ./baked --steer a.safetensors:0.5 -o twice
 check "the file says both" grep -aq '"vksteer":"a.safetensors:3, c.safetensors:0.5; a.safetensors:0.5"' twice/unet/diffusion_pytorch_model.safetensors
+refused "bake weights of PyTorch" 1 "into safetensors only" "$vksteer" bake -q -m ./pickled --steer a.safetensors -o never.folder
 cp -r "$here/assets/emoji" forms
 touch forms/unet/diffusion_pytorch_model.bin forms/all.ckpt forms/vae/same.bin
 check "bake a model in several forms" bash -c "'$vksteer' bake -m ./forms --steer a.safetensors -o form 2>form.log"

@@ -225,6 +225,23 @@ static bool fold(struct bake *b)
     return ok && write_note(b);
 }
 
+// Only safetensors of the model's own folder are folded.
+static bool can_fold(const struct bake *b)
+{
+    const struct vks_pipeline *pipeline = b->model->pipeline;
+    if (b->model->info.loras)
+        return vks_fail(b->model->log, "a model with LoRAs cannot be baked: open it without them");
+    for (uint32_t i = 0; i < pipeline->part_count; i++) {
+        const char *path = vks_weights_path(pipeline->parts[i].weights);
+        if (pipeline->parts[i].over)
+            return vks_fail(b->model->log, "a model with another %s cannot be baked: open it without %s",
+                            pipeline->parts[i].name, path);
+        if (part_changes(b, i) && vks_torch_zip_is(path))
+            return vks_fail(b->model->log, "%s: steerings are folded into safetensors only: convert the file", path);
+    }
+    return true;
+}
+
 // The new folder is free, and so is the name under which it is made.
 static bool choose_place(struct bake *b)
 {
@@ -270,7 +287,8 @@ enum vksteer_result vksteer_bake(vksteer_model *model, const struct vksteer_bake
     struct bake b = {.model = model, .params = params, .result = result ? result : &unused};
     *b.result = (struct vksteer_bake_result){0};
     bool stopped = false;
-    bool ok = vks_api_paints(model, "bake") && choose_place(&b) && fold(&b) && list_folder(&b, "", 0);
+    bool ok = vks_api_paints(model, "bake") && choose_place(&b) && fold(&b) && can_fold(&b) &&
+              list_folder(&b, "", 0);
     if (ok && (ok = vks_os_make_dirs(model->log, b.temporary))) {
         for (; ok && !stopped && b.made < b.count; stopped = params->stop && params->stop(params->priv))
             ok = make_entry(&b, &b.entries[b.made++]);
