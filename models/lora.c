@@ -337,7 +337,7 @@ static bool merge_pair(struct loader *l, const struct layer *layer, const struct
     const uint64_t rank = down->rank ? down->shape[0] : 0;
     double alpha;
     if (!up || !rank || rank > UINT32_MAX || up->rank < 2 || up->shape[1] != rank || weight->rank < 2 ||
-        up->count != up->shape[0] * rank || up->shape[0] != weight->shape[0] ||
+        !weight->count || up->count != up->shape[0] * rank || up->shape[0] != weight->shape[0] ||
         down->count != weight->count / weight->shape[0] * rank)
         return vks_fail(l->log, "%s: %s does not fit the model's %s: the LoRA is for another model", l->lora->path,
                         down->name, module->weight);

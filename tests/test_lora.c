@@ -194,7 +194,8 @@ static bool opens(struct test *t, const struct vks_st_item *items, size_t count)
 }
 
 #define ITEM(name, rank, ...) {name, VKS_ST_F32, rank, {__VA_ARGS__}, values}
-#define QUERY "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"  // (20, 20)
+#define QUERY_NAME "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"  // (20, 20)
+#define QUERY "unet." QUERY_NAME
 
 static void refused(struct test *t)
 {
@@ -261,6 +262,33 @@ static void differences(struct test *t)
     EXPECT(t, vks_hash_value(&with) == vks_hash_value(&without), "a hash of no changes");
     vks_weights_hash_changes(m.parts[1].weights, &with);
     EXPECT(t, vks_hash_value(&with) != vks_hash_value(&without), "the same hash with changes");
+    vks_pipeline_close(&m.pipeline);
+    vks_pipeline_close(&plain.pipeline);
+    vks_lora_close(&lora);
+}
+
+// strength alpha / rank = 2 * 3 / 2 of a layer in kohya's names.
+static void alphas(struct test *t)
+{
+#define STEM "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    static const float three = 3;
+    static const struct vks_st_item items[] = {
+        ITEM(STEM ".lora_down.weight", 2, 2, 20), ITEM(STEM ".lora_up.weight", 2, 20, 2),
+        {STEM ".alpha", VKS_ST_F32, 0, {0}, &three},
+    };
+#undef STEM
+    struct model m = {0}, plain;
+    struct vks_lora *lora = put_over(t, &m, items, 3);
+    float got[400], old[400];
+    CHECK(t, lora && model_open(t, NULL, "sd1", &plain));
+    for (size_t i = 0; i < vks_weights_count(m.parts[1].weights); i++)
+        if (!strcmp(vks_weights_at(m.parts[1].weights, i)->name, QUERY_NAME ".weight"))
+            CHECK(t, vks_weights_read(m.parts[1].weights, i, got) && vks_weights_read(plain.parts[1].weights, i, old));
+    for (size_t row = 0; row < 20; row++)
+        for (size_t c = 0; c < 20; c++) {
+            const float want = values[2 * row] * values[c] + values[2 * row + 1] * values[20 + c];
+            EXPECT(t, got[row * 20 + c] == old[row * 20 + c] + 3 * want, "(%zu, %zu)", row, c);
+        }
     vks_pipeline_close(&m.pipeline);
     vks_pipeline_close(&plain.pipeline);
     vks_lora_close(&lora);
@@ -403,6 +431,7 @@ int main(void)
     TEST(&t, uploaded);
     TEST(&t, refused);
     TEST(&t, differences);
+    TEST(&t, alphas);
     TEST(&t, names);
     TEST(&t, over);
     TEST(&t, checkpoints);
