@@ -54,6 +54,16 @@ static const char *foreign_type(struct vks_pipeline *p, const char *folder)
     return name;
 }
 
+// UNet weights in the names of diffusers, or of the original layout.
+static struct vks_weights *open_unet_file(struct vks_pipeline *p, struct vks_gpu *gpu, const char *path)
+{
+    struct vks_weights *weights = vks_weights_open_file(p->log, gpu, path);
+    if (!weights || vks_weights_find(weights, "conv_in.weight"))
+        return weights;
+    vks_weights_close(&weights);
+    return vks_weights_open_checkpoint(p->log, gpu, path, "unet", p->unet.layers[0]);
+}
+
 static struct vks_pipeline_part *add_part(struct vks_pipeline *p, struct vks_gpu *gpu, const char *name,
                                           const char *type, const char *folder, const char *file)
 {
@@ -76,7 +86,7 @@ static struct vks_pipeline_part *add_part(struct vks_pipeline *p, struct vks_gpu
         }
     }
     if (!weights)
-        weights = over && !strcmp(name, "unet") ? vks_weights_open_file(p->log, gpu, over)
+        weights = over && !strcmp(name, "unet") ? open_unet_file(p, gpu, over)
                                                 : vks_weights_open(p->log, gpu, folder, file);
     if (!weights)
         return NULL;
@@ -167,8 +177,8 @@ static bool open_unet(struct vks_pipeline *p, struct vks_gpu *gpu, const struct 
         !add_part(p, gpu, "unet", type, folder, "diffusion_pytorch_model"))
         return false;
     if (p->over.unet && !vks_weights_find(p->parts[p->part_count - 1].weights, "conv_in.weight"))
-        return vks_fail(p->log, "%s: has no conv_in.weight: give a file of UNet weights with the names of diffusers",
-                        p->over.unet);
+        return vks_fail(p->log, "%s: has no conv_in.weight: give a file of UNet weights, in the names of diffusers "
+                        "or the original layout", p->over.unet);
     if (p->unet.in != p->unet.out)
         return vks_fail(p->log, "%s: in_channels %u and out_channels %u differ (an inpainting or editing model): use "
                         "a text-to-image model", folder, p->unet.in, p->unet.out);

@@ -44,7 +44,8 @@ struct vks_pipeline_part {
 // What is put over the folder's own; NULL: nothing.
 struct vks_pipeline_over {
     const char *checkpoint;      // a single file with the weights of the parts (checkpoint.h), all that it has
-    const char *unet;            // a file of the UNet's weights, of any format that tensor_file.h reads
+    const char *unet;            // a file of the UNet's weights, of any format that tensor_file.h reads, in the names
+                                 // of diffusers or the original layout
     const char *vae;             // a folder of an autoencoder: config.json and weights
 };
 

@@ -283,7 +283,8 @@ static void alphas(struct test *t)
     CHECK(t, lora && model_open(t, NULL, "sd1", &plain));
     for (size_t i = 0; i < vks_weights_count(m.parts[1].weights); i++)
         if (!strcmp(vks_weights_at(m.parts[1].weights, i)->name, QUERY_NAME ".weight"))
-            CHECK(t, vks_weights_read(m.parts[1].weights, i, got) && vks_weights_read(plain.parts[1].weights, i, old));
+            CHECK(t, vks_weights_read(m.parts[1].weights, i, got) &&
+                  vks_weights_read(plain.parts[1].weights, i, old));
     for (size_t row = 0; row < 20; row++)
         for (size_t c = 0; c < 20; c++) {
             const float want = values[2 * row] * values[c] + values[2 * row + 1] * values[20 + c];
@@ -387,6 +388,10 @@ static void checkpoints(struct test *t)
         vks_graph_init(&graph, test_log(t));
         EXPECT(t, vks_pipeline_describe(p, &graph), "no graph");
         vks_graph_finish(&graph);
+        vks_pipeline_close(&p);
+        p = vks_pipeline_open_over(test_log(t), NULL, folder, &(struct vks_pipeline_over){.unet = path});
+        CHECK(t, p && p->parts[p->text_count].over && !p->parts[0].over);
+        check_doubled(t, p->parts[p->text_count].weights, m.pipeline->parts[p->text_count].weights);
         vks_pipeline_close(&p);
         vks_pipeline_close(&m.pipeline);
     }
