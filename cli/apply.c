@@ -14,8 +14,13 @@ static char *read_input(void)
     char *text = malloc(MOST + 1);
     const size_t size = text ? fread(text, 1, MOST, stdin) : 0;
     if (!text)
-        return NULL;
+        return say_error(NO_MEMORY), NULL;
     text[size] = 0;
+    if (size == MOST || strlen(text) != size) {
+        say_error("standard input is no prompt: text without zero bytes, below 1 MiB, is one");
+        free(text);
+        return NULL;
+    }
     for (size_t end = size; end > 0 && (text[end - 1] == '\n' || text[end - 1] == '\r'); end--)
         text[end - 1] = 0;
     return text;
@@ -32,7 +37,9 @@ static int read_prompts(struct job *job)
     }
     if (strcmp(job->prompt, "-") == 0) {
         job->typed = read_input();
-        if (!job->typed || !*job->typed) {
+        if (!job->typed)
+            return EXIT_FAILED;
+        if (!*job->typed) {
             say_error("standard input brought no prompt: write one to it, or use -p");
             return EXIT_FAILED;
         }

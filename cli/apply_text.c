@@ -13,7 +13,6 @@ struct stack {
     size_t count;               // of prompts and seeds
     bool streams;               // to standard output, as they are made
     FILE *file;                 // of -o, under another name until it is whole
-    char *file_name;
     uint64_t prompt_tokens, tokens;
     double prompt_seconds, seconds;
     size_t done;                // texts of those before the ones that are being written, in progress's count
@@ -118,37 +117,39 @@ static int write_some(struct stack *stack, size_t first, size_t count)
     return result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : ok ? EXIT_DONE : EXIT_FAILED;
 }
 
-// JSON lines go to OUT.part, which takes OUT's name when all are in it.
+// JSON lines are gathered in a file without a name, and come to OUT when all are in it.
 static bool open_file(struct stack *stack)
 {
-    const char *output = stack->job->output;
-    if (!output)
+    if (!stack->job->output)
         return true;
-    stack->file_name = malloc(strlen(output) + sizeof(".part"));
-    if (!stack->file_name)
-        return say_error(NO_MEMORY), false;
-    strcat(strcpy(stack->file_name, output), ".part");
-    stack->file = fopen(stack->file_name, "wb");
-    return stack->file || (say_error("%s cannot be written: choose another -o", output), false);
+    stack->file = tmpfile();
+    return stack->file || (say_error("no temporary file can be made: is the disk full?"), false);
+}
+
+static bool save_file(struct stack *stack)
+{
+    const long size = ferror(stack->file) ? -1 : ftell(stack->file);
+    char *data = size < 0 ? NULL : malloc((size_t)size + 1);
+    if (!data)
+        return say_error("%s could not be written: is the disk full?", stack->job->output), false;
+    rewind(stack->file);
+    const bool whole = fread(data, 1, (size_t)size, stack->file) == (size_t)size;
+    if (!whole)
+        say_error("%s could not be written: the temporary file cannot be read", stack->job->output);
+    const bool ok = whole && vksteer_file_write(cli_log(), stack->job->output, data, (size_t)size);
+    free(data);
+    return ok;
 }
 
 static int close_file(struct stack *stack, int code)
 {
-    const char *output = stack->job->output;
-    if (stack->file) {
-        const bool good = !ferror(stack->file), whole = fclose(stack->file) == 0 && good;
-        if (code == EXIT_DONE && whole)
-            remove(output);  // for systems that do not replace
-        if (code != EXIT_DONE || !whole || rename(stack->file_name, output) != 0) {
-            remove(stack->file_name);
-            if (code == EXIT_DONE || !good)
-                say_error("%s could not be written: is the disk full?", output);
-            code = code == EXIT_DONE ? EXIT_FAILED : code;
-        } else if (!stack->job->common.json) {
-            print_line("%s", output);
-        }
-    }
-    free(stack->file_name);
+    if (!stack->file)
+        return code;
+    if (code == EXIT_DONE && !save_file(stack))
+        code = EXIT_FAILED;
+    else if (code == EXIT_DONE && !stack->job->common.json)
+        print_line("%s", stack->job->output);
+    fclose(stack->file);
     return code;
 }
 

@@ -1,5 +1,6 @@
 #include "models/decoder_run.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,7 @@ struct vks_decoder_run {
     struct sized_graph graphs[KEPT];
     uint64_t clock;
     uint32_t made;
+    bool tainted;              // caches may hold what is no number, which not even masks keep from the sums
 };
 
 struct vks_decoder_run *vks_decoder_run_create(struct vks_decoder *decoder,
@@ -90,8 +92,9 @@ bool vks_decoder_run_begin(struct vks_decoder_run *run, uint32_t tokens)
     if (tokens == 0 || tokens > context)
         return vks_fail(run->decoder->log, "%u tokens do not fit the model's context of %u: ask for fewer", tokens,
                         context);
-    if (run->cache && tokens <= run->cache->rows)
+    if (run->cache && tokens <= run->cache->rows && !run->tainted)
         return true;
+    run->tainted = false;
     drop_all(run);
     vks_decoder_cache_destroy(&run->cache);
     run->cache = vks_decoder_cache_create(run->decoder, run->params.gpu, batch,
@@ -208,6 +211,8 @@ static bool run_some(struct vks_decoder_run *run, const int32_t *const ids[], co
     if (!g || !feed(run, g, ids, counts) || !vks_exec_run(g->exec, step) ||
         (reads && !vks_exec_read(g->exec, g->io.logits, run->logits, (uint64_t)batch * vocabulary * sizeof(float))))
         return false;
+    for (size_t i = 0; i < (size_t)batch * vocabulary && reads && !run->tainted; i++)
+        run->tainted = !isfinite(run->logits[i]);
     for (uint32_t b = 0; b < batch; b++) {
         run->lengths[b] += run->take[b];
         run->done[b] += run->take[b];

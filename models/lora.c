@@ -300,8 +300,10 @@ static double adapter_alpha(const struct loader *l, const struct module *module,
         to_stem(stem);
         const size_t length = strlen(stem), whole = strlen(module->stem);
         if (length <= whole && !strcmp(module->stem + whole - length, stem) &&
-            (length == whole || module->stem[whole - length - 1] == '_'))
-            alpha = item;
+            (length == whole || module->stem[whole - length - 1] == '_')) {
+            alpha = item;  // PEFT takes the first that fits
+            break;
+        }
     }
     snprintf(key, sizeof(key), "%s.use_rslora", part);
     const double over = cJSON_IsTrue(vks_json_get(l->adapter->root, key)) ? sqrt(rank) : 1;
@@ -337,6 +339,7 @@ static bool merge_pair(struct loader *l, const struct layer *layer, const struct
     const uint64_t rank = down->rank ? down->shape[0] : 0;
     double alpha;
     if (!up || !rank || rank > UINT32_MAX || up->rank < 2 || up->shape[1] != rank || weight->rank < 2 ||
+        !weight->count ||
         !weight->count || up->count != up->shape[0] * rank || up->shape[0] != weight->shape[0] ||
         down->count != weight->count / weight->shape[0] * rank)
         return vks_fail(l->log, "%s: %s does not fit the model's %s: the LoRA is for another model", l->lora->path,

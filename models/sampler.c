@@ -143,7 +143,7 @@ const struct vks_sampler_candidate *vks_sampler_filter(struct vks_sampler *s, co
     // what top-k leaves the sums begin anew.
     const size_t k = params->top_k && params->top_k < s->vocabulary ? params->top_k : 0;
     const double mass = (nucleus ? params->top_p : params->min_p > 0 ? 0 : enough) * total;
-    double depth = params->min_p > 0 ? -log(params->min_p) * (1 + 1e-9) : 4;
+    double depth = params->min_p > 0 ? fmax(-log(params->min_p) * (1 + 1e-9), 1) : 4;
     for (*count = 0;; depth *= 2) {
         *count = gather(s, top, t, depth);
         if (*count == s->vocabulary || depth > 1e9 ||

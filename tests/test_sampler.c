@@ -139,6 +139,18 @@ static void filters_are_those_of_transformers(struct test *t)
 
 // ---- draws
 
+// Nothing lies below a share of 1, so that no depth has to be looked into.
+static void a_share_of_all_leaves_one(struct test *t)
+{
+    const float logits[] = {0.5f, 3, 1, 2.5f};
+    const struct vks_sampler_params params = {.temperature = 1, .top_k = 3, .top_p = 0.95, .min_p = 1};
+    struct vks_sampler *sampler = vks_sampler_create(test_log(t), 4);
+    size_t left = 0;
+    const struct vks_sampler_candidate *c = vks_sampler_filter(sampler, &params, logits, NULL, 0, 2, &left);
+    CHECK(t, c && left == 1 && c[0].id == 1 && c[0].p == 1);
+    vks_sampler_destroy(&sampler);
+}
+
 static void draws_follow_the_probabilities(struct test *t)
 {
     enum { DRAWS = 4000 };
@@ -180,6 +192,7 @@ int main(void)
     TEST(&t, the_penalty_counts_once_and_forgets);
     TEST(&t, nonsense_is_refused);
     TEST(&t, filters_are_those_of_transformers);
+    TEST(&t, a_share_of_all_leaves_one);
     TEST(&t, draws_follow_the_probabilities);
     TEST(&t, places_are_all_that_counts);
     return test_summary(&t);

@@ -51,7 +51,7 @@ static bool distances(const struct vks_site_list *sites, const struct vks_subjec
 }
 
 static bool measure_sites(vksteer_model *model, const struct vks_subject *subject, const struct vks_api_uses *uses,
-                          const struct vks_site_list *sites, struct vksteer_eval *eval)
+                          const struct vks_site_list *sites, enum vks_pool pool, struct vksteer_eval *eval)
 {
     struct evaluated *own = eval->priv;
     const size_t count = sites->count;
@@ -60,9 +60,9 @@ static bool measure_sites(vksteer_model *model, const struct vks_subject *subjec
     double *after = vks_arena_alloc(&own->arena, count * sizeof(*after));
     if (!eval->sites || !before || !after)
         return vks_fail(model->log, VKS_NO_MEMORY);
-    float *target = vks_collect(subject, sites, VKS_SET_TARGET, VKS_POOL_MEAN, BATCH, 0, NULL, NULL);
-    float *plain = target ? vks_collect(subject, sites, VKS_SET_SOURCE, VKS_POOL_MEAN, BATCH, 0, NULL, NULL) : NULL;
-    float *steered = plain ? vks_collect(subject, sites, VKS_SET_SOURCE, VKS_POOL_MEAN, BATCH, 0, uses->attachment,
+    float *target = vks_collect(subject, sites, VKS_SET_TARGET, pool, BATCH, 0, NULL, NULL);
+    float *plain = target ? vks_collect(subject, sites, VKS_SET_SOURCE, pool, BATCH, 0, NULL, NULL) : NULL;
+    float *steered = plain ? vks_collect(subject, sites, VKS_SET_SOURCE, pool, BATCH, 0, uses->attachment,
                                          uses->strengths) : NULL;
     const bool ok = steered && distances(sites, subject, plain, target, before) &&
                     distances(sites, subject, steered, target, after);
@@ -126,6 +126,11 @@ static bool measure_activations(vksteer_model *model, const struct vksteer_eval_
                                 struct vksteer_eval *eval)
 {
     struct vks_api_uses uses = {0};
+    const enum vks_pool pool = vks_steering_pool(&steerings->items[0]);
+    for (size_t i = 1; i < steerings->count; i++)
+        if (vks_steering_pool(&steerings->items[i]) != pool)
+            vks_warn(model->log, "activations are pooled as %s was trained, and %s was trained otherwise",
+                     steerings->uses[0].path, steerings->uses[i].path);
     vks_api_steerings_drop_decoder(steerings);
     bool ok = vks_api_uses_open(model, steerings, &uses);
     const struct vks_api_subject_params subject_params = {
@@ -135,7 +140,7 @@ static bool measure_activations(vksteer_model *model, const struct vksteer_eval_
         .seed = params->seed,
     };
     struct vks_api_subject *subject = ok ? vks_api_subject_create(model, &subject_params) : NULL;
-    ok = subject && measure_sites(model, vks_api_subject(subject), &uses, sites, eval);
+    ok = subject && measure_sites(model, vks_api_subject(subject), &uses, sites, pool, eval);
     vks_api_subject_destroy(&subject);
     vks_api_uses_close(&uses);
     return ok;

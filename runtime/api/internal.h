@@ -155,6 +155,8 @@ void vks_api_steerings_finish(struct vks_api_steerings *steerings);
 // Whether all of their sites are in this graph of the whole model, with their widths.
 bool vks_api_steerings_fit(const vksteer_model *model, const struct vks_api_steerings *steerings,
                            const struct vks_graph *graph);
+// Whether no map of a language model sees tokens that come later, as the average of a text does; refused if one does.
+bool vks_api_causal(const vksteer_model *model, const struct vks_api_steerings *steerings);
 // Whether a site lies in a text encoder.
 bool vks_api_steerings_in_text(const struct vks_api_steerings *steerings);
 // Takes out maps in the decoder, which no activation of text encoder or UNet depends on.

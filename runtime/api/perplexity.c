@@ -260,7 +260,7 @@ vksteer_reader *vksteer_reader_open(vksteer_model *model, const struct vksteer_r
     ok = ok && vks_api_tokenizer(model) &&
          vks_api_steerings_load(model, params->steerings, params->steering_count, params->strict ? VKS_API_STRICT : 0,
                                 &steerings) &&
-         vks_api_uses_open(model, &steerings, &reader->uses);
+         vks_api_causal(model, &steerings) && vks_api_uses_open(model, &steerings, &reader->uses);
     if (ok)
         warn_of_positions(model, &steerings);
     vks_api_steerings_finish(&steerings);
@@ -288,6 +288,8 @@ enum vksteer_result vksteer_read(vksteer_reader *reader, const struct vksteer_re
     double sum = 0;
     enum vksteer_result result = VKSTEER_FAILED;
     *out = (struct vksteer_perplexity){.context = reader->context, .stride = reader->stride};
+    if (!vks_api_uses_check(&reader->uses, reader->model->log, strengths))
+        return VKSTEER_FAILED;
     vks_api_uses_step(&reader->uses, strengths, step);
     bool ok = prepare(reader, params, &r) && make_graph(reader, &r);
     int32_t *cells = ok ? malloc((size_t)reader->batch * reader->length * sizeof(*cells)) : NULL;

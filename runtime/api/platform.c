@@ -43,6 +43,12 @@ bool vksteer_make_folder(const struct vksteer_log *log, const char *path)
     return vks_os_make_dirs(vks_api_log_init(&bridge, log), path);
 }
 
+bool vksteer_file_write(const struct vksteer_log *log, const char *path, const void *data, size_t size)
+{
+    struct vks_api_log bridge;
+    return vks_os_write_file(vks_api_log_init(&bridge, log), path, data, size);
+}
+
 bool vksteer_can_write(const struct vksteer_log *log, const char *path)
 {
     struct vks_api_log bridge;

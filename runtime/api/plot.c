@@ -125,12 +125,18 @@ struct range {
     int digits;              // behind the point
 };
 
+// Neither no number, nor so large that steps between values overflow.
+static bool can_draw(double value)
+{
+    return fabs(value) < 1e100;
+}
+
 // A range that holds the values, with ends at multiples of a step that is 1, 2 or 5 times a power of ten.
 static struct range make_range(const double *values, size_t count, bool tight, double ticks)
 {
     struct range r = {INFINITY, -INFINITY, 1, 0};
     for (size_t i = 0; i < count; i++) {
-        if (isfinite(values[i])) {
+        if (can_draw(values[i])) {
             r.low = fmin(r.low, values[i]);
             r.high = fmax(r.high, values[i]);
         }
@@ -216,7 +222,7 @@ static void draw_curve(struct vksteer_image *image, const struct panel *p, const
     for (int marks = 0; marks < 2; marks++) {
         before = false;
         for (size_t i = 0; i < count; i++) {
-            if (!isfinite(ys[i])) {
+            if (!can_draw(ys[i])) {
                 before = false;
                 continue;
             }

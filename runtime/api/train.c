@@ -91,6 +91,9 @@ static bool fill(vksteer_model *model, const struct vksteer_train_params *in, st
         !choose(log, "the loss scale", in->loss_scale, scales, &scale) ||
         !choose(log, "the proximal step", in->prox ? in->prox : proxes[optimizer == 1], proxes, &prox))
         return false;
+    if (method != VKS_METHOD_LINEAS && (in->gamma > 0 || in->support > 0 || in->refit > 0))
+        return vks_fail(log, "--gamma, --support and --refit take channels away from lineas: %s changes all; leave them out",
+                        in->method);
     const uint32_t steps = in->steps ? in->steps : model->info.train_steps;
     // A rate belongs to its optimiser, and so does a gamma, and to its proximal step.
     const bool same = strcmp(own, model->info.train_optimizer) == 0;
@@ -190,6 +193,8 @@ enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_tra
         return VKSTEER_FAILED;
     if (model->apply_steps > 1 && !params->sample_steps)
         vks_warn(model->log, "maps are trained at the first of this model's %u steps", model->apply_steps);
+    if (inner.method != VKS_METHOD_LINEAS && (params->steps || params->lr > 0 || params->optimizer || params->prox))
+        vks_warn(model->log, "%s takes no steps: --steps, --lr, --optimizer and --prox change nothing", params->method);
     if (params->progress && !params->progress(params->priv, &(struct vksteer_progress){.stage = "prompts"}))
         return VKSTEER_STOPPED;
     struct vks_api_steerings base;

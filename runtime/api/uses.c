@@ -143,6 +143,15 @@ bool vks_api_steerings_fit(const vksteer_model *model, const struct vks_api_stee
     return true;
 }
 
+bool vks_api_causal(const vksteer_model *model, const struct vks_api_steerings *steerings)
+{
+    for (size_t i = 0; i < steerings->count; i++)
+        if (vks_steering_position(&steerings->items[i], VKS_SITE_TOKENS) == VKS_POSITION_AVG)
+            return vks_fail(model->log, "%s acts on the average of a text, which is not there while it is written: "
+                            "train it with --position all or last", steerings->uses[i].path);
+    return true;
+}
+
 bool vks_api_steerings_in_text(const struct vks_api_steerings *steerings)
 {
     for (size_t i = 0; i < steerings->count; i++) {

@@ -395,7 +395,7 @@ struct vksteer_eval_site {
 struct vksteer_eval {
     struct vksteer_eval_site *sites;
     size_t site_count;
-    double before, after;               // mean over sites
+    double before, after;               // mean over sites; pooled as the first steering was trained
     double psnr, mse;                   // steered against unsteered pictures, means over the prompts
     size_t pictures;
     void *priv;
@@ -558,6 +558,8 @@ void vksteer_setup_streams(void);
 bool vksteer_make_folder(const struct vksteer_log *log, const char *path);
 // Whether a file could be written at `path`: its folder is there and it is not a folder itself.
 bool vksteer_can_write(const struct vksteer_log *log, const char *path);
+// Writes a file under a name of its own first, then in the place of what was at `path`: whole or not at all.
+bool vksteer_file_write(const struct vksteer_log *log, const char *path, const void *data, size_t size);
 // Seconds from some fixed point.
 double vksteer_seconds(void);
 

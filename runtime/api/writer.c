@@ -4,6 +4,7 @@
 
 #include "api/internal.h"
 #include "base/os.h"
+#include "base/text.h"
 #include "models/decoder_run.h"
 #include "models/sampler.h"
 #include "models/tokenizer.h"
@@ -40,13 +41,11 @@ static void prepare(void *priv, struct vks_graph *graph)
         vks_attachment_hook(w->uses.attachment, graph);
 }
 
-// Maps that would need tokens which are not made yet, or sites that are not there, are refused.
+// Maps that see tokens which are not made yet, or whose sites are not there, are refused.
 static bool can_write(vksteer_model *model, const struct vks_api_steerings *steerings)
 {
-    for (size_t i = 0; i < steerings->count; i++)
-        if (vks_steering_position(&steerings->items[i], VKS_SITE_TOKENS) == VKS_POSITION_AVG)
-            return vks_fail(model->log, "%s acts on the average of a text, which is not there while it is written: "
-                            "train it with --position all or last", steerings->uses[i].path);
+    if (!vks_api_causal(model, steerings))
+        return false;
     struct vks_graph graph;
     vks_graph_init(&graph, model->log);
     const bool ok = steerings->count == 0 ||
@@ -118,6 +117,8 @@ static bool read_prompt(vksteer_writer *w, const char *prompt, size_t index, boo
 {
     const struct vks_log *log = w->model->log;
     const struct vks_encode how = {.bare = chat};
+    if (vks_utf8_check(prompt, strlen(prompt)) != strlen(prompt))
+        return vks_fail(log, "prompt %zu is no UTF-8 text: write it in UTF-8", index + 1);
     if (!vks_tokenizer_encode(log, w->tokenizer, &how, prompt, strlen(prompt), ids))
         return false;
     if (!ids->count)

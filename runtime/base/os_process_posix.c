@@ -110,17 +110,21 @@ static void exchange(int *in, int out, const char *input, size_t size, size_t li
     }
 }
 
-// Whether it ended as it should; says so if not.
+// Waits for its end, or brings it about: kindly at first. Whether it ended as it should; says so if not.
 static bool reap(const struct vks_log *log, const char *command, pid_t child, bool end)
 {
-    int status = 0;
-    if (end)
-        kill(-child, SIGTERM);
-    while (waitpid(child, &status, 0) < 0) {
-        if (errno != EINTR)
+    const int slice = 20, grace = 2000;  // milliseconds
+    int status = 0, asked = 0;
+    for (;;) {
+        if (end && (asked == 0 || asked >= grace))
+            kill(-child, asked ? SIGKILL : SIGTERM);
+        asked += end ? slice : 0;
+        const pid_t ended = waitpid(child, &status, WNOHANG);
+        if (ended == child)
+            break;
+        if (ended < 0 && errno != EINTR)
             return fail(log, command, errno);
-        if (vks_os_interrupted() && !end)
-            kill(-child, SIGTERM);
+        poll(NULL, 0, slice);  // an interrupt may come at any time, and between the look and a wait
         end |= vks_os_interrupted();
     }
     if (end)

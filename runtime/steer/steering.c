@@ -77,6 +77,13 @@ enum vks_position vks_steering_position(const struct vks_steering *steering, enu
     return VKS_POSITION_ALL;
 }
 
+enum vks_pool vks_steering_pool(const struct vks_steering *steering)
+{
+    const char *pool = vks_steering_metadata(steering, "pool");
+    return !pool ? VKS_POOL_MEAN : strcmp(pool, "last") == 0 ? VKS_POOL_LAST : strcmp(pool, "max") == 0 ? VKS_POOL_MAX
+           : VKS_POOL_MEAN;
+}
+
 bool vks_steering_add_range(struct vks_steering *steering)
 {
     const uint32_t channels = steering->sites.channels;

@@ -32,6 +32,8 @@ bool vks_steering_note(struct vks_steering *steering, const char *key, const cha
 const char *vks_steering_metadata(const struct vks_steering *steering, const char *key);
 // Where its maps act: "all", "last", "avg", or "pixels-avg" (avg on PIXELS sites, all elsewhere).
 enum vks_position vks_steering_position(const struct vks_steering *steering, enum vks_site_kind kind);
+// Over what it was trained on: by its metadata, otherwise the mean.
+enum vks_pool vks_steering_pool(const struct vks_steering *steering);
 
 bool vks_steering_save(const struct vks_steering *steering, const struct vks_log *log, const char *path);
 // Refuses other formats, missing halves, wrong shapes, values that are not finite.
