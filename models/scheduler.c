@@ -47,12 +47,26 @@ static bool read_class(const struct vks_log *log, const struct vks_json *json, s
     return true;
 }
 
+// The class, by its number. Those of diffusers read each other's settings, so another one can take the place of one
+// that is not here, as SD 1.5's PNDMScheduler.
+static bool read_kind(const struct vks_log *log, const struct vks_json *json, int *kind)
+{
+    const char *name;
+    if (!vks_json_require(log, json, NULL, "_class_name") ||
+        !vks_json_string(log, json, NULL, "_class_name", NULL, &name))
+        return false;
+    for (*kind = 0; class_names[*kind]; ++*kind)
+        if (!strcmp(name, class_names[*kind]))
+            return true;
+    return vks_fail(log, "%s: the scheduler %.60s is not supported: write \"%s\" or \"%s\" as _class_name, which "
+                    "take the same settings", json->path, name, class_names[0], class_names[VKS_SCHEDULER_DDIM]);
+}
+
 static bool read_config(const struct vks_log *log, const struct vks_json *json, struct vks_scheduler_config *config)
 {
     int kind, prediction, spacing, beta;
     int64_t train, offset;
-    if (!vks_config_check(log, json, only) ||
-        !vks_json_choice(log, json, NULL, "_class_name", class_names, -1, &kind))
+    if (!read_kind(log, json, &kind) || !vks_config_check(log, json, only))
         return false;
     // The classes differ in their defaults.
     const bool lcm = kind == VKS_SCHEDULER_LCM, ddim = kind == VKS_SCHEDULER_DDIM;
