@@ -95,7 +95,7 @@ class Maps:
 
     def save(self, path, run, task, first, last):
         path.parent.mkdir(parents=True, exist_ok=True)
-        notes = {"format": "vksteer-1", "method": "lineas", "model": task.text.net.config.model_type, "sites": SITES,
+        notes = {"format": "vksteer-1", "method": "lineas", "model": type(task.text.net).__name__, "sites": SITES,
                  "pool": "mean", "position": "all", "loss_scale": run["reduction"], "optimizer": run["optimizer"],
                  "lr": f"{run['lr']:g}", "steps": str(run["steps"]), "batch": str(task.batch), "source_count": str(COUNT),
                  "target_count": str(COUNT), "loss_first": f"{first:.9g}", "loss_last": f"{last:.9g}"}

@@ -72,4 +72,4 @@ def train(text, method, source, target, path, expression=None):
     text.maps = {}
     tensors = {f"{s}.{k}": x for s, pair in maps.items() for k, x in zip(("weight", "bias"), pair)}
     save_file(tensors, path, metadata={"format": "vksteer-1", "method": method, "position": "all", "pool": pool,
-                                       "model": text.net.config.model_type})
+                                       "model": type(text.net).__name__})
