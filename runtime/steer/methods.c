@@ -11,10 +11,10 @@
 
 static const struct vks_method_info methods[VKS_METHODS] = {
     [VKS_METHOD_LINEAS] = {"lineas"},
-    [VKS_METHOD_LINEAR_ACT] = {"linear-act", .transport = true},
-    [VKS_METHOD_LINEAR_ACT_AT_ONCE] = {"linear-act-at-once", .transport = true},
-    [VKS_METHOD_MEAN_ACT] = {"mean-act", .transport = true},
-    [VKS_METHOD_GAUSSIAN_ACT] = {"gaussian-act", .transport = true},
+    [VKS_METHOD_LINEAR_ACT] = {"linear-act", .transport = true, .place = VKS_PLACE_TRANSPORT},
+    [VKS_METHOD_LINEAR_ACT_AT_ONCE] = {"linear-act-at-once", .transport = true, .place = VKS_PLACE_TRANSPORT},
+    [VKS_METHOD_MEAN_ACT] = {"mean-act", .transport = true, .place = VKS_PLACE_TRANSPORT},
+    [VKS_METHOD_GAUSSIAN_ACT] = {"gaussian-act", .transport = true, .place = VKS_PLACE_TRANSPORT},
     [VKS_METHOD_CAA] = {"caa", .pairs = true, .pool = VKS_POOL_LAST, .place = VKS_PLACE_RESIDUAL},
     [VKS_METHOD_ACTADD] = {"actadd", .pairs = true, .pool = VKS_POOL_LAST, .place = VKS_PLACE_RESIDUAL},
     [VKS_METHOD_REPE] = {"repe", .pairs = true, .pool = VKS_POOL_LAST, .place = VKS_PLACE_RESIDUAL},

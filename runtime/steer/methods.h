@@ -7,6 +7,7 @@
 // Which sites a method takes when none are given; the model knows their names.
 enum vks_place {
     VKS_PLACE_MODEL,         // the model's own choice for training
+    VKS_PLACE_TRANSPORT,     // where laws are carried over one site after another
     VKS_PLACE_RESIDUAL,      // the residual stream behind one block of the middle
     VKS_PLACE_HEADS,         // the layers that read the heads of attention
     VKS_PLACE_FEED_FORWARD,  // the linear layers of the feed-forward parts
