@@ -105,7 +105,7 @@ void vks_method_defaults(struct vks_train_params *p)
 
 bool vks_method_describe(const struct vks_train_params *p, struct vks_steering *s)
 {
-    if (p->method == VKS_METHOD_ITI)  // heads.c notes how many heads there were
+    if (p->method == VKS_METHOD_ITI)  // iti.c notes how many heads there were
         return vks_steering_note(s, "alpha", "%s", VKS_NUMBER("%g", p->alpha));
     if (p->quantiles[1] > 0)
         return vks_steering_note(s, "quantiles", "%s:%s", VKS_NUMBER("%g", p->quantiles[0]),
