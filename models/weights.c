@@ -175,9 +175,13 @@ static bool add_gguf(struct vks_weights *weights, const char *architecture)
     return true;
 }
 
-// Fills in the entries of an opened file. Takes `weights`, which is closed when it fails.
-static struct vks_weights *fill(struct vks_weights *weights, const char *architecture)
+// Fills in the entries of a file that was `opened`. Takes `weights`, which are closed when that, or this, fails.
+static struct vks_weights *fill(struct vks_weights *weights, bool opened, const char *architecture)
 {
+    if (!opened) {
+        vks_weights_close(&weights);
+        return NULL;
+    }
     const size_t count = weights->gguf ? weights->gguf->tensor_count : weights->file.tensor_count;
     weights->path = weights->gguf ? weights->gguf->path : weights->file.path;
     weights->entries = calloc(count + 1, sizeof(*weights->entries));
@@ -206,30 +210,21 @@ struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *
                                      const char *name)
 {
     struct vks_weights *weights = create(log, gpu);
-    if (!weights || open_file(log, folder, name, &weights->file))
-        return weights ? fill(weights, NULL) : NULL;
-    vks_weights_close(&weights);
-    return NULL;
+    return fill(weights, weights && open_file(log, folder, name, &weights->file), NULL);
 }
 
 struct vks_weights *vks_weights_open_file(const struct vks_log *log, struct vks_gpu *gpu, const char *path)
 {
     struct vks_weights *weights = create(log, gpu);
-    if (!weights || vks_tensor_file_open(log, path, &weights->file))
-        return weights ? fill(weights, NULL) : NULL;
-    vks_weights_close(&weights);
-    return NULL;
+    return fill(weights, weights && vks_tensor_file_open(log, path, &weights->file), NULL);
 }
 
 struct vks_weights *vks_weights_open_checkpoint(const struct vks_log *log, struct vks_gpu *gpu, const char *path,
                                                 const char *part, uint32_t layers)
 {
     struct vks_weights *weights = create(log, gpu);
-    if (!weights || (vks_tensor_file_open(log, path, &weights->file) &&
-                     vks_checkpoint_part(log, &weights->file, part, layers, &weights->arena)))
-        return weights ? fill(weights, NULL) : NULL;
-    vks_weights_close(&weights);
-    return NULL;
+    return fill(weights, weights && vks_tensor_file_open(log, path, &weights->file) &&
+                             vks_checkpoint_part(log, &weights->file, part, layers, &weights->arena), NULL);
 }
 
 struct vks_weights *vks_weights_from_gguf(const struct vks_log *log, struct vks_gpu *gpu, struct vks_gguf *file,
@@ -242,7 +237,7 @@ struct vks_weights *vks_weights_from_gguf(const struct vks_log *log, struct vks_
     }
     weights->gguf = file;
     weights->head_width = head_width;
-    return fill(weights, architecture);
+    return fill(weights, true, architecture);
 }
 
 void vks_weights_attach(struct vks_weights *weights, struct vks_gpu *gpu)
