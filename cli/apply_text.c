@@ -12,7 +12,7 @@ struct stack {
     uint32_t points;            // strengths
     size_t count;               // of prompts and seeds
     bool streams;               // to standard output, as they are made
-    FILE *file;                 // of -o, under another name until it is whole
+    FILE *file;                 // what -o gets when it is whole
     uint64_t prompt_tokens, tokens;
     double prompt_seconds, seconds;
     size_t done;                // texts of those before the ones that are being written, in progress's count
@@ -145,7 +145,7 @@ static int close_file(struct stack *stack, int code)
 {
     if (!stack->file)
         return code;
-    if (code == EXIT_DONE && !save_file(stack))
+    if ((code == EXIT_DONE || ferror(stack->file)) && !save_file(stack))
         code = EXIT_FAILED;
     else if (code == EXIT_DONE && !stack->job->common.json)
         print_line("%s", stack->job->output);
