@@ -26,17 +26,20 @@ VKS_BUF_QUADS_IN(6, float, range);
 VKS_PUSH(7, affine);
 
 // One channel, or four of them, of a row.
+// `precise`: the bits of site_map.comp.
 uint map(uint bits, float gain, float offset, float low, float high)
 {
     const float z = uintBitsToFloat(bits);
     const bool outside = RANGE != 0 && !(z >= low && z <= high);
-    return outside ? bits : floatBitsToUint(fma(gain, z, offset));
+    precise const float mapped = fma(gain, z, offset);
+    return outside ? bits : floatBitsToUint(mapped);
 }
 
 uvec4 map(uvec4 bits, vec4 gain, vec4 offset, vec4 low, vec4 high)
 {
     const vec4 z = uintBitsToFloat(bits);
-    const uvec4 mapped = floatBitsToUint(fma(gain, z, offset));
+    precise const vec4 value = fma(gain, z, offset);
+    const uvec4 mapped = floatBitsToUint(value);
     if (RANGE == 0)
         return mapped;
     return uvec4(z.x >= low.x && z.x <= high.x ? mapped.x : bits.x, z.y >= low.y && z.y <= high.y ? mapped.y : bits.y,
@@ -50,7 +53,8 @@ void main()
     if (first >= p.rows)
         return;
     const float s = VKS_AT(3, stp, p.strength);
-    vec4 gain = QUADS != 0 ? VKS_LOAD4(1, w, c) : vec4(VKS_AT(1, w, c)), offset = vec4(0.0);
+    precise vec4 gain = QUADS != 0 ? VKS_LOAD4(1, w, c) : vec4(VKS_AT(1, w, c));
+    precise vec4 offset = vec4(0.0);
     gain = fma(vec4(s), gain - 1.0, vec4(1.0));
     if (p.bias != 0)
         offset = s * (QUADS != 0 ? VKS_LOAD4(2, b, c) : vec4(VKS_AT(2, b, c)));

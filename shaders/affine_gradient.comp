@@ -29,7 +29,7 @@ void main()
         return;
     float dw = 0.0, db = 0.0;
     for (uint k = 0; k < p.blocks; k++) {
-        const uint at = (s * p.blocks + k) * p.cols + c;
+        const uint at = (s * p.blocks + k) * p.block_stride + c;
         db += VKS_AT(1, plain, at);
         if (AVG == 0)
             dw += VKS_AT(0, product, at);

@@ -39,6 +39,7 @@ struct vks_push_affine {  // z' = (1 + s (w - 1)) z + s b
 
 struct vks_push_affine_gradient {
     uint samples, blocks, cols;  // of the partial sums
+    uint block_stride;           // elements from block to block
     uint first_sample;
     uint first_row, rows;        // rows of the gradients that are bound
     uint row_stride_w, row_stride_b;
@@ -82,6 +83,19 @@ struct vks_push_pool_backward {
     uint first, end;             // rows of the sample, where there is only one: [first, end)
     uint first_row, rows, row_stride;  // rows of the gradient that are bound
     uint gradient, spans, mask;  // 1: bound
+};
+
+#define VKS_SITE_NO_ACT 0xffffffffu
+
+struct vks_push_site_map {       // forward and backward
+    uint samples, blocks, cols;  // of this slice
+    uint stride, column;         // elements from row to row, and the first of these columns in them
+    uint sample_rows;
+    uint first, end;             // rows of the sample, where there is only one: [first, end)
+    uint strength;
+    uint first_sample;
+    uint first_row, rows, row_stride;  // rows of the gradient of the mean that are bound
+    uint gradient;               // 1: dy is bound
 };
 
 struct vks_push_sort {     // rows are `stride` elements apart

@@ -22,7 +22,7 @@ static const struct setting {
     struct vks_exec_params params;
 } settings[] = {
     {"plain", {0}},
-    {"apart", {.no_alias = true, .no_in_place = true, .poison = true}},
+    {"apart", {.no_alias = true, .no_in_place = true, .no_fuse = true, .poison = true}},
     {"64 KiB bindings", {.max_range = 64 << 10, .poison = true}},
     {"1 ms submissions", {.dispatch_seconds = 1e-3}},
 };
@@ -303,7 +303,12 @@ static bool differentiate(struct check *c)
         .gradients = gradients,
         .wanted_count = count,
     };
-    if (!vks_graph_backward(&c->graph, &params))
+    // As LinEAS does it: nodes are joined before gradients are built; the tensors that the case names stay.
+    for (uint32_t i = 0; i < count; i++)
+        wanted[i]->keep = true;
+    for (uint32_t i = 0; i < c->output_count; i++)
+        c->outputs[i]->keep = true;
+    if ((!c->setting->params.no_fuse && !vks_graph_fuse(&c->graph)) || !vks_graph_backward(&c->graph, &params))
         return false;
     count = 0;
     for (uint32_t i = 0; i < c->expect_count; i++)

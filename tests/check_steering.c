@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "ref/pointwise.h"
 #include "ref/steering.h"
 #include "shaders/push.h"
 
@@ -248,6 +249,78 @@ static void pool_case(struct check *c, const struct shape *s, enum vks_pool kind
     check_run(c);
 }
 
+// A map, and what may follow it at a site: one node each way, with the bits of all of them.
+enum { POOL = 1, ACT = 2, TRAINED = 4 };
+
+static void site_case(struct check *c, const struct shape *s, uint32_t parts, enum vks_unary kind, double strength)
+{
+    const uint64_t n = (uint64_t)s->samples * s->rows * s->cols, per = (uint64_t)s->samples * s->cols;
+    const uint32_t slice = check_random(c, 4), total = s->samples + slice + check_random(c, 3);
+    const uint32_t first = 4 * check_random(c, 5) + (s->cols % 4 != 0), width = s->cols + first + 4 * check_random(c, 9);
+    const uint32_t flat[] = {total, width}, vector[] = {width};
+    const uint64_t all = (uint64_t)total * width;
+    uint32_t shape[4];
+    const uint32_t rank = shape_of(s, shape);
+    const struct ref_site site = {s->samples, s->rows, s->cols, NULL};
+    double *z = check_values(c, n, CHECK_NORMAL), *dy = check_values(c, n, CHECK_NORMAL);
+    double *w = check_values(c, width, CHECK_UNIFORM), *b = check_values(c, width, CHECK_NORMAL);
+    double *pooled = check_values(c, all, CHECK_NORMAL), *grad = check_values(c, all, CHECK_NORMAL);
+    double *gw = check_values(c, all, CHECK_NORMAL), *gb = check_values(c, all, CHECK_NORMAL);
+    double *mapped = check_alloc(c, n, sizeof(*mapped)), *y = check_alloc(c, n, sizeof(*y));
+    double *dmapped = check_alloc(c, n, sizeof(*y)), *dz = check_alloc(c, n, sizeof(*y));
+    double *mean = check_alloc(c, per, sizeof(*mean)), *dmean = check_alloc(c, per, sizeof(*mean));
+    double *dw = check_alloc(c, per, sizeof(*dw)), *db = check_alloc(c, per, sizeof(*db));
+    for (uint64_t i = 0; i < per; i++)
+        dmean[i] = grad[(slice + i / s->cols) * width + first + i % s->cols];
+    ref_affine(mapped, z, w + first, b + first, NULL, &site, VKS_POSITION_ALL, strength);
+    memcpy(y, mapped, n * sizeof(*y));
+    memcpy(dmapped, dy, n * sizeof(*dy));
+    if (parts & ACT) {
+        ref_unary(y, mapped, n, kind);
+        ref_unary_backward(dmapped, mapped, dy, n, kind);
+    }
+    ref_pool(mean, mapped, &site, VKS_POOL_MEAN);
+    if (parts & POOL)
+        ref_pool_backward(dmapped, mapped, copy_of(c, dmapped, n), dmean, &site, VKS_POOL_MEAN);
+    ref_affine_backward(dz, dw, db, z, w + first, dmapped, &site, VKS_POSITION_ALL, strength);
+    double *want = copy_of(c, pooled, all), *want_w = copy_of(c, gw, all), *want_b = copy_of(c, gb, all);
+    if (parts & POOL)
+        put_rows(want, width, slice, first, mean, s);
+    if (parts & TRAINED) {
+        put_rows(want_w, width, slice, first, dw, s);
+        put_rows(want_b, width, slice, first, db, s);
+    }
+
+    struct vks_graph *g = check_begin(c, "site (%u, %u, %u) strength %g%s%s%s kind %d", s->samples, s->rows, s->cols,
+                                      strength, parts & POOL ? " pooled" : "", parts & ACT ? " activated" : "",
+                                      parts & TRAINED ? " trained" : "", kind);
+    check_step_float(c, VKS_STEP_STRENGTH + STRENGTH, (float)strength);
+    check_step_uint(c, VKS_STEP_SLICE, slice);
+    struct vks_tensor *tw = vks_graph_columns(g, check_state(c, "w", w, VKS_F32, 1, vector), first, s->cols);
+    struct vks_tensor *tb = vks_graph_columns(g, check_state(c, "b", b, VKS_F32, 1, vector), first, s->cols);
+    struct vks_tensor *tgw = check_state(c, "grad_w", gw, VKS_F32, 2, flat);
+    struct vks_tensor *tgb = check_state(c, "grad_b", gb, VKS_F32, 2, flat);
+    struct vks_tensor *tp = check_state(c, "pooled", pooled, VKS_F32, 2, flat);
+    struct vks_tensor *tg = check_state(c, "grad_pooled", grad, VKS_F32, 2, flat);
+    struct vks_tensor *tz = check_input(c, "z", z, rank, shape);
+    struct vks_tensor *t = vks_affine_map(g, tz, tw, tb, NULL,
+                                          parts & TRAINED ? vks_graph_columns(g, tgw, first, s->cols) : NULL,
+                                          parts & TRAINED ? vks_graph_columns(g, tgb, first, s->cols) : NULL,
+                                          &(struct vks_affine){.strength = STRENGTH});
+    if (parts & POOL)
+        t = vks_pool_rows(g, t, NULL, vks_graph_columns(g, tp, first, s->cols),
+                          vks_graph_columns(g, tg, first, s->cols), VKS_POOL_MEAN);
+    if (parts & ACT)
+        t = vks_unary(g, t, kind);
+    check_expect(c, t, y, 2e-6);
+    check_expect(c, tp, want, 1e-6);
+    check_backward(c, t, dy);
+    check_expect_gradient(c, tz, dz, 4e-6);
+    check_expect(c, tgw, want_w, 4e-6);
+    check_expect(c, tgb, want_b, 4e-6);
+    check_run(c);
+}
+
 void check_steering(struct check *c)
 {
     static const struct shape shapes[] = {
@@ -267,12 +340,19 @@ void check_steering(struct check *c)
             range_case(c, &shapes[i], (enum vks_position)k, strengths[(i + k) % 4]);
             pool_case(c, &shapes[i], (enum vks_pool)k, check_random(c, 2));
         }
+    for (uint32_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+        for (uint32_t k = 0; k < 2; k++) {
+            static const uint32_t parts[] = {POOL | ACT | TRAINED, POOL | TRAINED, ACT | TRAINED,
+                                             POOL | ACT, ACT};
+            site_case(c, &shapes[i], parts[(i + 2 * k) % 5], (enum vks_unary)((i + 3 * k) % 7), (i + k) % 4 ? 0.8 : 0);
+        }
     // Partial sums of a sample that no binding of 64 KiB holds: 64 blocks of 300 columns.
     const struct shape wide = {2, 1024, 300, true, true};
     for (int k = 0; k < 3; k++) {
         pool_case(c, &wide, (enum vks_pool)k, k == 1);
         affine_case(c, &wide, (enum vks_position)k, 0.8, true);
     }
+    site_case(c, &(struct shape){2, 1024, 300, true, false}, POOL | ACT | TRAINED, VKS_SILU, 0.8);
     pool_case(c, &(struct shape){4, 20, 3000, false, false}, VKS_POOL_MEAN, true);
     affine_case(c, &(struct shape){4, 20, 3000, false, true}, VKS_POSITION_ALL, 1, true);
 }

@@ -183,6 +183,8 @@ static void same_bits(struct test *t)
         {"recomputed", 0, true, {0}},
         {"no aliasing", 0, false, {.no_alias = true, .no_in_place = true, .poison = true}},
         {"not in place", 0, false, {.no_in_place = true}},
+        {"every node by itself", 0, false, {.no_fuse = true}},
+        {"every node by itself, recomputed", 0, true, {.no_fuse = true}},
         {"1 KiB bindings", 0, false, {.max_range = 1024}},
         {"cut by time", 0, false, {.dispatch_seconds = 1e-6}},
     };

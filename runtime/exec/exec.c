@@ -96,7 +96,7 @@ static bool sum_bytes(struct vks_exec *exec)
 // `run`: allocate and record too; otherwise only measure.
 static struct vks_exec *build(struct vks_graph *graph, const struct vks_exec_params *params, bool run)
 {
-    if (graph->failed)
+    if (graph->failed || (!params->no_fuse && !vks_graph_fuse(graph)))
         return NULL;
     struct vks_exec *exec = calloc(1, sizeof(*exec));
     if (!exec)

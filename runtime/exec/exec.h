@@ -16,6 +16,7 @@ struct vks_exec_params {
     // For tests: results must not depend on any of these.
     bool no_alias;             // no two tensors share bytes
     bool no_in_place;          // an output never takes the bytes of its input
+    bool no_fuse;              // every node by itself
     bool poison;               // planned memory holds NaN before a value is written and, within a run, after its last
                                // use; with no_alias, a band of it behind every tensor must still be there afterwards
     uint64_t max_range;        // pretend this binding limit, in bytes; 0: the device's

@@ -29,6 +29,14 @@ struct vks_op {
     bool alias;               // output 0 is input 0's bytes, perhaps under another shape; emit writes no value
     bool never_recompute;     // pooling, loss, optimiser: not repeated in recomputed segments (output 0 is then
                               // input 0)
+    // The node that a recomputed segment runs over `inputs` in place of this one: without its side effects. NULL: the
+    // same. Returns output 0.
+    struct vks_tensor *(*again)(struct vks_graph *graph, const struct vks_node *node,
+                                struct vks_tensor *const inputs[]);
+    // One node for this one and for `next`, the only reader of its output 0: adds it to the graph and returns its
+    // output 0; NULL, with nothing added, where the two do not join (vks_graph_fuse). Both give the same bits. NULL:
+    // never.
+    struct vks_tensor *(*fuse)(struct vks_graph *graph, const struct vks_node *node, const struct vks_node *next);
     // The node writes the gradient of its own parameters in backward (NULL: never). Nodes above such a node are
     // differentiated even if nothing else below needs a gradient.
     bool (*trains)(const struct vks_node *node);

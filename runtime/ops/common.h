@@ -6,6 +6,7 @@
 
 #include "graph/emit.h"
 #include "graph/op.h"
+#include "ops/ops.h"
 #include "shaders/push.h"
 
 #define VKS_GROUP 64u  // invocations of a workgroup, the default of include/vks.glsl
@@ -117,6 +118,9 @@ static inline uint32_t vks_row_lanes(const struct vks_emitter *emitter)
 {
     return emitter->limits.is_cpu ? 1 : 32;
 }
+
+// Whether the node is vks_unary(), and of which kind.
+bool vks_is_unary(const struct vks_node *node, enum vks_unary *kind);
 
 // True when element `first` of the tensor lies at a multiple of 16 bytes.
 bool vks_aligned(const struct vks_tensor *tensor, uint64_t first);

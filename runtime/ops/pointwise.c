@@ -66,6 +66,14 @@ static const struct vks_op unary_op = {
     .in_place = 1,
 };
 
+bool vks_is_unary(const struct vks_node *node, enum vks_unary *kind)
+{
+    if (node->op != &unary_op)
+        return false;
+    *kind = (enum vks_unary)*(const uint32_t *)node->attrs;
+    return true;
+}
+
 vks_tensor *vks_unary(struct vks_graph *g, vks_tensor *x, enum vks_unary kind)
 {
     const uint32_t attrs = kind;

@@ -162,15 +162,16 @@ static bool build_parts(struct vks_lineas *t)
     if (t->micro == t->batch) {
         struct vks_graph *g = begin_part(t, &t->whole);
         // The gradient of the pooled rows is read by backward, so the loss stands between both passes.
-        return build_forward(t, &t->whole, t->batch, true) && build_loss(t, g) &&
-               vks_graph_backward(g, &backward) && build_update(t, g) && finish_part(t, &t->whole);
+        return build_forward(t, &t->whole, t->batch, true) && (t->params->exec.no_fuse || vks_graph_fuse(g)) &&
+               build_loss(t, g) && vks_graph_backward(g, &backward) && build_update(t, g) && finish_part(t, &t->whole);
     }
     begin_part(t, &t->forward);
     struct vks_graph *middle = begin_part(t, &t->middle), *both = begin_part(t, &t->both);
     struct vks_graph *update = begin_part(t, &t->update);
     return build_forward(t, &t->forward, t->micro, false) && finish_part(t, &t->forward) &&
            build_loss(t, middle) && finish_part(t, &t->middle) &&
-           build_forward(t, &t->both, t->micro, true) && vks_graph_backward(both, &backward) &&
+           build_forward(t, &t->both, t->micro, true) && (t->params->exec.no_fuse || vks_graph_fuse(both)) &&
+           vks_graph_backward(both, &backward) &&
            finish_part(t, &t->both) && build_update(t, update) && finish_part(t, &t->update);
 }
 
