@@ -81,7 +81,7 @@ void main()
         return;
     float acc[2];
     [[unroll]] for (uint e = 0; e < 2; e++) {
-        acc[e] = (p.flags & START_BIAS) != 0 ? VKS_AT(3, bias, j) : 0.0;
+        acc[e] = STARTS_BIASED ? VKS_AT(3, bias, j) : 0.0;
         if ((FLAGS & START_C) != 0)
             acc[e] = VKS_AT(2, c, base.z + row_of_c(min(row + my_row + 4 * e, p.m - 1)) + j);
     }
@@ -99,5 +99,6 @@ void main()
     }
     [[unroll]] for (uint e = 0; e < 2; e++)
         if (my_row + 4 * e < ROWS && row + my_row + 4 * e < p.m && col + my_col < p.n)
-            VKS_AT(2, c, base.z + row_of_c(row + my_row + 4 * e) + j) = acc[e];
+            VKS_AT(2, c, base.z + row_of_c(row + my_row + 4 * e) + j) =
+                result(acc[e], base.z + row_of_c(row + my_row + 4 * e) + j);
 }

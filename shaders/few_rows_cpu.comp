@@ -128,7 +128,7 @@ void main()
     [[unroll]] for (uint r = 0; r < EACH; r++) {
         const uint j = min(col + r * LANES, p.n - 1);
         col_b[r] = base.y + j * p.ldb;
-        const float from = (p.flags & START_BIAS) != 0 ? VKS_AT(3, bias, j) : 0.0;
+        const float from = STARTS_BIASED ? VKS_AT(3, bias, j) : 0.0;
         [[unroll]] for (uint i = 0; i < ROWS; i++)
             acc[8 * r + i] = (FLAGS & START_C) == 0 ? from
                                                     : VKS_AT(2, c, base.z + row_of_c(min(row + i, p.m - 1)) + j);
@@ -143,5 +143,6 @@ void main()
     [[unroll]] for (uint r = 0; r < EACH; r++)
         [[unroll]] for (uint i = 0; i < ROWS; i++)
             if (row + i < p.m && col + r * LANES < p.n)
-                VKS_AT(2, c, base.z + row_of_c(row + i) + col + r * LANES) = acc[8 * r + i];
+                VKS_AT(2, c, base.z + row_of_c(row + i) + col + r * LANES) =
+                    result(acc[8 * r + i], base.z + row_of_c(row + i) + col + r * LANES);
 }

@@ -2,9 +2,9 @@
 //
 //     y = x̂ w + b,  x̂ = (x - mean) rstd,  rstd = 1 / sqrt(var + eps); mean and var over the rows of a sample and the
 //     C / G channels of a group, n values
-//     dx = rstd (w dy - m1 - x̂ m2),  m1 = sum(w dy) / n,  m2 = sum(w dy x̂) / n
+//     dx = rstd (w dy - m1 - x̂ m2) [+ plus],  m1 = sum(w dy) / n,  m2 = sum(w dy x̂) / n
 //
-// x, y, dy, dx (B, T, C); w, b (C), each may be absent; saved: stats (B, G, 2) = mean, rstd.
+// x, y, dy, dx, plus (B, T, C); w, b (C), each may be absent; saved: stats (B, G, 2) = mean, rstd.
 // One invocation a channel, or with QUADS four channels, of VKS_NORM_ROWS rows.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
@@ -14,6 +14,7 @@
 
 layout(constant_id = 1) const uint BACKWARD = 0;
 layout(constant_id = 2) const uint QUADS = 0;
+layout(constant_id = 3) const uint PLUS = 0;
 
 VKS_BUF_QUADS(0, float, y);      // y, or dx
 VKS_BUF_QUADS(1, float, x);
@@ -21,7 +22,8 @@ VKS_BUF(2, float, stats);
 VKS_BUF(3, float, weight);
 VKS_BUF_QUADS(4, float, extra);  // b, or dy
 VKS_BUF(5, float, sums);    // backward only: (B, G, 2)
-VKS_PUSH(6, group_norm);
+VKS_BUF_QUADS_IN(6, float, plus);
+VKS_PUSH(7, group_norm);
 
 // Of the channels of an item, of which a plain one is the first component: what does not change from row to row.
 struct channels {
@@ -47,10 +49,13 @@ channels load_channels(uint sample_, uint c)
     return of;
 }
 
+// `precise`: the same bits with and without a sum behind it.
 vec4 result(channels of, vec4 x, vec4 dy)
 {
-    const vec4 hat = (x - of.mean) * of.rstd;
-    return BACKWARD == 0 ? fma(hat, of.gain, of.bias) : of.rstd * (fma(of.gain, dy, -of.m1) - hat * of.m2);
+    precise const vec4 hat = (x - of.mean) * of.rstd;
+    precise const vec4 y = BACKWARD == 0 ? fma(hat, of.gain, of.bias)
+                                         : of.rstd * (fma(of.gain, dy, -of.m1) - hat * of.m2);
+    return y;
 }
 
 void main()
@@ -68,10 +73,12 @@ void main()
     for (uint r = begin; r < end; r++, at += cols) {
         if (QUADS != 0) {
             const vec4 dy = BACKWARD != 0 ? VKS_LOAD4(4, extra, at) : vec4(0.0);
-            VKS_STORE4(0, y, at, result(of, VKS_LOAD4(1, x, at), dy));
+            const vec4 v = result(of, VKS_LOAD4(1, x, at), dy);
+            VKS_STORE4(0, y, at, PLUS != 0 ? v + VKS_LOAD4(6, plus, at) : v);
         } else {
             const float dy = BACKWARD != 0 ? VKS_AT(4, extra, at) : 0.0;
-            VKS_AT(0, y, at) = result(of, vec4(VKS_AT(1, x, at)), vec4(dy)).x;
+            const float v = result(of, vec4(VKS_AT(1, x, at)), vec4(dy)).x;
+            VKS_AT(0, y, at) = PLUS != 0 ? v + VKS_AT(6, plus, at) : v;
         }
     }
 }

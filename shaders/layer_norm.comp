@@ -2,10 +2,10 @@
 // 1910.07467): the same with mean = 0 and m1 = 0, CENTRED = 0.
 //
 //     y = x̂ (o + w) + b,  x̂ = (x - mean) rstd,  rstd = 1 / sqrt(var + eps)
-//     dx = rstd (g - m1 - x̂ m2),  g = (o + w) dy,  m1 = mean_c(g),  m2 = mean_c(g x̂)
+//     dx = rstd (g - m1 - x̂ m2) [+ plus],  g = (o + w) dy,  m1 = mean_c(g),  m2 = mean_c(g x̂)
 //
 // o is 0, or 1 where a model's file holds w - 1 (Gemma); without w the gain is 1.
-// x, y, dy, dx (R, C); w, b (C), each may be absent; saved: stats (R, 2) = mean, rstd. The variance is taken about the
+// x, y, dy, dx, plus (R, C); w, b (C), each may be absent; saved: stats (R, 2) = mean, rstd. The variance is taken about the
 // mean in a second pass, and both are corrected by the residual sum, so that mean >> deviation loses no digits.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
@@ -14,13 +14,15 @@
 
 layout(constant_id = 2) const uint BACKWARD = 0;
 layout(constant_id = 3) const uint CENTRED = 1;
+layout(constant_id = 4) const uint PLUS = 0;
 
 VKS_BUF(0, float, y);       // y, or dx
 VKS_BUF(1, float, stats);
 VKS_BUF(2, float, x);
 VKS_BUF(3, float, weight);
 VKS_BUF(4, float, extra);   // b, or dy
-VKS_PUSH(5, layer_norm);
+VKS_BUF_IN(5, float, plus);
+VKS_PUSH(6, layer_norm);
 
 float gain(uint c)
 {
@@ -71,8 +73,11 @@ void backward(uint row, bool live, uint lane)
     if (!live)
         return;
     for (uint c = lane; c < p.cols; c += LANES) {
-        const float hat = (VKS_AT(2, x, at + c) - mean) * rstd;
-        VKS_AT(0, y, at + c) = rstd * (fma(gain(c), VKS_AT(4, extra, at + c), -m1) - hat * m2);
+        precise const float hat = (VKS_AT(2, x, at + c) - mean) * rstd;
+        precise float dx = rstd * (fma(gain(c), VKS_AT(4, extra, at + c), -m1) - hat * m2);
+        if (PLUS != 0)
+            dx = dx + VKS_AT(5, plus, at + c);
+        VKS_AT(0, y, at + c) = dx;
     }
 }
 

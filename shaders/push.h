@@ -253,11 +253,10 @@ struct vks_push_conv2d {  // see include/matmul.glsl; rows are the pixels of a g
     uint row0, gh, gw;     // grid row of the first row
     uint sh, sw;           // source pixels of a sample
     uint step, add_y, add_x, tap;  // source pixel = step * grid pixel + add + tap * tap number (modulo 2^32)
-    uint ty, tx;           // taps
+    uint taps;             // rows of taps << 16 | columns of them
     uint wy, wx;           // elements of B from tap to tap
     uint a0;               // first element of the source that is bound
     uint c_b, c_y, c_x, c0;  // elements of C from sample to sample, grid row, grid column; first one bound
-    uint flags;            // as in vks_push_matmul
 };
 
 struct vks_push_unpack_blocks {

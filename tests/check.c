@@ -286,6 +286,33 @@ void check_expect_gradient(struct check *c, struct vks_tensor *x, const double *
         (struct item){.tensor = x, .expected = expected, .tolerance = tolerance, .gradient = true};
 }
 
+struct vks_tensor *check_plus(struct check *c, struct vks_tensor *y, double *expected)
+{
+    const uint64_t before = c->random, count = y ? vks_tensor_elements(y) : 0;
+    const uint32_t kind = check_random(c, 4);
+    const double *values = check_values(c, count, CHECK_NORMAL);
+    c->random = before;  // the rest of the check sees the same numbers with and without
+    if (!y || kind < 2)
+        return y;
+    struct vks_tensor *other = check_input(c, "summand", values, y->rank, y->shape);
+    for (uint64_t i = 0; i < count; i++)
+        expected[i] += values[i];
+    return kind == 2 ? vks_add(&c->graph, y, other) : vks_add(&c->graph, other, y);
+}
+
+void check_branch(struct check *c, struct vks_tensor *x, double *dx)
+{
+    const uint64_t before = c->random, count = x ? vks_tensor_elements(x) : 0;
+    const bool wanted = check_random(c, 2);
+    const double *values = check_values(c, count, CHECK_NORMAL);
+    c->random = before;
+    if (!x || !wanted)
+        return;
+    check_backward(c, vks_scale(&c->graph, x, 1, 0), values);
+    for (uint64_t i = 0; i < count; i++)
+        dx[i] += values[i];
+}
+
 // ---- running a case ----------------------------------------------------------------------------------------------
 
 static bool differentiate(struct check *c)

@@ -37,12 +37,14 @@ static void conv_case(struct check *c, enum check_fill fill, struct conv_case s)
     conv.bias = s.biased ? bias : NULL;
     ref_conv2d(y, x, &conv);
     ref_conv2d_backward(dx, dy, &conv);
-    check_expect(c, ty, y, 3e-6);
-    check_backward(c, ty, dy);
-    check_expect_gradient(c, tx, dx, 3e-6);
-    check_run(c);
     if (nx < 200 && ny < 200)
         check_differences(c, "conv2d", conv_function, &conv, x, nx, dy, ny, dx);
+    ty = check_plus(c, ty, y);
+    check_expect(c, ty, y, 3e-6);
+    check_backward(c, ty, dy);
+    check_branch(c, tx, dx);
+    check_expect_gradient(c, tx, dx, 3e-6);
+    check_run(c);
 }
 
 void check_conv2d(struct check *c)

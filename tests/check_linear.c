@@ -32,17 +32,21 @@ static void linear_case(struct check *c, enum check_fill fill, enum vks_dtype ty
     ref_linear_backward(dx, z, w, m, n, k);
     ref_linear(dz, x, w, NULL, m, n, k);
     const double tolerance = k + n < 2000 ? 3e-6 : 1e-5;  // one rounding after another
-    check_expect(c, ty, y, tolerance);
-    check_expect(c, tv, v, tolerance);
-    check_backward(c, ty, z);
-    check_backward(c, tv, x);
-    check_expect_gradient(c, tx, dx, tolerance);
-    check_expect_gradient(c, tz, dz, tolerance);
-    check_run(c);
     if (m * n < 300) {
         const struct linear l = {m, n, k, w};
         check_differences(c, "linear", linear_function, (void *)&l, x, (uint64_t)m * k, z, (uint64_t)m * n, dx);
     }
+    ty = check_plus(c, ty, y);
+    tv = check_plus(c, tv, v);
+    check_expect(c, ty, y, tolerance);
+    check_expect(c, tv, v, tolerance);
+    check_backward(c, ty, z);
+    check_backward(c, tv, x);
+    check_branch(c, tx, dx);
+    check_branch(c, tz, dz);
+    check_expect_gradient(c, tx, dx, tolerance);
+    check_expect_gradient(c, tz, dz, tolerance);
+    check_run(c);
 }
 
 void check_linear(struct check *c)

@@ -50,11 +50,12 @@ static void norm_case(struct check *c, struct spread spread, uint32_t b, uint32_
     ref_norm(y, x, &norm);
     ref_norm_backward(dx, x, dy, &norm);
     check_expect(c, ty, y, spread.tolerance);
-    check_backward(c, ty, dy);
-    check_expect_gradient(c, tx, dx, 5 * spread.tolerance);
-    check_run(c);
     if (n < 200 && cols > 1 && spread.fill == CHECK_NORMAL && spread.shift == 0)
         check_differences(c, groups ? "group norm" : "layer norm", norm_function, (void *)&norm, x, n, dy, n, dx);
+    check_backward(c, ty, dy);
+    check_branch(c, tx, dx);
+    check_expect_gradient(c, tx, dx, 5 * spread.tolerance);
+    check_run(c);
 }
 
 // x (b, rows, heads, cols), a row a head; the length b comes from the step buffer. offset < 0: no weight.
@@ -87,11 +88,12 @@ static void rms_case(struct check *c, struct spread spread, uint32_t b, uint32_t
     ref_norm(y, x, &norm);
     ref_norm_backward(dx, x, dy, &norm);
     check_expect(c, ty, y, spread.tolerance);
-    check_backward(c, ty, dy);
-    check_expect_gradient(c, tx, dx, 5 * spread.tolerance);
-    check_run(c);
     if (n < 200 && spread.fill == CHECK_NORMAL)
         check_differences(c, "rms norm", norm_function, (void *)&norm, x, n, dy, n, dx);
+    check_backward(c, ty, dy);
+    check_branch(c, tx, dx);
+    check_expect_gradient(c, tx, dx, 5 * spread.tolerance);
+    check_run(c);
 }
 
 void check_norm(struct check *c)

@@ -89,10 +89,14 @@ static void linear_case(struct check *c, uint32_t which, uint32_t m, uint32_t n,
     ref_linear_backward(v, z, w, rows, n, columns);
     ref_linear_backward(dx, z, w, rows, n, columns);
     ref_linear(dz, x, w, NULL, rows, n, columns);
+    ty = check_plus(c, ty, y);
+    tv = check_plus(c, tv, v);
     check_expect(c, ty, y, 1e-5);
     check_expect(c, tv, v, 1e-5);
     check_backward(c, ty, z);
     check_backward(c, tv, x);
+    check_branch(c, tx, dx);
+    check_branch(c, tz, dz);
     check_expect_gradient(c, tx, dx, 1e-5);
     check_expect_gradient(c, tz, dz, 1e-5);
     check_run(c);

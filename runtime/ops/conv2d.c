@@ -4,7 +4,11 @@
 #include "ops/matmul.h"
 #include "ops/ops.h"
 
-enum { START_BIAS = 1, VEC_A = 1, VEC_B = 2, VEC_C = 4, TAIL = 32, EIGHTS = 64 };  // as in shaders/include/matmul.glsl
+// As in shaders/include/matmul.glsl.
+enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, TAIL = 32, EIGHTS = 64, PLUS = 128, START_BIAS = 256 };
+
+// Inputs: x or dy, weight, bias or NULL, and what is added to the output, or NULL.
+#define INPUTS 4
 
 struct conv2d {
     struct vks_conv2d conv;
@@ -74,11 +78,12 @@ static bool infer_input(struct vks_graph *graph, struct vks_node *node)
 
 // One family of dispatches: all pixels of a grid, cut into samples, grid rows and columns of B.
 struct product {
-    const struct vks_tensor *source, *target, *bias;
+    const struct vks_tensor *source, *target, *bias, *plus;
     struct vks_matrix b;              // its first row, in form `form`
     enum vks_matmul_form form;
     struct vks_push_conv2d push;      // without m, n, row0, a0, c0, flags
     uint32_t samples, grid_rows, n;
+    uint32_t ty, tx;                  // taps
     uint32_t n_first;                 // column of C at which B begins
     uint64_t c_first;                 // element of C of grid pixel (0, 0, 0), column 0
     uint64_t b_tail;                  // elements of B from the first one of its last row to its end
@@ -94,8 +99,8 @@ static void source_rows(const struct product *product, const struct window *wind
     const struct vks_push_conv2d *p = &product->push;
     const int64_t a = (int64_t)window->row * p->step + (int32_t)p->add_y;
     const int64_t b = ((int64_t)window->row + window->rows - 1) * p->step + (int32_t)p->add_y;
-    const int64_t reach = (int64_t)(int32_t)p->tap * ((int64_t)p->ty - 1);
-    int64_t low = reach < 0 && p->ty ? a + reach : a, high = reach > 0 ? b + reach : b;
+    const int64_t reach = (int64_t)(int32_t)p->tap * ((int64_t)product->ty - 1);
+    int64_t low = reach < 0 && product->ty ? a + reach : a, high = reach > 0 ? b + reach : b;
     low = low < 0 ? 0 : low > (int64_t)p->sh - 1 ? (int64_t)p->sh - 1 : low;
     high = high < low ? low : high > (int64_t)p->sh - 1 ? (int64_t)p->sh - 1 : high;
     *first = (uint32_t)low;
@@ -139,7 +144,7 @@ static bool emit_window(struct vks_emitter *emitter, const struct product *produ
     push.row0 = window->row * push.gw;
     push.a0 = source_row * push.sw * push.lda;
     push.c0 = window->row * push.c_y;
-    push.flags = product->bias ? START_BIAS : 0;
+    push.taps = product->ty << 16 | product->tx;
     const struct vks_matrix b = {.tensor = product->b.tensor, .stride = push.ldb,
                                  .first = product->b.first + (nt ? (uint64_t)j * push.ldb : j),
                                  .batch = {push.wx, push.wy}};
@@ -149,19 +154,22 @@ static bool emit_window(struct vks_emitter *emitter, const struct product *produ
     const struct vks_matrix c = {.tensor = product->target, .first = c_first, .stride = push.c_x};
     const uint32_t flags = (vks_matmul_aligned(&a) ? VEC_A : 0) |
                            (vks_matmul_aligned(&b) && (nt || n % 4 == 0) ? VEC_B : 0) |
-                           (vks_matmul_aligned(&c) && n % 4 == 0 ? VEC_C : 0) | (push.k % 4 ? TAIL : 0) |
+                           (vks_matmul_aligned(&c) && n % 4 == 0 && (!product->plus || vks_aligned(product->plus, 0))
+                                ? VEC_C : 0) |
+                           (product->bias ? START_BIAS : 0) | (product->plus ? PLUS : 0) | (push.k % 4 ? TAIL : 0) |
                            (emitter->limits.addresses && push.k % 8 == 0 ? EIGHTS : 0);
     const struct vks_operand operands[] = {
         vks_read(product->source, source_first, source_count_all),
         vks_read(b.tensor, b.first, nt ? b_span(product, n) : b_span(product, n) - j),
         vks_write(product->target, c_first, target_span(product, window, n)),
         product->bias ? vks_read(product->bias, product->n_first + j, n) : vks_unused(),
+        product->plus ? vks_read(product->plus, c_first, target_span(product, window, n)) : vks_unused(),
     };
     const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, product->form, UINT32_MAX, product->n));
     struct vks_groups groups = vks_groups_1d(push.m, kernel->rows);
     groups.z = vks_ceil_div(n, kernel->cols);
     return vks_emit_special(emitter, kernel->conv2d, (const uint32_t[]){product->form, b.tensor->dtype, flags}, 3,
-                            operands, 4, &push, sizeof(push), groups);
+                            operands, 5, &push, sizeof(push), groups);
 }
 
 // Cuts to the limits: samples first, then grid rows with their halo, then columns (form NT only).
@@ -175,7 +183,7 @@ static bool emit_product(struct vks_emitter *emitter, const struct product *prod
     while (product->form == VKS_MATMUL_NT && n > 1 && b_span(product, n) > most_b)
         n = n > 64 ? vks_ceil_div(n, 64) * 32 : n > 4 ? vks_ceil_div(n, 8) * 4 : n / 2;
     // The widest halo is that of a window inside the picture.
-    while (source_span(product, &all, &first) + (all.rows < product->grid_rows ? (uint64_t)product->push.ty *
+    while (source_span(product, &all, &first) + (all.rows < product->grid_rows ? (uint64_t)product->ty *
            product->push.sw * product->push.lda : 0) > most || target_span(product, &all, n) > most) {
         if (all.samples > 1)
             all.samples = (all.samples + 1) / 2;
@@ -209,7 +217,8 @@ static bool emit_pointwise(struct vks_emitter *emitter, const struct vks_node *n
         .a = {.tensor = x, .stride = k},
         .b = {.tensor = w, .stride = w->shape[3]},
         .c = {.tensor = y, .stride = n},
-        .bias = node->input_count > 2 ? node->inputs[2] : NULL,
+        .bias = node->inputs[2],
+        .plus = node->inputs[3],
     });
 }
 
@@ -226,16 +235,16 @@ static bool emit(struct vks_emitter *emitter, const struct vks_node *node)
     if (is_pointwise(&s, conv))
         return emit_pointwise(emitter, node, VKS_MATMUL_NT);
     return emit_product(emitter, &(struct product){
-        .source = x, .target = y, .bias = node->inputs[2],
+        .source = x, .target = y, .bias = node->inputs[2], .plus = node->inputs[3],
         .b = {.tensor = w}, .form = VKS_MATMUL_NT,
         .push = {
             .k = s.cin, .lda = s.cin, .ldb = s.kh * s.kw * s.cin,
             .gh = s.oh, .gw = s.ow, .sh = s.h, .sw = s.w,
             .step = s.stride, .add_y = 0u - s.before, .add_x = 0u - s.before, .tap = 1,
-            .ty = s.kh, .tx = s.kw, .wy = s.kw * s.cin, .wx = s.cin,
+            .wy = s.kw * s.cin, .wx = s.cin,
             .c_b = s.oh * s.ow * s.cout, .c_y = s.ow * s.cout, .c_x = s.cout,
         },
-        .samples = s.samples, .grid_rows = s.oh, .n = s.cout, .b_tail = (uint64_t)s.kh * s.kw * s.cin,
+        .ty = s.kh, .tx = s.kw, .samples = s.samples, .grid_rows = s.oh, .n = s.cout, .b_tail = (uint64_t)s.kh * s.kw * s.cin,
     });
 }
 
@@ -274,7 +283,7 @@ static struct product parity(const struct vks_node *node, const struct shape *s,
 {
     const uint32_t kh0 = (py + s->before) % s->stride, kw0 = (px + s->before) % s->stride;
     return (struct product){
-        .source = node->inputs[0], .target = node->outputs[0],
+        .source = node->inputs[0], .target = node->outputs[0], .plus = node->inputs[3],
         .b = {.tensor = node->inputs[1], .first = ((uint64_t)kh0 * s->kw + kw0) * s->cin}, .form = VKS_MATMUL_NN,
         .push = {
             .k = s->cout, .lda = s->cout, .ldb = s->kh * s->kw * s->cin,
@@ -282,11 +291,11 @@ static struct product parity(const struct vks_node *node, const struct shape *s,
             .sh = s->oh, .sw = s->ow,
             .step = 1, .add_y = (py + s->before - kh0) / s->stride, .add_x = (px + s->before - kw0) / s->stride,
             .tap = UINT32_MAX,
-            .ty = kh0 < s->kh ? vks_ceil_div(s->kh - kh0, s->stride) : 0,
-            .tx = kw0 < s->kw ? vks_ceil_div(s->kw - kw0, s->stride) : 0,
             .wy = s->stride * s->kw * s->cin, .wx = s->stride * s->cin,
             .c_b = s->h * s->w * s->cin, .c_y = s->stride * s->w * s->cin, .c_x = s->stride * s->cin,
         },
+        .ty = kh0 < s->kh ? vks_ceil_div(s->kh - kh0, s->stride) : 0,
+        .tx = kw0 < s->kw ? vks_ceil_div(s->kw - kw0, s->stride) : 0,
         .samples = s->samples, .grid_rows = vks_ceil_div(s->h - py, s->stride), .n = s->cin,
         .c_first = ((uint64_t)py * s->w + px) * s->cin,
         .b_tail = (uint64_t)s->kh * s->kw * s->cin - ((uint64_t)kh0 * s->kw + kw0) * s->cin,
@@ -314,9 +323,9 @@ static bool emit_parities(struct vks_emitter *emitter, const struct vks_node *no
         for (uint32_t px = 0; px < s->stride && px < s->w; px++) {
             struct product product = parity(node, s, py, px);
             const uint32_t kh0 = (py + s->before) % s->stride, kw0 = (px + s->before) % s->stride;
-            const bool taps = product.push.ty && product.push.tx;
+            const bool taps = product.ty && product.tx;
             if (!taps) {  // zeros: B is bound but not read
-                product.push.ty = 0;
+                product.ty = 0;
                 product.b.first = 0;
                 product.b_tail = (uint64_t)s->kh * s->kw * s->cin;
             }
@@ -358,10 +367,16 @@ static double flop(const struct vks_node *node)
     return 2 * rows * (double)vks_tensor_elements(w);
 }
 
+static struct vks_tensor *fuse(struct vks_graph *graph, const struct vks_node *node, const struct vks_node *next)
+{
+    return vks_fuse_plus(graph, node, next, 3);
+}
+
 static const struct vks_op conv2d_input = {
     .name = "conv2d_input",
     .infer = infer_input,
     .emit = emit_input,
+    .fuse = fuse,
     .flop = flop,
 };
 
@@ -369,10 +384,11 @@ static const struct vks_op conv2d_input = {
 static bool backward(struct vks_graph *graph, const struct vks_node *node, struct vks_tensor *const dy[],
                      const bool want[], struct vks_tensor *dx[])
 {
+    dx[3] = want[3] ? dy[0] : NULL;
     if (!want[0])
         return true;
-    dx[0] = vks_graph_add(graph, &conv2d_input, (vks_tensor *[]){dy[0], node->inputs[1], NULL}, 3, node->attrs,
-                          sizeof(struct conv2d));
+    dx[0] = vks_graph_add(graph, &conv2d_input, (vks_tensor *[]){dy[0], node->inputs[1], NULL, NULL}, INPUTS,
+                          node->attrs, sizeof(struct conv2d));
     return dx[0] != NULL;
 }
 
@@ -381,7 +397,8 @@ static const struct vks_op conv2d = {
     .infer = infer,
     .emit = emit,
     .backward = backward,
-    .differentiable = 1,
+    .differentiable = 1 | 8,
+    .fuse = fuse,
     .flop = flop,
 };
 
@@ -391,5 +408,5 @@ vks_tensor *vks_conv2d(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, v
     if (!x || !weight)
         return NULL;
     const struct conv2d own = {.conv = *attrs, .h = x->rank == 4 ? x->shape[1] : 0, .w = x->rank == 4 ? x->shape[2] : 0};
-    return vks_graph_add(g, &conv2d, (vks_tensor *[]){x, weight, bias}, 3, &own, sizeof(own));
+    return vks_graph_add(g, &conv2d, (vks_tensor *[]){x, weight, bias, NULL}, INPUTS, &own, sizeof(own));
 }

@@ -7,6 +7,9 @@ static uint32_t row_stride(const struct vks_tensor *weight)
     return weight->row_stride ? weight->row_stride : weight->shape[1];
 }
 
+// Inputs: x, weight, bias or NULL, and what is added to the output, or NULL.
+#define INPUTS 4
+
 static bool want_weight(struct vks_graph *graph, const struct vks_node *node)
 {
     const struct vks_tensor *w = node->inputs[1];
@@ -48,7 +51,8 @@ static bool emit_product(struct vks_emitter *emitter, const struct vks_node *nod
         .a = {.tensor = x, .stride = k},
         .b = {.tensor = w, .stride = row_stride(w)},
         .c = {.tensor = y, .stride = n},
-        .bias = node->input_count > 2 ? node->inputs[2] : NULL,
+        .bias = node->inputs[2],
+        .plus = node->inputs[3],
         .rows = y,
     });
 }
@@ -67,6 +71,7 @@ static bool emit_transposed(struct vks_emitter *emitter, const struct vks_node *
 static bool backward(struct vks_graph *graph, const struct vks_node *node, struct vks_tensor *const dy[],
                      const bool want[], struct vks_tensor *dx[])
 {
+    dx[3] = want[3] ? dy[0] : NULL;
     if (want[0])
         dx[0] = vks_linear_transposed(graph, dy[0], node->inputs[1]);
     return !want[0] || dx[0];
@@ -76,9 +81,15 @@ static bool backward(struct vks_graph *graph, const struct vks_node *node, struc
 static bool backward_transposed(struct vks_graph *graph, const struct vks_node *node, struct vks_tensor *const dy[],
                                 const bool want[], struct vks_tensor *dx[])
 {
+    dx[3] = want[3] ? dy[0] : NULL;
     if (want[0])
         dx[0] = vks_linear(graph, dy[0], node->inputs[1], NULL);
     return !want[0] || dx[0];
+}
+
+static struct vks_tensor *fuse(struct vks_graph *graph, const struct vks_node *node, const struct vks_node *next)
+{
+    return vks_fuse_plus(graph, node, next, 3);
 }
 
 static double flop(const struct vks_node *node)
@@ -91,7 +102,8 @@ static const struct vks_op linear = {
     .infer = infer,
     .emit = emit,
     .backward = backward,
-    .differentiable = 1,
+    .differentiable = 1 | 8,
+    .fuse = fuse,
     .flop = flop,
     .strided = 2,
 };
@@ -101,7 +113,8 @@ static const struct vks_op linear_transposed = {
     .infer = infer_transposed,
     .emit = emit_transposed,
     .backward = backward_transposed,
-    .differentiable = 1,
+    .differentiable = 1 | 8,
+    .fuse = fuse,
     .flop = flop,
     .strided = 2,
 };
@@ -110,12 +123,12 @@ vks_tensor *vks_linear(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, v
 {
     if (!x || !weight)
         return NULL;
-    return vks_graph_add(g, &linear, (vks_tensor *[]){x, weight, bias}, 3, NULL, 0);
+    return vks_graph_add(g, &linear, (vks_tensor *[]){x, weight, bias, NULL}, INPUTS, NULL, 0);
 }
 
 vks_tensor *vks_linear_transposed(struct vks_graph *g, vks_tensor *x, vks_tensor *weight)
 {
     if (!x || !weight)
         return NULL;
-    return vks_graph_add(g, &linear_transposed, (vks_tensor *[]){x, weight}, 2, NULL, 0);
+    return vks_graph_add(g, &linear_transposed, (vks_tensor *[]){x, weight, NULL, NULL}, INPUTS, NULL, 0);
 }

@@ -3,7 +3,7 @@
 #include "ops/common.h"
 
 enum { START_BIAS = 1 };                                                            // push flags
-enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32, EIGHTS = 64 };  // constant 3
+enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32, EIGHTS = 64, PLUS = 128 };  // constant 3
 enum { BLOCKS_FROM = 16 };  // constant 2: the dtype of B, or this and the type of its blocks
 
 // The committed table: for each variant its kernels and tiles, as in shaders/include/matmul_*.glsl.
@@ -171,7 +171,7 @@ static bool fit(const struct vks_emitter *emitter, const struct vks_matmul *mm, 
 // The constant of shaders/include/few_rows.glsl: fewer flags, and the rows, in few steps for few pipelines.
 static uint32_t rows_flags(uint32_t flags, uint32_t rows)
 {
-    return (flags & (VEC_A | VEC_B | ALPHA | START_C)) | (rows > 4 ? 8 : rows > 2 ? 4 : rows) << 8;
+    return (flags & (VEC_A | VEC_B | ALPHA | START_C | PLUS)) | (rows > 4 ? 8 : rows > 2 ? 4 : rows) << 8;
 }
 
 static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm, const struct piece *piece)
@@ -180,6 +180,7 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
     const struct vks_matmul_kernel *kernel = vks_matmul_kernel(variant);
     const bool tn = mm->form == VKS_MATMUL_TN, nt = mm->form == VKS_MATMUL_NT;
     const bool more = mm->accumulate || piece->k > 0, biased = mm->bias && !more;
+    const bool plus = mm->plus && piece->k + piece->nk == mm->k;
     const struct vks_push_matmul push = {
         .m = piece->nm, .n = piece->nn, .k = piece->nk,
         .lda = mm->a.stride, .ldb = mm->b.stride, .ldc = mm->c.stride,
@@ -193,8 +194,9 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
     const uint32_t type = mm->blocks ? BLOCKS_FROM + mm->blocks : (uint32_t)mm->b.tensor->dtype;
     const uint32_t flags = (vks_matmul_aligned(&mm->a) && (!tn || piece->nm % 4 == 0) ? VEC_A : 0) |
                            (vks_matmul_aligned(&mm->b) && (nt || piece->nn % 4 == 0) ? VEC_B : 0) |
-                           (vks_matmul_aligned(&mm->c) && piece->nn % 4 == 0 ? VEC_C : 0) |
-                           (push.alpha != 1 ? ALPHA : 0) | (more ? START_C : 0) | (piece->nk % 4 ? TAIL : 0) |
+                           (vks_matmul_aligned(&mm->c) && piece->nn % 4 == 0 && (!plus || vks_aligned(mm->plus, 0))
+                                ? VEC_C : 0) |
+                           (push.alpha != 1 ? ALPHA : 0) | (more ? START_C : 0) | (plus ? PLUS : 0) | (piece->nk % 4 ? TAIL : 0) |
                            (emitter->limits.addresses && piece->nk % 8 == 0 ? EIGHTS : 0);
     const uint32_t spec[] = {mm->form, type, is_rows(variant) ? rows_flags(flags, piece->nm) : flags};
     const uint64_t a = tn ? first_of(&mm->a, piece, piece->k, piece->m) : first_of(&mm->a, piece, piece->m, piece->k);
@@ -205,11 +207,12 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
         vks_read(mm->b.tensor, b, span_b(mm, piece)),
         more ? vks_update(mm->c.tensor, c, c_count) : vks_write(mm->c.tensor, c, c_count),
         biased ? vks_read(mm->bias, piece->n, piece->nn) : vks_unused(),
+        plus ? vks_read(mm->plus, c, c_count) : vks_unused(),
     };
     struct vks_groups groups = mm->rows ? vks_groups_rows(mm->rows, piece->m, piece->nm, 1, kernel->rows)
                                         : vks_groups_1d(piece->nm, kernel->rows);
     groups.z = vks_ceil_div(piece->nn, kernel->cols) * piece->no * piece->ni;
-    return vks_emit_special(emitter, kernel->matmul, spec, 3, operands, 4, &push, sizeof(push), groups);
+    return vks_emit_special(emitter, kernel->matmul, spec, 3, operands, 5, &push, sizeof(push), groups);
 }
 
 bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *mm)

@@ -1,6 +1,6 @@
 // Emission of matrix products: the one family behind linear, convolution's 1x1 case and attention.
 //
-//     C[m, n] = (bias[n] or 0, or what C holds) + sum over k, in increasing order, of A[m, k] (alpha B[k, n])
+//     C[m, n] = (bias[n] or 0, or what C holds) + sum over k, in increasing order, of A[m, k] (alpha B[k, n]), + plus[m, n]
 //
 // Every product is a chain of fma() in fp32 with one accumulator per element, so tiles, cuts, batch sizes and kernel
 // variants change no bit, and a product continued with `accumulate` has the bits of the whole one.
@@ -34,6 +34,7 @@ struct vks_matmul {
     // b.tensor's type. Only where vks_matmul_takes_blocks().
     enum vks_quant_type blocks;
     const struct vks_tensor *bias;  // (n), or NULL; not together with accumulate
+    const struct vks_tensor *plus;  // added to the finished sums: a tensor of c.tensor's shape, or NULL
     float alpha;                    // 0 counts as 1
     bool accumulate;                // C += ...; C is read as well as written
     // C's rows are the rows of this tensor, whose valid length comes from the step buffer when it is dynamic

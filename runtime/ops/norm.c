@@ -1,7 +1,7 @@
 #include "ops/common.h"
-#include "ops/ops.h"
 
 enum { HAS_WEIGHT = 1, HAS_BIAS = 2 };
+enum { PLUS = 5, BACKWARD_INPUTS };  // of a backward node: what is added to dx, or NULL
 
 // Checks weight and bias, inputs 1 and 2: (C) or absent.
 static bool want_affine(struct vks_graph *graph, const struct vks_node *node)
@@ -178,6 +178,7 @@ static bool emit_group_apply(struct vks_emitter *emitter, const struct group_sha
                              const struct vks_tensor *sums, uint64_t most)
 {
     const uint32_t backward = dy != NULL;
+    const struct vks_tensor *plus = backward ? node->inputs[PLUS] : NULL;
     for (struct group_slice slice = {0}; next_slice(s, most, &slice);) {
         const struct vks_push_group_norm push = push_of(s, &slice);
         const struct vks_operand operands[] = {
@@ -187,13 +188,15 @@ static bool emit_group_apply(struct vks_emitter *emitter, const struct group_sha
             read_optional(node->inputs[1]),
             backward ? slice_of(s, &slice, dy, VKS_READ) : read_optional(node->inputs[2]),
             backward ? pairs_of(s, &slice, sums, VKS_READ) : vks_unused(),
+            plus ? slice_of(s, &slice, plus, VKS_READ) : vks_unused(),
         };
         const uint64_t blocks = vks_ceil_div(slice.row_end - slice.row_first, VKS_NORM_ROWS);
         // Of slots 0, 1 and 4 dy is read four at a time, the bias one by one.
         const bool quads = s->cols % 4 == 0 && vks_all_aligned(operands, 2) &&
-                           (!backward || vks_all_aligned(operands + 4, 1));
-        const uint32_t spec[] = {backward, quads};
-        if (!vks_emit_special(emitter, VKS_K_group_norm, spec, 2, operands, 6, &push, sizeof(push),
+                           (!backward || vks_all_aligned(operands + 4, 1)) &&
+                           (!plus || vks_all_aligned(operands + 6, 1));
+        const uint32_t spec[] = {backward, quads, plus != NULL};
+        if (!vks_emit_special(emitter, VKS_K_group_norm, spec, 3, operands, 7, &push, sizeof(push),
                               vks_groups_1d(slice.samples * blocks * s->cols / (quads ? 4 : 1), VKS_GROUP)))
             return false;
     }
@@ -222,12 +225,18 @@ static bool emit_group_norm(struct vks_emitter *emitter, const struct vks_node *
            emit_group_apply(emitter, &s, node, node->outputs[1], NULL, NULL, most);
 }
 
+static struct vks_tensor *fuse_backward(struct vks_graph *graph, const struct vks_node *node,
+                                        const struct vks_node *next)
+{
+    return vks_fuse_plus(graph, node, next, PLUS);
+}
+
 static bool infer_norm_backward(struct vks_graph *graph, struct vks_node *node)
 {
     return vks_output_like(graph, node, node->inputs[0]) != NULL;
 }
 
-// inputs: x, weight, (no bias), stats, dy
+// inputs: x, weight, (no bias), stats, dy, and what is added to dx, or NULL
 static bool emit_group_norm_backward(struct vks_emitter *emitter, const struct vks_node *node)
 {
     const struct group_shape s = group_shape(node);
@@ -244,15 +253,17 @@ static const struct vks_op group_norm_backward_op = {
     .name = "group_norm_backward",
     .infer = infer_norm_backward,
     .emit = emit_group_norm_backward,
+    .fuse = fuse_backward,
     .flop = flop_10,
 };
 
 static bool group_norm_backward(struct vks_graph *graph, const struct vks_node *node, struct vks_tensor *const dy[],
                                 const bool want[], struct vks_tensor *dx[])
 {
-    struct vks_tensor *inputs[] = {node->inputs[0], node->inputs[1], NULL, node->outputs[1], dy[0]};
+    struct vks_tensor *inputs[] = {node->inputs[0], node->inputs[1], NULL, node->outputs[1], dy[0],
+                                    NULL};
     if (want[0])
-        dx[0] = vks_graph_add(graph, &group_norm_backward_op, inputs, 5, node->attrs, node->attrs_size);
+        dx[0] = vks_graph_add(graph, &group_norm_backward_op, inputs, BACKWARD_INPUTS, node->attrs, node->attrs_size);
     return !graph->failed;
 }
 
@@ -290,16 +301,17 @@ static bool infer_layer_norm(struct vks_graph *graph, struct vks_node *node)
            vks_graph_output(graph, node, VKS_F32, 2, stats);
 }
 
-// Forward: inputs x, weight, bias; outputs y, stats. Backward: inputs x, weight, (no bias), stats, dy; output dx.
+// Forward: inputs x, weight, bias; outputs y, stats. Backward: inputs x, weight, (no bias), stats, dy, plus; output dx.
 static bool emit_layer_norm(struct vks_emitter *emitter, const struct vks_node *node)
 {
     const struct layer_norm *attrs = node->attrs;
     const struct vks_tensor *x = node->inputs[0];
-    const uint32_t backward = node->input_count == 5, lanes = vks_row_lanes(emitter);
+    const uint32_t backward = node->input_count == BACKWARD_INPUTS, lanes = vks_row_lanes(emitter);
     const struct vks_tensor *stats = backward ? node->inputs[3] : node->outputs[1];
     const uint64_t cols = vks_tensor_channels(x), rows = vks_tensor_rows(x);
     const uint64_t most = vks_rows_per_slice(emitter, rows, 4 * (cols > 2 ? cols : 2));
-    const uint32_t spec[] = {lanes, backward, attrs->centred};
+    const struct vks_tensor *plus = backward ? node->inputs[PLUS] : NULL;
+    const uint32_t spec[] = {lanes, backward, attrs->centred, plus != NULL};
     if (most == 0)
         return vks_fail_row(emitter, x);
     for (uint64_t row = 0; row < rows; row += most) {
@@ -310,6 +322,7 @@ static bool emit_layer_norm(struct vks_emitter *emitter, const struct vks_node *
             vks_read(x, row * cols, n * cols),
             read_optional(node->inputs[1]),
             backward ? vks_read(node->inputs[4], row * cols, n * cols) : read_optional(node->inputs[2]),
+            plus ? vks_read(plus, row * cols, n * cols) : vks_unused(),
         };
         const struct vks_push_layer_norm push = {
             .rows = (uint32_t)n,
@@ -319,7 +332,7 @@ static bool emit_layer_norm(struct vks_emitter *emitter, const struct vks_node *
             .offset = attrs->offset,
             .flags = (node->inputs[1] ? HAS_WEIGHT : 0) | (node->inputs[2] ? HAS_BIAS : 0),
         };
-        if (!vks_emit_special(emitter, VKS_K_layer_norm, spec, 3, operands, 5, &push, sizeof(push),
+        if (!vks_emit_special(emitter, VKS_K_layer_norm, spec, 4, operands, 6, &push, sizeof(push),
                               vks_groups_rows(x, row, n, lanes, VKS_GROUP)))
             return false;
     }
@@ -330,15 +343,17 @@ static const struct vks_op layer_norm_backward_op = {
     .name = "layer_norm_backward",
     .infer = infer_norm_backward,
     .emit = emit_layer_norm,
+    .fuse = fuse_backward,
     .flop = flop_10,
 };
 
 static bool layer_norm_backward(struct vks_graph *graph, const struct vks_node *node, struct vks_tensor *const dy[],
                                 const bool want[], struct vks_tensor *dx[])
 {
-    struct vks_tensor *inputs[] = {node->inputs[0], node->inputs[1], NULL, node->outputs[1], dy[0]};
+    struct vks_tensor *inputs[] = {node->inputs[0], node->inputs[1], NULL, node->outputs[1], dy[0],
+                                    NULL};
     if (want[0])
-        dx[0] = vks_graph_add(graph, &layer_norm_backward_op, inputs, 5, node->attrs, node->attrs_size);
+        dx[0] = vks_graph_add(graph, &layer_norm_backward_op, inputs, BACKWARD_INPUTS, node->attrs, node->attrs_size);
     return !graph->failed;
 }
 

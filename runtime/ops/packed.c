@@ -86,6 +86,9 @@ static bool unpack_rows(struct vks_emitter *emitter, const struct vks_node *node
     return true;
 }
 
+// Inputs of a product: x, the matrix, and what is added to the output, or NULL.
+#define INPUTS 3
+
 // Some rows of W are unpacked, multiplied, and the next take their place: columns of y, or terms of dx.
 static bool emit_product(struct vks_emitter *emitter, const struct vks_node *node, enum vks_matmul_form form)
 {
@@ -108,6 +111,7 @@ static bool emit_product(struct vks_emitter *emitter, const struct vks_node *nod
                 .b = {.tensor = panel, .stride = columns},
                 .c = {.tensor = y, .first = nt ? at : 0, .stride = vks_tensor_channels(y)},
                 .accumulate = !nt && at > 0,
+                .plus = nt || at + n == all ? node->inputs[2] : NULL,
                 .rows = y,
             }))
             return false;
@@ -127,6 +131,7 @@ static bool emit_few(struct vks_emitter *emitter, const struct vks_node *node)
         .b = {.tensor = packed, .stride = packed->shape[1]},
         .c = {.tensor = y, .stride = packed->shape[0]},
         .blocks = attrs->type,
+        .plus = node->inputs[2],
         .rows = y,
     });
 }
@@ -156,6 +161,7 @@ static double flop_product(const struct vks_node *node)
 static bool backward_linear(struct vks_graph *graph, const struct vks_node *node, struct vks_tensor *const dy[],
                             const bool want[], struct vks_tensor *dx[])
 {
+    dx[2] = want[2] ? dy[0] : NULL;
     if (want[0])
         dx[0] = vks_linear_packed_transposed(graph, dy[0], node->inputs[1], node->attrs);
     return !want[0] || dx[0];
@@ -165,9 +171,15 @@ static bool backward_linear(struct vks_graph *graph, const struct vks_node *node
 static bool backward_transposed(struct vks_graph *graph, const struct vks_node *node, struct vks_tensor *const dy[],
                                 const bool want[], struct vks_tensor *dx[])
 {
+    dx[2] = want[2] ? dy[0] : NULL;
     if (want[0])
         dx[0] = vks_linear_packed(graph, dy[0], node->inputs[1], node->attrs);
     return !want[0] || dx[0];
+}
+
+static struct vks_tensor *fuse(struct vks_graph *graph, const struct vks_node *node, const struct vks_node *next)
+{
+    return vks_fuse_plus(graph, node, next, 2);
 }
 
 static const struct vks_op linear_op = {
@@ -175,7 +187,8 @@ static const struct vks_op linear_op = {
     .infer = infer_linear,
     .emit = emit_linear,
     .backward = backward_linear,
-    .differentiable = 1,
+    .differentiable = 1 | 4,
+    .fuse = fuse,
     .flop = flop_product,
 };
 
@@ -184,21 +197,22 @@ static const struct vks_op transposed_op = {
     .infer = infer_transposed,
     .emit = emit_transposed,
     .backward = backward_transposed,
-    .differentiable = 1,
+    .differentiable = 1 | 4,
+    .fuse = fuse,
     .flop = flop_product,
 };
 
 vks_tensor *vks_linear_packed(struct vks_graph *g, vks_tensor *x, vks_tensor *packed, const struct vks_packed *attrs)
 {
-    vks_tensor *const inputs[] = {x, packed};
-    return x && packed ? vks_graph_add(g, &linear_op, inputs, 2, attrs, sizeof(*attrs)) : NULL;
+    vks_tensor *const inputs[INPUTS] = {x, packed};
+    return x && packed ? vks_graph_add(g, &linear_op, inputs, INPUTS, attrs, sizeof(*attrs)) : NULL;
 }
 
 vks_tensor *vks_linear_packed_transposed(struct vks_graph *g, vks_tensor *x, vks_tensor *packed,
                                          const struct vks_packed *attrs)
 {
-    vks_tensor *const inputs[] = {x, packed};
-    return x && packed ? vks_graph_add(g, &transposed_op, inputs, 2, attrs, sizeof(*attrs)) : NULL;
+    vks_tensor *const inputs[INPUTS] = {x, packed};
+    return x && packed ? vks_graph_add(g, &transposed_op, inputs, INPUTS, attrs, sizeof(*attrs)) : NULL;
 }
 
 // ---- embedding ----------------------------------------------------------------------------------------------------

@@ -329,6 +329,20 @@ static const struct vks_op add_rows_op = {
     .in_place = 1,
 };
 
+struct vks_tensor *vks_fuse_plus(struct vks_graph *graph, const struct vks_node *node, const struct vks_node *next,
+                                 uint32_t slot)
+{
+    vks_tensor *inputs[VKS_MAX_INPUTS] = {NULL};
+    if (next->op != &add_op || node->inputs[slot])
+        return NULL;
+    vks_tensor *other = next->inputs[next->inputs[0] == node->outputs[0]];
+    if (other->row_stride)
+        return NULL;
+    memcpy(inputs, node->inputs, node->input_count * sizeof(*inputs));
+    inputs[slot] = other;
+    return vks_graph_add(graph, node->op, inputs, node->input_count, node->attrs, node->attrs_size);
+}
+
 // Finds how z is repeated over x's rows.
 static bool match_rows(const struct vks_tensor *x, const struct vks_tensor *z, struct add *attrs)
 {

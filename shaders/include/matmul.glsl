@@ -1,6 +1,6 @@
 // What the kernels of the matmul family share: operands, constants, addresses.
 //
-//     C[i, j] = start + sum_k A[i, k] (alpha B[k, j])     one accumulator an element, k increasing, fma each
+//     C[i, j] = start + sum_k A[i, k] (alpha B[k, j]) [+ plus[i, j]]     one accumulator an element, k increasing, fma
 //
 // NT: B is stored (n, k); NN: B (k, n); TN: A (k, m), B (k, n). B may be fp32, fp16 or bf16; A and C are fp32.
 //
@@ -27,6 +27,7 @@
 #define ALPHA 8u
 #define START_C 16u  // accumulate: start from what C holds
 #define TAIL 32u     // k is no multiple of 4
+#define PLUS 128u    // the result is C + plus, which lies as C does
 #define EIGHTS 64u   // k is a multiple of 8, and loads are gathers: without, the longer loop is twice as slow
 
 layout(constant_id = 1) const uint FORM = 0;
@@ -41,13 +42,25 @@ VKS_BUF_HALVES_IN(1, b);
 VKS_BUF_QUADS(2, float, c);
 VKS_BUF_PAIRS(2, c);
 VKS_BUF_IN(3, float, bias);
+VKS_BUF_QUADS_IN(4, float, plus);
+VKS_BUF_PAIRS(4, plus);
 #ifdef CONV
-VKS_PUSH(4, conv2d);
+VKS_PUSH(5, conv2d);
+#define TAPS_Y (p.taps >> 16)
+#define TAPS_X (p.taps & 0xffffu)
 #else
-VKS_PUSH(4, matmul);
+VKS_PUSH(5, matmul);
 #endif
 
-#define START_BIAS 1u  // p.flags: start from the bias
+// Start from the bias.
+#ifdef CONV
+#define STARTS_BIASED ((FLAGS & 256u) != 0)
+#else
+#define STARTS_BIASED ((p.flags & 1u) != 0)
+#endif
+
+// What is stored at element i of C for its accumulator.
+float result(float acc, uint i) { return (FLAGS & PLUS) != 0 ? acc + VKS_AT(4, plus, i) : acc; }
 
 // Elements i .. i + 3 of A, or element i.
 vec4 load_a4(uint i)

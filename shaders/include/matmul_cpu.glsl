@@ -199,7 +199,7 @@ void locate_columns(uint base, uint col)
 void start(uint at[GROUPS], uint row, uint col)
 {
     COLUMNS from = COLUMNS(0);
-    if ((p.flags & START_BIAS) != 0)
+    if (STARTS_BIASED)
         [[unroll]] for (int j = 0; j < WIDTH; j++)
             from[j] = VKS_AT(3, bias, min(col + j, p.n - 1));
     [[unroll]] for (int i = 0; i < ROWS; i++)
@@ -219,14 +219,14 @@ void finish_row(int i, uint at, uint row, uint col)
     if (row + i < p.m && col < p.n) {
         if ((FLAGS & VEC_C) != 0) {
 #if WIDTH == 4
-            VKS_STORE4(2, c, at, acc[i]);
+            VKS_STORE4(2, c, at, (FLAGS & PLUS) != 0 ? acc[i] + VKS_LOAD4(4, plus, at) : acc[i]);
 #else
-            VKS_STORE2(2, c, at, acc[i]);
+            VKS_STORE2(2, c, at, (FLAGS & PLUS) != 0 ? acc[i] + VKS_LOAD2(4, plus, at) : acc[i]);
 #endif
         } else {
             [[unroll]] for (int j = 0; j < WIDTH; j++)
                 if (col + j < p.n)
-                    VKS_AT(2, c, at + j) = acc[i][j];
+                    VKS_AT(2, c, at + j) = result(acc[i][j], at + j);
         }
     }
 }
@@ -258,8 +258,8 @@ void main()
     uvec3 q[GROUPS];
     [[unroll]] for (int g = 0; g < GROUPS; g++)
         q[g] = pixel(min(row + g * LANES + lane, p.m - 1));
-    for (uint ty = 0; ty < p.ty; ty++)
-        for (uint tx = 0; tx < p.tx; tx++) {
+    for (uint ty = 0; ty < TAPS_Y; ty++)
+        for (uint tx = 0; tx < TAPS_X; tx++) {
             [[unroll]] for (int g = 0; g < GROUPS; g++)
                 row_a[g] = row_of_a(q[g], ty, tx, inside[g]);
             products(ty * p.wy + tx * p.wx, lane);

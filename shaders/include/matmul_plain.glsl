@@ -11,7 +11,7 @@ void main()
         return;
     const uvec3 base = batch(COLS);
     const uint col_b = base.y + (FORM == NT ? col * p.ldb : col), step_b = FORM == NT ? 1 : p.ldb;
-    vec4 acc = vec4((p.flags & START_BIAS) != 0 ? VKS_AT(3, bias, col) : 0.0);
+    vec4 acc = vec4(STARTS_BIASED ? VKS_AT(3, bias, col) : 0.0);
     uvec4 at_c, at_a;
     [[unroll]] for (int i = 0; i < ROWS; i++)
         at_c[i] = base.z + row_of_c(min(row + i, p.m - 1)) + col;
@@ -22,8 +22,8 @@ void main()
     uvec3 q[ROWS];
     [[unroll]] for (int i = 0; i < ROWS; i++)
         q[i] = pixel(min(row + i, p.m - 1));
-    for (uint ty = 0; ty < p.ty; ty++)
-        for (uint tx = 0; tx < p.tx; tx++) {
+    for (uint ty = 0; ty < TAPS_Y; ty++)
+        for (uint tx = 0; tx < TAPS_X; tx++) {
             vec4 mask;
             [[unroll]] for (int i = 0; i < ROWS; i++) {
                 bool inside;
@@ -49,5 +49,5 @@ void main()
 #endif
     [[unroll]] for (int i = 0; i < ROWS; i++)
         if (row + i < p.m)
-            VKS_AT(2, c, at_c[i]) = acc[i];
+            VKS_AT(2, c, at_c[i]) = result(acc[i], at_c[i]);
 }

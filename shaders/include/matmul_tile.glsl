@@ -59,13 +59,13 @@ void main()
     [[unroll]] for (uint i = 0; i < 4; i++)
         [[unroll]] for (uint j = 0; j < 8; j++) {
             const uint row = min(row0 + my_row * 4 + i, p.m - 1), col = min(col0 + my_col * 8 + j, p.n - 1);
-            float from = (p.flags & START_BIAS) != 0 ? VKS_AT(3, bias, col) : 0.0;
+            float from = STARTS_BIASED ? VKS_AT(3, bias, col) : 0.0;
             if ((FLAGS & START_C) != 0)
                 from = VKS_AT(2, c, base.z + row_of_c(row) + col);
             acc[i][j / 4][j % 4] = from;
         }
 #ifdef CONV
-    const uint taps_y = p.ty, taps_x = p.tx;
+    const uint taps_y = TAPS_Y, taps_x = TAPS_X;
 #else
     const uint taps_y = 1, taps_x = 1;
 #endif
@@ -88,6 +88,7 @@ void main()
         [[unroll]] for (uint j = 0; j < 8; j++) {
             const uint row = row0 + my_row * 4 + i, col = col0 + my_col * 8 + j;
             if (row < p.m && col < p.n)
-                VKS_AT(2, c, base.z + row_of_c(row) + col) = acc[i][j / 4][j % 4];
+                VKS_AT(2, c, base.z + row_of_c(row) + col) =
+                    result(acc[i][j / 4][j % 4], base.z + row_of_c(row) + col);
         }
 }
