@@ -400,6 +400,31 @@ static void what_nobody_reads_is_left_out(struct test *t)
     vks_graph_finish(&g);
 }
 
+// A block as models have it: the residual sum goes into the product before it, the activation into the map.
+static void nodes_are_joined(struct test *t)
+{
+    const uint32_t shape[] = {16, 16}, row[] = {16};
+    struct vks_exec_plan plans[2];
+    struct vks_storage *zeros = vks_storage_create(gpu, 1024);
+    for (int alone = 0; alone < 2; alone++) {
+        struct vks_graph g;
+        vks_graph_init(&g, test_log(t));
+        struct vks_tensor *w = vks_graph_state(&g, "w", VKS_F32, 2, shape, zeros, 0);
+        struct vks_tensor *b = vks_graph_state(&g, "b", VKS_F32, 1, row, zeros, 0);
+        struct vks_tensor *x = vks_graph_input(&g, "x", VKS_F32, 2, shape, false);
+        struct vks_tensor *h = vks_unary(&g, vks_affine_map(&g, x, b, b, NULL, NULL, NULL, &(struct vks_affine){0}),
+                                         VKS_SILU);
+        struct vks_tensor *shared = vks_linear(&g, h, w, b), *y = vks_add(&g, x, shared);
+        y = vks_add(&g, y, vks_linear(&g, shared, w, NULL));  // what two nodes read stays
+        y->keep = true;
+        CHECK(t, vks_exec_measure(&g, &(struct vks_exec_params){.gpu = gpu, .no_fuse = alone}, &plans[alone]));
+        vks_graph_finish(&g);
+    }
+    EXPECT(t, plans[0].dispatches == 4 && plans[1].dispatches == 6, "%u dispatches, not 4, and %u, not 6, alone",
+           plans[0].dispatches, plans[1].dispatches);
+    vks_storage_destroy(&zeros);
+}
+
 static void independent_work_needs_no_barrier(struct test *t)
 {
     const uint32_t shape[] = {16, 16};
@@ -656,6 +681,7 @@ int main(void)
     TEST(&t, pooling_follows_a_dynamic_length);
     TEST(&t, a_cache_gives_the_bits_of_the_whole_text);
     TEST(&t, what_nobody_reads_is_left_out);
+    TEST(&t, nodes_are_joined);
     TEST(&t, independent_work_needs_no_barrier);
     TEST(&t, recomputation_keeps_the_bits);
     TEST(&t, a_failed_graph_says_so_once);

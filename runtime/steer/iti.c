@@ -241,7 +241,7 @@ static struct vks_tensor *on_layer(void *priv, struct vks_graph *graph, const st
     const struct vks_node *layer = vks_linear_node(value);
     const uint32_t shape[] = {1, slot->channels};
     struct vks_tensor *in = vks_graph_input(graph, "shift", VKS_F32, 2, shape, false);
-    struct vks_tensor *const inputs[] = {in, layer->inputs[1], NULL};
+    struct vks_tensor *const inputs[VKS_MAX_INPUTS] = {in, layer->inputs[1]};
     struct vks_tensor *out = in ? vks_graph_add(graph, layer->op, inputs, layer->input_count, layer->attrs,
                                                 layer->attrs_size) : NULL;
     if (out)
