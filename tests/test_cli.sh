@@ -9,6 +9,7 @@ vksteer=$(cd "$1" && pwd)/cli/vksteer
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
+export XDG_CACHE_HOME=$work/cache  # neither the user's kernel table nor traces in his cache
 prompts=$here/assets/prompts
 gguf=$here/tests/golden/data/gguf/weights.gguf
 passed=0 failed=0 skipped=0
@@ -98,6 +99,15 @@ for path in ENABLE=address DISABLE=address DISABLE=address,int64; do
     check "the same steering with $path" cmp a.safetensors d.safetensors
 done
 check "no state is left" test ! -e a.safetensors.state
+targets() { ls cache/vksteer/targets | wc -l; }
+check "the targets' activations are kept" test "$(targets)" = 1
+check "train without what was kept" train -o d.safetensors --no-cache
+check "the same steering" cmp a.safetensors d.safetensors
+check "what was kept is read" bash -c "'$vksteer' train -v ${style[*]} -o d.safetensors 2>&1 | grep -q 'activations of the targets as .*/targets/'"
+truncate -s 5000 cache/vksteer/targets/*
+check "train with a damaged file in the cache" train -o d.safetensors
+check "the same steering" cmp a.safetensors d.safetensors
+check "progress through the targets" bash -c "'$vksteer' train ${style[*]} -o d.safetensors --no-cache 2>&1 | grep -q 'targets 32/32'"
 noted() # FILE KEY VALUE: what a steering file says of itself
 {
     "$vksteer" inspect "$1" --json | python3 -c "import json, sys
@@ -470,7 +480,6 @@ check "inspect says so" bash -c "'$vksteer' inspect m.safetensors | grep -q mean
 
 # ---- kernels of one's own --------------------------------------------------------------------------------------------
 
-export XDG_CACHE_HOME=$work/cache
 check "bench --tune" bash -c "timeout 500 '$vksteer' bench -q --tune --json >tune.json"
 check "its file is there if it says so" python3 -c '
 import json, os

@@ -6,6 +6,7 @@
 #include "base/os.h"
 #include "exec/backward.h"
 #include "steer/statistics.h"
+#include "steer/target_cache.h"
 #include "steer/train.h"
 #include "test_device.h"
 #include "test_scratch.h"
@@ -439,6 +440,67 @@ static void closed_forms_move_the_law(struct test *t)
     toy_finish(&toy);
 }
 
+static bool count_batches(void *priv, uint32_t done, uint32_t count)
+{
+    ++*(int *)priv;
+    return done <= count;
+}
+
+// Collects the targets and compares them with `want`; returns how many batches of 4 ran.
+static int collect_again(struct test *t, struct vks_subject *subject, const struct vks_site_list *sites,
+                         const float *want)
+{
+    int batches = 0;
+    subject->watch = count_batches;
+    subject->watch_priv = &batches;
+    float *rows = vks_collect(subject, sites, VKS_SET_TARGET, VKS_POOL_MEAN, 4, 0, NULL, NULL);
+    EXPECT(t, rows && memcmp(rows, want, TARGETS * 12 * sizeof(*rows)) == 0, "other activations");
+    free(rows);
+    return batches;
+}
+
+static size_t files_in(const char *folder)
+{
+    struct vks_os_names names = {0};
+    vks_os_list(NULL, folder, &names);
+    const size_t count = names.count;
+    vks_os_names_finish(&names);
+    return count;
+}
+
+static void targets_are_kept(struct test *t)
+{
+    struct toy toy;
+    char folder[600], large[700];
+    CHECK(t, toy_init(&toy));
+    struct vks_subject subject = subject_of(t, &toy);
+    struct vks_site_list sites = {0};
+    CHECK(t, vks_site_list_add(&sites, subject.log, "net.norm1", VKS_SITE_PIXELS, 12));
+    float *want = vks_collect(&subject, &sites, VKS_SET_TARGET, VKS_POOL_MEAN, 4, 0, NULL, NULL), wrong[TARGETS * 12];
+    CHECK(t, want);
+    snprintf(folder, sizeof(folder), "%s/targets", scratch);
+    subject.cache = folder;
+    EXPECT(t, collect_again(t, &subject, &sites, want) == TARGETS / 4 && files_in(folder) == 1, "collected once");
+    EXPECT(t, collect_again(t, &subject, &sites, want) == 1, "then read, and the first row looked at");
+    memcpy(wrong, want, sizeof(wrong));
+    wrong[3] += 1;
+    vks_target_cache_write(&subject, &sites, VKS_POOL_MEAN, wrong);
+    EXPECT(t, collect_again(t, &subject, &sites, want) == 1 + TARGETS / 4, "rows of another model are not taken");
+    EXPECT(t, collect_again(t, &subject, &sites, want) == 1, "and replaced");
+    subject.target_hash++;
+    EXPECT(t, collect_again(t, &subject, &sites, want) == TARGETS / 4 && files_in(folder) == 2, "other prompts");
+    // A file that takes all the room there is, sparse.
+    snprintf(large, sizeof(large), "%s/0.safetensors", folder);
+    FILE *file = fopen(large, "wb");
+    CHECK(t, file && fseek(file, (long)VKS_TARGET_CACHE_MOST - 1, SEEK_SET) == 0 && fputc(0, file) == 0 &&
+                 fclose(file) == 0);
+    subject.target_hash++;
+    EXPECT(t, collect_again(t, &subject, &sites, want) == TARGETS / 4 && !vks_os_exists(large), "old files go");
+    free(want);
+    vks_site_list_finish(&sites);
+    toy_finish(&toy);
+}
+
 // Layer by layer is at-once for each site on top of the maps before it.
 static void linear_act_equals_one_site_after_another(struct test *t)
 {
@@ -695,6 +757,7 @@ int main(void)
     TEST(&t, resumes_bit_for_bit);
     TEST(&t, resumes_a_refit_bit_for_bit);
     TEST(&t, state_of_another_training_is_refused);
+    TEST(&t, targets_are_kept);
     TEST(&t, closed_forms_move_the_law);
     TEST(&t, linear_act_equals_one_site_after_another);
     TEST(&t, site_expressions);

@@ -120,9 +120,11 @@ struct vks_api_subject_params {
     uint32_t sample_steps;            // of the schedule, whose first step is run; 0: the model's
     double cfg_scale;                 // read by models that embed it; 0: the model's
     bool dry;                         // graphs are measured and never run: no prompt is encoded
+    bool cache;                       // activations of the targets are kept in the user's cache folder
 };
 struct vks_api_subject {
     struct vks_subject subject;
+    char *cache;
     void (*destroy)(struct vks_api_subject *subject);  // frees the struct that begins with this one
 };
 struct vks_api_subject *vks_api_subject_create(vksteer_model *model, const struct vks_api_subject_params *params);
@@ -132,8 +134,9 @@ const struct vks_subject *vks_api_subject(const struct vks_api_subject *subject)
 struct vks_api_subject *vks_api_subject_of_pictures(vksteer_model *model,
                                                     const struct vks_api_subject_params *params);
 struct vks_api_subject *vks_api_subject_of_texts(vksteer_model *model, const struct vks_api_subject_params *params);
-// Adds the prompts that the bits of a training depend on.
-void vks_api_subject_hash(struct vks_hash *hash, const struct vks_api_subject_params *params);
+// Sets the subject's hashes: what its samples depend on beside prompts is in `hash`.
+void vks_api_subject_hash(struct vks_api_subject *subject, const struct vks_hash *hash,
+                          const struct vks_api_subject_params *params);
 
 // ---- uses.c: steering files on a model ----------------------------------------------------------------------------
 

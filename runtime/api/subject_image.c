@@ -167,7 +167,7 @@ static bool embed(struct image_subject *s)
     return ok;
 }
 
-static uint64_t hash_all(const struct image_subject *s)
+static void hash_all(struct image_subject *s)
 {
     struct vks_hash hash;
     vks_hash_init(&hash, 2);
@@ -177,8 +177,8 @@ static uint64_t hash_all(const struct image_subject *s)
     vks_hash_add_u64(&hash, s->params.seed);
     vks_hash_add(&hash, &s->schedule.steps[0], sizeof(s->schedule.steps[0]));
     vks_hash_add(&hash, &s->cfg, sizeof(s->cfg));
-    vks_api_subject_hash(&hash, &s->params);
-    return vks_hash_value(&hash);
+    vks_hash_add_u64(&hash, s->text_inside);
+    vks_api_subject_hash(&s->base, &hash, &s->params);
 }
 
 static void destroy(struct vks_api_subject *base)
@@ -215,7 +215,7 @@ struct vks_api_subject *vks_api_subject_of_pictures(vksteer_model *model, const 
     }
     s->base.destroy = destroy;
     s->base.subject.priv = s;
-    s->base.subject.hash = hash_all(s);
+    hash_all(s);
     s->base.subject.build = build;
     s->base.subject.feed = feed;
     return &s->base;

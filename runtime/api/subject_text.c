@@ -117,10 +117,9 @@ struct vks_api_subject *vks_api_subject_of_texts(vksteer_model *model, const str
     vks_hash_init(&hash, 3);
     vks_hash_add_u64(&hash, model->hash);
     vks_hash_add_u64(&hash, s->length);
-    vks_api_subject_hash(&hash, params);
+    vks_api_subject_hash(&s->base, &hash, params);
     s->base.destroy = destroy;
     s->base.subject.priv = s;
-    s->base.subject.hash = vks_hash_value(&hash);
     s->base.subject.build = build;
     s->base.subject.feed = feed;
     return &s->base;

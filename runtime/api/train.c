@@ -6,6 +6,7 @@
 
 struct bridge {
     const struct vksteer_train_params *params;
+    bool stopped;                      // while targets were collected
 };
 
 static void translate(const struct vks_train_progress *in, struct vksteer_progress *out)
@@ -35,6 +36,14 @@ static bool report(void *priv, const struct vks_train_progress *progress)
         return true;
     translate(progress, &out);
     return bridge->params->progress(bridge->params->priv, &out);
+}
+
+static bool watch(void *priv, uint32_t done, uint32_t count)
+{
+    struct bridge *bridge = priv;
+    const struct vksteer_progress progress = {.stage = "targets", .step = done, .steps = count};
+    bridge->stopped = bridge->params->progress && !bridge->params->progress(bridge->params->priv, &progress);
+    return !bridge->stopped;
 }
 
 // The index of `text` among `names` (the last one NULL); NULL text is the first.
@@ -188,7 +197,7 @@ enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_tra
 {
     struct vks_train_params inner;
     struct vks_train_progress figures = {0};
-    struct bridge bridge = {params};
+    struct bridge bridge = {.params = params};
     if (!vks_api_can_run(model) || !check(model, params, &inner))
         return VKSTEER_FAILED;
     if (model->apply_steps > 1 && !params->sample_steps)
@@ -213,6 +222,7 @@ enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_tra
         .seed = params->seed,
         .sample_steps = params->sample_steps,
         .cfg_scale = params->cfg_scale,
+        .cache = !params->no_cache,
     };
     struct vks_api_subject *subject = vks_api_subject_create(model, &subject_params);
     if (!subject) {
@@ -226,7 +236,12 @@ enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_tra
     inner.base_count = (uint32_t)base.count;
     inner.progress = report;
     inner.progress_priv = &bridge;
-    const enum vks_train_result result = vks_train(vks_api_subject(subject), &inner, &figures);
+    struct vks_subject watched = *vks_api_subject(subject);
+    watched.watch = watch;
+    watched.watch_priv = &bridge;
+    enum vks_train_result result = vks_train(&watched, &inner, &figures);
+    if (result == VKS_TRAIN_FAILED && bridge.stopped)
+        result = VKS_TRAIN_STOPPED;
     vks_api_subject_destroy(&subject);
     vks_api_steerings_finish(&base);
     if (last)

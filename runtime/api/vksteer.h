@@ -225,7 +225,8 @@ void vksteer_inspection_finish(struct vksteer_inspection *inspection);
 // ---- train --------------------------------------------------------------------------------------------------------
 
 struct vksteer_progress {
-    const char *stage;                  // "prompts", "training"
+    // "prompts"; "targets", whose activations are collected: step of steps; "training"
+    const char *stage;
     // Methods without gradients count sites or heads, or say 1 of 1; what vksteer_train leaves in `last` for them is 0 of
     // 0, and they have none of the figures up to path_share.
     uint32_t step, steps;
@@ -281,6 +282,7 @@ struct vksteer_train_params {
     const struct vksteer_use *base;     // steerings that are on already, in order, when sources run
     size_t base_count;                  // at most VKSTEER_MAX_STEERINGS - 1
     bool resume, force, recompute;
+    bool no_cache;                      // collect the targets' activations anew, and keep none in the cache folder
     bool (*progress)(void *priv, const struct vksteer_progress *progress);  // false: stop and keep OUT.state
     void *priv;
 };

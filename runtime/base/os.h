@@ -74,6 +74,8 @@ bool vks_os_is_file(const char *path);  // a regular file, or a link to one
 bool vks_os_is_dir(const char *path);
 // Bytes of a file, or UINT64_MAX when it is not there.
 uint64_t vks_os_file_size(const char *path);
+// When a file was changed last, in seconds from some fixed point; INT64_MAX when it is not there.
+int64_t vks_os_file_time(const char *path);
 
 // The names in a folder, without "." and "..", sorted by byte.
 struct vks_os_names {

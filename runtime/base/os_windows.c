@@ -394,6 +394,17 @@ uint64_t vks_os_file_size(const char *path)
     return done ? (uint64_t)data.nFileSizeHigh << 32 | data.nFileSizeLow : UINT64_MAX;
 }
 
+int64_t vks_os_file_time(const char *path)
+{
+    wchar_t *name = wide(path);
+    WIN32_FILE_ATTRIBUTE_DATA data;
+    const bool done = name && GetFileAttributesExW(name, GetFileExInfoStandard, &data);
+    free(name);
+    const uint64_t ticks = done ? (uint64_t)data.ftLastWriteTime.dwHighDateTime << 32 |
+                                  data.ftLastWriteTime.dwLowDateTime : 0;
+    return done ? (int64_t)(ticks / 10000000) : INT64_MAX;
+}
+
 static int compare_names(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "graph/op.h"
+#include "steer/target_cache.h"
 
 struct vks_collector {
     const struct vks_subject *subject;
@@ -113,11 +114,12 @@ static bool all_finite(const struct vks_collector *collector, const float *rows,
     return true;
 }
 
-bool vks_collector_run(struct vks_collector *collector, enum vks_prompt_set set, uint32_t draw,
-                       const float strengths[VKS_STEP_STRENGTHS], float *out)
+// The first `count` prompts of a set.
+static bool run(struct vks_collector *collector, enum vks_prompt_set set, uint32_t count, uint32_t draw,
+                const float strengths[VKS_STEP_STRENGTHS], float *out)
 {
     const struct vks_subject *subject = collector->subject;
-    const uint32_t count = subject->set_sizes[set], batch = collector->batch;
+    const uint32_t batch = collector->batch;
     struct vks_sample *samples = malloc(batch * sizeof(*samples));
     uint32_t step[VKS_STEP_WORDS] = {0};
     bool ok = samples != NULL || vks_fail(subject->log, VKS_NO_MEMORY);
@@ -129,6 +131,9 @@ bool vks_collector_run(struct vks_collector *collector, enum vks_prompt_set set,
         step[VKS_STEP_SLICE] = first;
         ok = subject->feed(subject->priv, collector->exec, collector->inputs, samples, batch) &&
              vks_exec_run(collector->exec, step);
+        const uint32_t done = first + batch < count ? first + batch : count;
+        if (ok && set == VKS_SET_TARGET && subject->watch)
+            ok = subject->watch(subject->watch_priv, done, count);
     }
     free(samples);
     return ok && vks_storage_read(collector->pooled, 0, out,
@@ -136,11 +141,47 @@ bool vks_collector_run(struct vks_collector *collector, enum vks_prompt_set set,
            all_finite(collector, out, count);
 }
 
+bool vks_collector_run(struct vks_collector *collector, enum vks_prompt_set set, uint32_t draw,
+                       const float strengths[VKS_STEP_STRENGTHS], float *out)
+{
+    return run(collector, set, collector->subject->set_sizes[set], draw, strengths, out);
+}
+
+// The targets' rows from their file, if it is there and its first row is what the model gives now. *failed: it cannot
+// even be tried.
+static float *read_kept(const struct vks_subject *subject, const struct vks_site_list *sites, enum vks_pool pool,
+                        bool *failed)
+{
+    float *rows = vks_target_cache_read(subject, sites, pool);
+    if (!rows)
+        return NULL;
+    const size_t size = sites->channels * sizeof(*rows);
+    float *first = malloc(size);
+    struct vks_collector *collector = vks_collector_create(subject, sites, pool, 1, 1, NULL, NULL);
+    *failed = !collector || (!first && !vks_fail(subject->log, VKS_NO_MEMORY)) ||
+              !run(collector, VKS_SET_TARGET, 1, 0, NULL, first);
+    const bool same = !*failed && memcmp(rows, first, size) == 0;
+    if (!*failed && !same)
+        vks_debug(subject->log, "which are not what the model gives now: they are collected again");
+    vks_collector_destroy(&collector);
+    free(first);
+    if (!same) {
+        free(rows);
+        rows = NULL;
+    }
+    return rows;
+}
+
 float *vks_collect(const struct vks_subject *subject, const struct vks_site_list *sites, enum vks_prompt_set set,
                    enum vks_pool pool, uint32_t batch, uint32_t draw, struct vks_attachment *attachment,
                    const float *strengths)
 {
     const uint32_t count = subject->set_sizes[set];
+    const bool kept = subject->cache && set == VKS_SET_TARGET && !attachment && draw == 0;
+    bool failed = false;
+    float *known = kept ? read_kept(subject, sites, pool, &failed) : NULL;
+    if (known || failed)
+        return known;
     struct vks_collector *collector =
         vks_collector_create(subject, sites, pool, batch, count, attachment, NULL);
     if (!collector)
@@ -153,6 +194,8 @@ float *vks_collect(const struct vks_subject *subject, const struct vks_site_list
         rows = NULL;
     }
     vks_collector_destroy(&collector);
+    if (rows && kept)
+        vks_target_cache_write(subject, sites, pool, rows);
     return rows;
 }
 

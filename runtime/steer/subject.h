@@ -31,6 +31,13 @@ struct vks_subject {
     const char *fingerprint;    // of the weights, for the steering file; may be NULL
     uint64_t hash;              // of all that samples depend on: weights, prompts, sizes; a resumed run needs the same
     uint32_t set_sizes[VKS_SETS];  // prompts of each set
+    // Folder in which pooled activations of the targets are kept between trainings (target_cache.h); NULL: nowhere.
+    // target_hash is of all that they depend on beside device, sites and pooling.
+    const char *cache;
+    uint64_t target_hash;
+    // Told how many of the targets have run while they are collected; false ends it. May be NULL.
+    bool (*watch)(void *priv, uint32_t done, uint32_t count);
+    void *watch_priv;
     // Builds the forward pass of `batch` samples up to the last site that may be steered, publishing sites through
     // graph->hook. *inputs is handed to feed; it lives in the graph's arena.
     bool (*build)(void *priv, struct vks_graph *graph, uint32_t batch, void **inputs);
