@@ -165,6 +165,30 @@ static int add_lora(struct lora_list *list, const char *text)
     return EXIT_DONE;
 }
 
+bool has_parts(const struct common *common)
+{
+    const struct vksteer_model_params *parts = &common->parts;
+    return parts->checkpoint || parts->unet || parts->vae || parts->scheduler || common->loras.count ||
+           common->timesteps.count;
+}
+
+static int read_timesteps(struct timestep_list *list, const char *text)
+{
+    char part[16];
+    list->count = 0;
+    for (const char *at = text; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        double value = -1;
+        const size_t length = strcspn(at, ",");
+        snprintf(part, sizeof(part), "%.*s", (int)(length < 15 ? length : 15), at);
+        if (!parse_number(part, &value) || value < 0 || value > 1e6 || value != floor(value))
+            return usage_error("--timesteps %s: give whole numbers with commas between, such as 999,749,499,249", text);
+        if (list->count == VKSTEER_MAX_TIMESTEPS)
+            return usage_error("--timesteps: %d are the most", VKSTEER_MAX_TIMESTEPS);
+        list->items[list->count++] = (uint32_t)value;
+    }
+    return EXIT_DONE;
+}
+
 static int read_sweep(struct sweep *sweep, const char *text)
 {
     double values[3];
@@ -235,6 +259,8 @@ static int set_value(const struct option *option, const char *shown, const char 
         return read_sweep(option->value, text);
     case OPT_LORA:
         return add_lora(option->value, text);
+    case OPT_TIMESTEPS:
+        return read_timesteps(option->value, text);
     }
     return EXIT_FAILED;
 }

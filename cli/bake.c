@@ -54,6 +54,7 @@ int command_bake(int argc, char **argv)
         {0, "steer", OPT_STEER, &steer, 0, 0, "FILE[:S|:inv]", "fold this in, at strength S (default 1) or by the "
          "inverse maps; may be repeated"},
         {'o', "output", OPT_TEXT, &params.output, 0, 0, "DIR", "the new model's folder"},
+        MODEL_OPTIONS(common),
         {0, "strict", OPT_FLAG, &params.strict, 0, 0, NULL, "refuse steerings of other weights"},
     };
     const struct command command = {"bake", "[-m MODEL] --steer FILE[:STRENGTH]... -o DIR",
@@ -68,5 +69,6 @@ int command_bake(int argc, char **argv)
         code = bake(&common, &params);
     }
     steer_list_finish(&steer);
+    common_finish(&common);
     return code;
 }

@@ -28,6 +28,7 @@ enum option_kind {
     OPT_STEER,     // struct steer_list
     OPT_SWEEP,     // struct sweep
     OPT_LORA,      // struct lora_list
+    OPT_TIMESTEPS, // struct timestep_list
 };
 
 struct option {
@@ -53,6 +54,11 @@ struct lora_list {
     char *copies[VKSTEER_MAX_LORAS];       // file names without what follows the colon
 };
 
+struct timestep_list {
+    uint32_t items[VKSTEER_MAX_TIMESTEPS];
+    size_t count;
+};
+
 struct sweep {
     double from, to;
     uint32_t count;          // 0: none
@@ -67,6 +73,7 @@ struct common {
     const char *model, *device, *precision, *limits;
     struct vksteer_model_params parts;
     struct lora_list loras;
+    struct timestep_list timesteps;
     uint32_t memory;
     bool verbose, quiet, json, help, validate;
 };
@@ -78,7 +85,14 @@ struct common {
     {0, "unet", OPT_TEXT, &(common).parts.unet, 0, 0, "FILE", "UNet weights in place of the model's (.safetensors, "  \
      ".bin)"},                                                                                                        \
     {0, "vae", OPT_TEXT, &(common).parts.vae, 0, 0, "FOLDER", "an autoencoder in place of the model's"},             \
-    {0, "lora", OPT_LORA, &(common).loras, 0, 0, "FILE[:S]", "a LoRA, at strength S (default 1); may be repeated"}
+    {0, "lora", OPT_LORA, &(common).loras, 0, 0, "FILE[:S]", "a LoRA, at strength S (default 1); may be repeated"},   \
+    {0, "scheduler", OPT_TEXT, &(common).parts.scheduler, 0, 0, "NAME", "euler, euler-a, lcm, ddim or pndm, with "    \
+     "the settings of the model's own"},                                                                              \
+    {0, "timesteps", OPT_TIMESTEPS, &(common).timesteps, 0, 0, "T,...", "timesteps in place of the scheduler's own, "   \
+     "falling (DMD2: 399)"}
+
+// Whether anything of them is given.
+bool has_parts(const struct common *common);
 
 void common_finish(struct common *common);
 

@@ -10,7 +10,8 @@ static void print_info(const struct vksteer_model_info *info)
         print_line("  %s, a language model: %u layers of %u channels, %u tokens known, context of %u", info->pipeline,
                    info->layers, info->channels, info->vocabulary, info->context);
     else
-        print_line("  %s, pictures of %u x %u", info->pipeline, info->width, info->height);
+        print_line("  %s, pictures of %u x %u, %u %s of %s, guidance %g", info->pipeline, info->width, info->height,
+                   info->steps, info->steps == 1 ? "step" : "steps", info->scheduler, info->cfg_scale);
     print_line("  %.3f M parameters, %.1f MiB", (double)info->parameters / 1e6, (double)info->bytes / (1 << 20));
     for (uint32_t i = 0; i < info->parts; i++)
         print_line("    %-16s %-28s %10.3f M%s%s", info->part_names[i], info->part_classes[i],
@@ -37,6 +38,9 @@ static void json_info(const struct vksteer_model_info *info)
     } else {
         json_integer("width", info->width);
         json_integer("height", info->height);
+        json_text("scheduler", info->scheduler);
+        json_integer("steps", info->steps);
+        json_number("cfg_scale", info->cfg_scale);
     }
     json_integer("parameters", info->parameters);
     json_integer("bytes", info->bytes);
@@ -148,8 +152,7 @@ int command_info(int argc, char **argv)
     if (code != EXIT_DONE || common.help)
         return code;
     // Sites and plan are those of a model that runs: opening it says that this one does not.
-    const bool bare = !common.parts.checkpoint && !common.parts.unet && !common.parts.vae && !common.loras.count;
-    if (!sites && !plan && bare && common.model && vksteer_is_gguf(common.model))
+    if (!sites && !plan && !has_parts(&common) && common.model && vksteer_is_gguf(common.model))
         return info_gguf(&common);
     vksteer_session *session = NULL;
     vksteer_model *model = NULL;

@@ -40,6 +40,8 @@ int open_model(const struct common *common, vksteer_model **model)
     params.model = common->model;
     params.loras = common->loras.items;
     params.lora_count = common->loras.count;
+    params.timesteps = common->timesteps.items;
+    params.timestep_count = common->timesteps.count;
     *model = vksteer_model_open_with(NULL, cli_log(), &params);
     return *model ? EXIT_DONE : EXIT_FAILED;
 }

@@ -200,7 +200,7 @@ static bool open_parts(struct vks_pipeline *p, struct vks_gpu *gpu, const struct
     p->type = types[type];
     p->xl = type == 2;
     const char *scheduler = part_folder(p, "scheduler");
-    if (!scheduler || !vks_scheduler_config_read(p->log, scheduler, &p->scheduler))
+    if (!scheduler || !vks_scheduler_config_read(p->log, scheduler, p->over.scheduler, &p->scheduler))
         return false;
     if (type == 0) {  // diffusers' StableDiffusionPipeline takes these values for files that have others
         p->scheduler.steps_offset = 1;
@@ -244,6 +244,7 @@ struct vks_pipeline *vks_pipeline_open_over(const struct vks_log *log, struct vk
     p->over.unet = kept(p, over->unet, &ok);
     p->over.vae = kept(p, over->vae, &ok);
     p->over.checkpoint = kept(p, over->checkpoint, &ok);
+    p->over.scheduler = kept(p, over->scheduler, &ok);
     struct vks_json *index = ok ? vks_config_open(log, folder, "model_index.json") : NULL;
     const bool done = index && open_parts(p, gpu, index);
     vks_json_close(&index);
@@ -382,6 +383,8 @@ struct vks_tensor *vks_pipeline_step_build(struct vks_graph *graph, const struct
                                            struct vks_tensor *noise)
 {
     vks_tensor *next = vks_scale(graph, output, (float)step->next_output, 0);
+    if (step->next_earlier[0] != 0 || step->next_earlier[1] != 0)
+        return vks_graph_fail(graph, "this step of the scheduler needs the one before: report this");
     if (step->next_sample != 0)
         next = vks_add(graph, next, vks_scale(graph, sample, (float)step->next_sample, 0));
     if (step->next_noise == 0)

@@ -47,6 +47,7 @@ struct vks_pipeline_over {
     const char *unet;            // a file of the UNet's weights, of any format that tensor_file.h reads, in the names
                                  // of diffusers or the original layout
     const char *vae;             // a folder of an autoencoder: config.json and weights
+    const char *scheduler;       // a class in place of the folder's (scheduler.h), with the folder's settings
 };
 
 // Read-only for users.
@@ -115,7 +116,8 @@ bool vks_pipeline_unet_feed(const struct vks_pipeline *pipeline, struct vks_exec
                             const struct vks_pipeline_unet *unet, const struct vks_scheduler_step *step,
                             double guidance_scale);
 
-// next = next_sample * sample + next_output * output + next_noise * noise; `noise` may be NULL when it is not read.
+// next = next_sample * sample + next_output * output + next_noise * noise; `noise` may be NULL when it is not read. Not for
+// steps that read what earlier ones left.
 struct vks_tensor *vks_pipeline_step_build(struct vks_graph *graph, const struct vks_scheduler_step *step,
                                            struct vks_tensor *sample, struct vks_tensor *output,
                                            struct vks_tensor *noise);

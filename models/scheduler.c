@@ -7,71 +7,99 @@
 #include "models/config.h"
 
 static const char *const class_names[] = {"EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
-                                          "LCMScheduler", "DDIMScheduler", NULL};
+                                          "LCMScheduler", "DDIMScheduler", "PNDMScheduler", NULL};
+static const char *const names[] = {"euler", "euler-a", "lcm", "ddim", "pndm", NULL};
 static const char *const prediction_names[] = {"epsilon", "v_prediction", "sample", NULL};
 static const char *const spacing_names[] = {"linspace", "leading", "trailing", NULL};
 static const char *const beta_names[] = {"linear", "scaled_linear", NULL};
 static const char *const last_names[] = {"zero", "sigma_min", NULL};
 
-static const struct vks_config_only only[] = {
-    {"trained_betas", ""},
+// Settings that are supported with one value only, by the classes that read them.
+static const struct vks_config_only only[] = {{"trained_betas", ""}, {NULL, NULL}};
+static const struct vks_config_only only_euler[] = {
     {"use_karras_sigmas", "false"},
     {"use_exponential_sigmas", "false"},
     {"use_beta_sigmas", "false"},
     {"interpolation_type", "\"linear\""},
     {"timestep_type", "\"discrete\""},
-    {"thresholding", "false"},
     {NULL, NULL},
 };
+static const struct vks_config_only only_clipping[] = {{"thresholding", "false"}, {NULL, NULL}};
 
-// What the classes do not share.
-static bool read_class(const struct vks_log *log, const struct vks_json *json, struct vks_scheduler_config *config)
+const char *vks_scheduler_name(enum vks_scheduler_class kind)
+{
+    return names[kind];
+}
+
+static bool check_settings(const struct vks_log *log, const struct vks_json *json, int kind)
+{
+    const bool clipping = kind == VKS_SCHEDULER_DDIM || kind == VKS_SCHEDULER_LCM;
+    return vks_config_check(log, json, only) &&
+           (kind != VKS_SCHEDULER_EULER || vks_config_check(log, json, only_euler)) &&
+           (!clipping || vks_config_check(log, json, only_clipping));
+}
+
+// What the classes do not share. `chosen`: the class is not the file's own.
+static bool read_class(const struct vks_log *log, const struct vks_json *json, bool chosen,
+                       struct vks_scheduler_config *config)
 {
     const bool ddim = config->kind == VKS_SCHEDULER_DDIM, lcm = config->kind == VKS_SCHEDULER_LCM;
+    const bool pndm = config->kind == VKS_SCHEDULER_PNDM;
     int64_t original;
     int last;
-    bool one;
+    bool one, skip;
     if (!vks_json_choice(log, json, NULL, "final_sigmas_type", last_names, 0, &last) ||
         !vks_json_int(log, json, NULL, "original_inference_steps", 50, 1, 100000, &original) ||
         !vks_json_number(log, json, NULL, "timestep_scaling", 10, 1e-6, 1e6, &config->timestep_scaling) ||
-        !vks_json_bool(log, json, NULL, "set_alpha_to_one", true, &one) ||
+        !vks_json_bool(log, json, NULL, "set_alpha_to_one", !pndm, &one) ||
+        !vks_json_bool(log, json, NULL, "skip_prk_steps", chosen, &skip) ||
         !vks_json_bool(log, json, NULL, "clip_sample", ddim, &config->clip))
         return false;
+    if (pndm && !skip)
+        return vks_fail(log, "%s: skip_prk_steps false is not supported: set it to true, or give --scheduler ddim",
+                        json->path);
+    if (pndm && config->prediction == VKS_PREDICT_SAMPLE)
+        return vks_fail(log, "%s: PNDM predicts noise or velocity, not prediction_type sample: give --scheduler ddim",
+                        json->path);
     if (lcm && original > config->train_steps)
         return vks_fail(log, "%s: original_inference_steps is above num_train_timesteps: correct the file",
                         json->path);
     config->original_steps = (uint32_t)original;
     config->last_sigma_min = last == 1 && config->kind == VKS_SCHEDULER_EULER;
-    config->last_first_alpha = !one && ddim;
+    config->last_first_alpha = !one && (ddim || pndm);
     config->clip = config->clip && (ddim || lcm);
     return true;
 }
 
-// The class, by its number. Those of diffusers read each other's settings, so another one can take the place of one
-// that is not here, as SD 1.5's PNDMScheduler.
-static bool read_kind(const struct vks_log *log, const struct vks_json *json, int *kind)
+// The class, by its number: that of `name`, or the file's own. Those of diffusers read each other's settings, so
+// another one can take the place of one that is not here.
+static bool read_kind(const struct vks_log *log, const struct vks_json *json, const char *name, int *kind)
 {
-    const char *name;
+    const char *own;
+    const char *const *known = name ? names : class_names;
     if (!vks_json_require(log, json, NULL, "_class_name") ||
-        !vks_json_string(log, json, NULL, "_class_name", NULL, &name))
+        !vks_json_string(log, json, NULL, "_class_name", NULL, &own))
         return false;
-    for (*kind = 0; class_names[*kind]; ++*kind)
-        if (!strcmp(name, class_names[*kind]))
+    for (*kind = 0; known[*kind]; ++*kind)
+        if (!strcmp(name ? name : own, known[*kind]))
             return true;
-    return vks_fail(log, "%s: the scheduler %.60s is not supported: write \"%s\" or \"%s\" as _class_name, which "
-                    "take the same settings", json->path, name, class_names[0], class_names[VKS_SCHEDULER_DDIM]);
+    if (name)
+        return vks_fail(log, "the scheduler %.60s is not known: use euler, euler-a, lcm, ddim or pndm", name);
+    return vks_fail(log, "%s: the scheduler %.60s is not supported: give --scheduler euler or --scheduler ddim, which take "
+                    "the same settings", json->path, own);
 }
 
-static bool read_config(const struct vks_log *log, const struct vks_json *json, struct vks_scheduler_config *config)
+static bool read_config(const struct vks_log *log, const struct vks_json *json, const char *name,
+                        struct vks_scheduler_config *config)
 {
     int kind, prediction, spacing, beta;
     int64_t train, offset;
-    if (!read_kind(log, json, &kind) || !vks_config_check(log, json, only))
+    if (!read_kind(log, json, name, &kind) || !check_settings(log, json, kind))
         return false;
     // The classes differ in their defaults.
-    const bool lcm = kind == VKS_SCHEDULER_LCM, ddim = kind == VKS_SCHEDULER_DDIM;
+    const bool lcm = kind == VKS_SCHEDULER_LCM, euler = kind <= VKS_SCHEDULER_EULER_ANCESTRAL;
     if (!vks_json_choice(log, json, NULL, "prediction_type", prediction_names, 0, &prediction) ||
-        !vks_json_choice(log, json, NULL, "timestep_spacing", spacing_names, lcm || ddim ? 1 : 0, &spacing) ||
+        !vks_json_choice(log, json, NULL, "timestep_spacing", spacing_names, euler ? 0 : 1, &spacing) ||
         !vks_json_choice(log, json, NULL, "beta_schedule", beta_names, lcm ? 1 : 0, &beta) ||
         !vks_json_int(log, json, NULL, "num_train_timesteps", 1000, 1, 100000, &train) ||
         !vks_json_int(log, json, NULL, "steps_offset", 0, 0, 1000, &offset) ||
@@ -79,22 +107,24 @@ static bool read_config(const struct vks_log *log, const struct vks_json *json, 
         !vks_json_number(log, json, NULL, "beta_end", lcm ? 0.012 : 0.02, 1e-9, 0.999, &config->beta_end) ||
         !vks_json_bool(log, json, NULL, "rescale_betas_zero_snr", false, &config->zero_snr))
         return false;
+    config->zero_snr = config->zero_snr && kind != VKS_SCHEDULER_PNDM;  // which does not read it
     config->kind = (enum vks_scheduler_class)kind;
     config->prediction = (enum vks_prediction)prediction;
     config->spacing = (enum vks_spacing)spacing;
     config->scaled_linear = beta == 1;
     config->train_steps = (uint32_t)train;
     config->steps_offset = (uint32_t)offset;
-    return read_class(log, json, config);
+    return read_class(log, json, name != NULL, config);
 }
 
-bool vks_scheduler_config_read(const struct vks_log *log, const char *folder, struct vks_scheduler_config *config)
+bool vks_scheduler_config_read(const struct vks_log *log, const char *folder, const char *name,
+                               struct vks_scheduler_config *config)
 {
     *config = (struct vks_scheduler_config){0};
     struct vks_json *json = vks_config_open(log, folder, "scheduler_config.json");
     if (!json)
         return false;
-    const bool done = read_config(log, json, config);
+    const bool done = read_config(log, json, name, config);
     vks_json_close(&json);
     return done;
 }
@@ -132,7 +162,7 @@ static double round_even(double x)
     return fmod(down, 2) == 0 ? down : down + 1;
 }
 
-// Whole numbers but for linspace, which DDIM alone rounds.
+// Whole numbers but for linspace, which DDIM and PNDM round.
 static double spaced(const struct vks_scheduler_config *config, uint32_t count, uint32_t i)
 {
     const double n = config->train_steps;
@@ -225,6 +255,44 @@ static void ddim(const struct vks_scheduler_config *config, const double bar[], 
     }
 }
 
+// Linear multistep (Liu et al. 2022, section 3.3, as PNDMScheduler with skip_prk_steps has it): the outputs of up to
+// four steps make one direction. As the second step knows only one before it, it goes the way of the first again, by
+// the mean of the outputs at both its ends; that at the far end is not used afterwards.
+static void pndm(const struct vks_scheduler_config *config, const double bar[], const uint32_t timesteps[],
+                 struct vks_schedule *schedule)
+{
+    static const double weights[][VKS_SCHEDULER_OUTPUTS] = {  // of this step's output, of the one before, ...
+        {1},
+        {1. / 2, 1. / 2},
+        {3. / 2, 0, -1. / 2},
+        {23. / 12, -16. / 12, 0, 5. / 12},
+        {55. / 24, -59. / 24, 37. / 24, 0, -9. / 24},
+        {55. / 24, -59. / 24, 37. / 24, -9. / 24},
+    };
+    const uint32_t asked = schedule->count > 1 ? schedule->count - 1 : 1;
+    const int64_t stride = config->train_steps / asked;
+    const bool velocity = config->prediction == VKS_PREDICT_V;
+    (void)timesteps;  // refused
+    schedule->init_noise_sigma = 1;
+    for (uint32_t i = 0; i < schedule->count; i++) {
+        struct vks_scheduler_step *step = &schedule->steps[i];
+        const double *weight = weights[i < 5 ? i : 5];
+        const int64_t t = (int64_t)round_even(spaced(config, asked, i > 1 ? i - 1 : i));
+        const int64_t from = i == 1 ? t + stride : t, then = i == 1 ? t : t - stride;
+        const double at = bar[from], to = then >= 0 ? bar[then] : config->last_first_alpha ? bar[0] : 1;
+        step->timestep = (double)t;
+        step->input_scale = 1;
+        step->again = i == 1;
+        x0_of(config->prediction, bar[t], &step->x0_sample, &step->x0_output);
+        // next = sqrt(to / at) sample - rate noise, where velocity gives noise = sqrt(at) output + sqrt(1 - at) sample
+        const double rate = (to - at) / (at * sqrt(1 - to) + sqrt(at * (1 - at) * to)), noise = velocity ? sqrt(at) : 1;
+        step->next_sample = sqrt(to / at) - (velocity ? rate * sqrt(1 - at) : 0);
+        step->next_output = -rate * noise * weight[0];
+        for (int k = 1; k < VKS_SCHEDULER_OUTPUTS; k++)
+            step->next_earlier[k - 1] = -rate * noise * weight[k];
+    }
+}
+
 static uint32_t lcm_timestep(const struct vks_scheduler_config *config, uint32_t count, uint32_t i)
 {
     const uint32_t k = config->train_steps / config->original_steps;
@@ -269,8 +337,10 @@ static bool check(const struct vks_log *log, const struct vks_scheduler_config *
     if (config->clip)
         return vks_fail(log, "this scheduler clips what it predicts (clip_sample), which is not supported: set "
                         "clip_sample to false in scheduler_config.json");
-    const bool ddim_spaced = config->kind == VKS_SCHEDULER_DDIM && !timesteps;
-    if (ddim_spaced && round_even(spaced(config, count, 0)) >= config->train_steps)
+    if (timesteps && config->kind == VKS_SCHEDULER_PNDM)
+        return vks_fail(log, "pndm goes by its own timesteps: give another --scheduler, or leave --timesteps out");
+    const bool bounded = (config->kind == VKS_SCHEDULER_DDIM || config->kind == VKS_SCHEDULER_PNDM) && !timesteps;
+    if (bounded && round_even(spaced(config, count, 0)) >= config->train_steps)
         return vks_fail(log, "%u steps with steps_offset %u begin above the last timestep: choose fewer steps", count,
                         config->steps_offset);
     for (uint32_t i = 0; timesteps && i < count; i++)
@@ -286,6 +356,7 @@ bool vks_schedule_init(const struct vks_log *log, const struct vks_scheduler_con
     *schedule = (struct vks_schedule){0};
     if (!check(log, config, count, timesteps))
         return false;
+    count += config->kind == VKS_SCHEDULER_PNDM && count > 1;
     double *bar = malloc(config->train_steps * sizeof(*bar));
     schedule->steps = calloc(count, sizeof(*schedule->steps));
     schedule->count = count;
@@ -297,6 +368,7 @@ bool vks_schedule_init(const struct vks_log *log, const struct vks_scheduler_con
     alphas(config, bar);
     (config->kind == VKS_SCHEDULER_LCM    ? lcm
      : config->kind == VKS_SCHEDULER_DDIM ? ddim
+     : config->kind == VKS_SCHEDULER_PNDM ? pndm
                                           : euler)(config, bar, timesteps, schedule);
     free(bar);
     bool finite = isfinite(schedule->init_noise_sigma);
@@ -313,4 +385,20 @@ void vks_schedule_finish(struct vks_schedule *schedule)
 {
     free(schedule->steps);
     *schedule = (struct vks_schedule){0};
+}
+
+void vks_scheduler_advance(const struct vks_scheduler_step *step, size_t count, float *sample, float *before,
+                           const float *const outputs[VKS_SCHEDULER_OUTPUTS], const float *noise)
+{
+    const float from = (float)step->next_sample, output = (float)step->next_output, fresh = (float)step->next_noise;
+    for (size_t i = 0; i < count; i++) {
+        const float now = sample[i];
+        sample[i] = from * (step->again ? before[i] : now) + output * outputs[0][i];
+        before[i] = now;
+    }
+    for (int k = 1; k < VKS_SCHEDULER_OUTPUTS; k++)
+        for (size_t i = 0; step->next_earlier[k - 1] != 0 && i < count; i++)
+            sample[i] += (float)step->next_earlier[k - 1] * outputs[k][i];
+    for (size_t i = 0; step->next_noise != 0 && i < count; i++)
+        sample[i] += fresh * noise[i];
 }

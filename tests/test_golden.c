@@ -442,8 +442,8 @@ static void refusals(struct test *t)
     refuse_autoencoders(t);
     struct vks_scheduler_config scheduler;
     CHECK_REFUSED(t, vks_scheduler_config_read(test_log(t), altered(t, "sd1/scheduler", "scheduler_config.json",
-                                                                    "EulerDiscrete", "PNDM"), &scheduler),
-                  "_class_name");
+                                                                    "EulerDiscrete", "Heun"), NULL, &scheduler),
+                  "--scheduler");
     struct vks_clip_text_config text;
     CHECK_REFUSED(t, vks_clip_text_config_read(test_log(t), altered(t, "sd1/text_encoder", "config.json",
                                                                     "\"num_attention_heads\": 3",

@@ -46,7 +46,9 @@ static double psnr(const unsigned char *a, const unsigned char *b, size_t count,
 }
 
 struct fixture {
-    vksteer_model *model;
+    char path[600];
+    struct vksteer_model_params own;
+    uint32_t timesteps[8];
     struct vks_json *json;
     struct vks_safetensors *want;
     const char *prompt;
@@ -54,26 +56,45 @@ struct fixture {
     struct vksteer_paint_params params;
 };
 
+// The model with the scheduler and the timesteps of a case.
+static vksteer_model *open_case(struct test *t, struct fixture *f, const struct cJSON *one)
+{
+    const struct cJSON *list = vks_json_get(one, "timesteps"), *item;
+    f->own = (struct vksteer_model_params){.model = f->path, .timesteps = f->timesteps};
+    if (!vks_json_string(test_log(t), f->json, one, "scheduler", NULL, &f->own.scheduler))
+        return NULL;
+    cJSON_ArrayForEach(item, list)
+        f->timesteps[f->own.timestep_count++] = (uint32_t)item->valueint;
+    return vksteer_model_open_with(session, NULL, &f->own);
+}
+
 static void check_case(struct test *t, struct fixture *f, const struct cJSON *one, const struct vks_st_tensor *want)
 {
     const char *negative = NULL;
     int64_t steps = 0;
     struct vksteer_image image = {0};
+    vksteer_model *model = open_case(t, f, one);
+    EXPECT(t, model, "the model cannot be opened: %s", last_error);
+    if (t->bad)
+        return;
     CHECK(t, vks_json_int(test_log(t), f->json, one, "steps", 0, 1, 1000, &steps) &&
              vks_json_number(test_log(t), f->json, one, "cfg_scale", 0, 0, 100, &f->params.cfg_scale) &&
              vks_json_string(test_log(t), f->json, one, "negative", NULL, &negative));
     f->params.steps = (uint32_t)steps;
-    vksteer_painter *painter = vksteer_painter_open(f->model, &f->params);
+    vksteer_painter *painter = vksteer_painter_open(model, &f->params);
     EXPECT(t, painter && vksteer_paint(painter, f->prompt, negative, (uint64_t)f->seed, NULL, NULL, 0, &image),
            "no picture: %s", last_error);
     vksteer_painter_close(&painter);
+    vksteer_model_close(&model);
     const size_t count = (size_t)image.width * image.height * 3;
     EXPECT(t, t->bad || count == want->size, "%zu values, diffusers has %zu", count, want->size);
     if (t->bad)
         return;
     int off = 0;
     const double ratio = psnr(image.rgb, want->data, count, &off);
-    printf("    %d steps, guidance %g, %s%s: off by %d / 255 at most, %.1f dB\n", (int)steps, f->params.cfg_scale,
+    printf("    %d steps%s%s%s, guidance %g, %s%s: off by %d / 255 at most, %.1f dB\n", (int)steps,
+           f->own.scheduler ? " of " : "", f->own.scheduler ? f->own.scheduler : "",
+           f->own.timestep_count ? " at given timesteps" : "", f->params.cfg_scale,
            negative ? "negative prompt " : "no negative prompt", negative ? negative : "", off, ratio);
     EXPECT(t, off <= MOST_OFF && ratio >= LEAST_PSNR, "%d steps, guidance %g: off by %d / 255, %.1f dB", (int)steps,
            f->params.cfg_scale, off, ratio);
@@ -103,11 +124,11 @@ static void check_cases(struct test *t, struct fixture *f)
 }
 
 // A plan takes no device memory and leaves the model fit to run.
-static void check_plan(struct test *t, struct fixture *f)
+static void check_plan(struct test *t, vksteer_model *model)
 {
     struct vksteer_plan plan;
     const uint64_t before = vksteer_session_memory(session, NULL);
-    CHECK(t, vksteer_model_plan(f->model, NULL, 2, 1, &plan));
+    CHECK(t, vksteer_model_plan(model, NULL, 2, 1, &plan));
     const uint64_t after = vksteer_session_memory(session, NULL);
     EXPECT(t, after == before, "the plan took %llu bytes", (unsigned long long)(after - before));
     EXPECT(t, plan.apply_bytes && plan.train_bytes && plan.apply_flop > 0 && plan.train_flop > 0, "an empty plan");
@@ -123,13 +144,14 @@ static void check_fixture(struct test *t, const char *name)
     snprintf(path, sizeof(path), "%s/%s/pictures.safetensors", data, name);
     f.want = vks_safetensors_open(test_log(t), path);
     snprintf(path, sizeof(path), "%s/%s", data, name);
-    f.model = vksteer_model_open(session, NULL, path);
-    EXPECT(t, f.json && f.want && f.model, "%s cannot be opened: %s", path, last_error);
+    snprintf(f.path, sizeof(f.path), "%s", path);
+    vksteer_model *model = vksteer_model_open(session, NULL, path);
+    EXPECT(t, f.json && f.want && model, "%s cannot be opened: %s", path, last_error);
     if (!t->bad)
-        check_plan(t, &f);
+        check_plan(t, model);
+    vksteer_model_close(&model);
     if (!t->bad)
         check_cases(t, &f);
-    vksteer_model_close(&f.model);
     vks_safetensors_close(&f.want);
     vks_json_close(&f.json);
 }

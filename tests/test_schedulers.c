@@ -13,7 +13,7 @@
 
 #define SIZE 4     // schedulers.py
 #define SEED 3
-#define CLASSES 4
+#define CLASSES 5
 
 #ifndef VKS_TEST_DATA
 #define VKS_TEST_DATA "tests/golden/data"
@@ -24,6 +24,7 @@ static const char *data = VKS_TEST_DATA;
 struct trajectory {
     const char *name;
     const struct vks_safetensors *file;
+    uint32_t asked;     // steps
     struct vks_schedule schedule;
     const float *want;  // (count, 3, SIZE)
     double worst;
@@ -38,19 +39,25 @@ static void noise(uint32_t draw, float values[SIZE])
 static void follow(struct test *t, struct trajectory *r)
 {
     float drawn[SIZE], got[3][SIZE];
-    double x[SIZE];
+    double x[SIZE], before[SIZE] = {0}, said[VKS_SCHEDULER_OUTPUTS][SIZE] = {{0}};  // said: this step's first
     noise(0, drawn);
     for (int i = 0; i < SIZE; i++)
         x[i] = drawn[i] * r->schedule.init_noise_sigma;
     for (uint32_t s = 0; s < r->schedule.count && !t->bad; s++) {
         const struct vks_scheduler_step *step = &r->schedule.steps[s];
         noise(s + 1, drawn);
+        memmove(said[1], said[0], sizeof(said) - sizeof(*said));
         for (int i = 0; i < SIZE; i++) {
             const double input = step->input_scale * x[i];
             const double output = tanh(0.9 * input + 0.7 * sin(step->timestep / 120));
             got[0][i] = (float)input;
             got[1][i] = (float)(step->x0_sample * x[i] + step->x0_output * output);
-            x[i] = step->next_sample * x[i] + step->next_output * output + step->next_noise * drawn[i];
+            const double from = step->again ? before[i] : x[i];
+            said[0][i] = output;
+            before[i] = x[i];
+            x[i] = step->next_sample * from + step->next_output * output + step->next_noise * drawn[i];
+            for (int k = 1; k < VKS_SCHEDULER_OUTPUTS; k++)
+                x[i] += step->next_earlier[k - 1] * said[k][i];
             got[2][i] = (float)x[i];
         }
         for (int i = 0; i < 3; i++) {
@@ -65,16 +72,20 @@ static void follow(struct test *t, struct trajectory *r)
 static const struct vks_st_tensor *need(struct test *t, const struct trajectory *r, const char *what, uint64_t count)
 {
     char name[64];
-    snprintf(name, sizeof(name), "%u.%s", r->schedule.count, what);
+    snprintf(name, sizeof(name), "%u.%s", r->asked, what);
     const struct vks_st_tensor *tensor = golden_need(t, r->file, name);
     EXPECT(t, !tensor || tensor->count == count, "%s: %s has %llu values", r->name, name,
            (unsigned long long)tensor->count);
     return t->bad ? NULL : tensor;
 }
 
-static void check_steps(struct test *t, struct trajectory *r)
+// `more`: one step more than asked for.
+static void check_steps(struct test *t, struct trajectory *r, bool more)
 {
-    const uint32_t count = r->schedule.count;
+    const uint32_t count = r->asked + more;
+    EXPECT(t, r->schedule.count == count, "%s: %u steps, not %u", r->name, r->schedule.count, count);
+    if (t->bad)
+        return;
     const struct vks_st_tensor *times = need(t, r, "timesteps", count), *sigma = need(t, r, "init_noise_sigma", 1);
     const struct vks_st_tensor *steps = need(t, r, "steps", (uint64_t)count * 3 * SIZE);
     if (t->bad)
@@ -99,13 +110,14 @@ static uint32_t check_scheduler(struct test *t, const char *name, bool classes[C
     struct vks_scheduler_config config;
     struct trajectory r = {.name = name, .file = file};
     uint32_t ran = 0;
-    EXPECT(t, file && vks_scheduler_config_read(test_log(t), folder, &config), "%s cannot be opened", folder);
+    EXPECT(t, file && vks_scheduler_config_read(test_log(t), folder, NULL, &config), "%s cannot be opened", folder);
     for (size_t i = 0; i < sizeof(counts) / sizeof(*counts) && !t->bad; i++) {
         if (config.kind == VKS_SCHEDULER_LCM && counts[i] > config.original_steps)
             continue;
+        r.asked = counts[i];
         EXPECT(t, vks_schedule_init(test_log(t), &config, counts[i], NULL, &r.schedule), "%s: no schedule", name);
         if (!t->bad)
-            check_steps(t, &r);
+            check_steps(t, &r, config.kind == VKS_SCHEDULER_PNDM && counts[i] > 1);
         vks_schedule_finish(&r.schedule);
         ran++;
     }
@@ -156,6 +168,50 @@ static void given_timesteps(struct test *t)
     vks_schedule_finish(&schedule);
 }
 
+// Floats and a ring of outputs, as painters have them, against the double of follow().
+static void advance(struct test *t)
+{
+    const struct vks_scheduler_config config = {.kind = VKS_SCHEDULER_PNDM, .train_steps = 1000, .beta_start = 1e-3,
+                                                .beta_end = 1e-2, .spacing = VKS_SPACING_LEADING, .steps_offset = 1};
+    struct vks_schedule schedule;
+    float sample = 0.8f, before = 0, said[VKS_SCHEDULER_OUTPUTS] = {0};
+    double x = sample, last = 0, history[16] = {0};
+    CHECK(t, vks_schedule_init(test_log(t), &config, 8, NULL, &schedule) && schedule.count == 9);
+    for (uint32_t s = 0; s < schedule.count; s++) {
+        const struct vks_scheduler_step *step = &schedule.steps[s];
+        const float *outputs[VKS_SCHEDULER_OUTPUTS];
+        const double from = step->again ? last : x;
+        history[s] = tanh(x + s);
+        said[s % VKS_SCHEDULER_OUTPUTS] = (float)tanh(sample + s);
+        for (uint32_t k = 0; k < VKS_SCHEDULER_OUTPUTS; k++)
+            outputs[k] = &said[(s + VKS_SCHEDULER_OUTPUTS - k) % VKS_SCHEDULER_OUTPUTS];
+        last = x;
+        x = step->next_sample * from + step->next_output * history[s];
+        for (uint32_t k = 1; k < VKS_SCHEDULER_OUTPUTS && k <= s; k++)
+            x += step->next_earlier[k - 1] * history[s - k];
+        vks_scheduler_advance(step, 1, &sample, &before, outputs, NULL);
+        EXPECT(t, fabs(sample - x) < 1e-5 && fabs(before - last) < 1e-5, "step %u gives %g, not %g", s, sample, x);
+    }
+    vks_schedule_finish(&schedule);
+}
+
+// Another class by the settings of a folder.
+static void chosen(struct test *t)
+{
+    char folder[512];
+    struct vks_scheduler_config config;
+    snprintf(folder, sizeof(folder), "%s/schedulers/euler-leading-v", data);
+    CHECK(t, vks_scheduler_config_read(test_log(t), folder, "ddim", &config));
+    EXPECT(t, config.kind == VKS_SCHEDULER_DDIM && config.prediction == VKS_PREDICT_V && config.steps_offset == 1 &&
+                  config.spacing == VKS_SPACING_LEADING && config.scaled_linear && config.clip && !config.last_first_alpha,
+           "DDIM by the settings of Euler");
+    CHECK(t, vks_scheduler_config_read(test_log(t), folder, "pndm", &config));
+    EXPECT(t, config.kind == VKS_SCHEDULER_PNDM && config.last_first_alpha, "PNDM by the settings of Euler");
+    CHECK_REFUSED(t, vks_scheduler_config_read(test_log(t), folder, "dpm++", &config), "use euler");
+    snprintf(folder, sizeof(folder), "%s/schedulers/euler-leading-x0", data);
+    CHECK_REFUSED(t, vks_scheduler_config_read(test_log(t), folder, "pndm", &config), "--scheduler ddim");
+}
+
 static void refusals(struct test *t)
 {
     struct vks_scheduler_config config = {.kind = VKS_SCHEDULER_LCM, .train_steps = 1000, .beta_start = 1e-3,
@@ -165,6 +221,9 @@ static void refusals(struct test *t)
     CHECK_REFUSED(t, vks_schedule_init(test_log(t), &config, 51, NULL, &schedule), "choose 1 to 50");
     CHECK_REFUSED(t, vks_schedule_init(test_log(t), &config, 2, (uint32_t[]){399, 399}, &schedule), "falling");
     CHECK_REFUSED(t, vks_schedule_init(test_log(t), &config, 1, (uint32_t[]){1000}, &schedule), "below 1000");
+    config.kind = VKS_SCHEDULER_PNDM;
+    CHECK_REFUSED(t, vks_schedule_init(test_log(t), &config, 1, (uint32_t[]){399}, &schedule), "--timesteps");
+    config.kind = VKS_SCHEDULER_LCM;
     config.clip = true;
     CHECK_REFUSED(t, vks_schedule_init(test_log(t), &config, 1, NULL, &schedule), "clip_sample");
     config = (struct vks_scheduler_config){.kind = VKS_SCHEDULER_DDIM, .train_steps = 1000, .beta_start = 1e-3,
@@ -182,6 +241,8 @@ int main(int argc, char **argv)
         data = argv[1];
     TEST(&t, trajectories);
     TEST(&t, given_timesteps);
+    TEST(&t, advance);
+    TEST(&t, chosen);
     TEST(&t, refusals);
     return test_summary(&t);
 }

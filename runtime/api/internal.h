@@ -89,6 +89,8 @@ const struct vks_tokenizer *vks_api_tokenizer(vksteer_model *model);
 bool vks_api_guided(const vksteer_model *model, double cfg_scale);
 // Picture size, in pixels, with the model's defaults filled in; refused unless both divide into latents.
 bool vks_api_size(const vksteer_model *model, uint32_t *width, uint32_t *height);
+// The schedule of a picture in so many steps; 0: as many as the model takes. Free it with vks_schedule_finish.
+bool vks_api_schedule(const vksteer_model *model, uint32_t steps, struct vks_schedule *schedule);
 // Noise of a picture, (h, w, C) channels-last, drawn in PyTorch's order (C, h, w).
 bool vks_api_noise(const vksteer_model *model, const struct vks_noise *noise, uint32_t height, uint32_t width,
                    float *values);

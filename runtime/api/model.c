@@ -81,7 +81,7 @@ static void class_defaults(vksteer_model *model)
     if (scheduler->kind == VKS_SCHEDULER_LCM) {
         model->apply_steps = 4;
         model->apply_cfg = model->pipeline->unet.condition ? 8.5 : 1;
-    } else if (scheduler->spacing == VKS_SPACING_TRAILING && scheduler->kind != VKS_SCHEDULER_DDIM) {  // turbo
+    } else if (scheduler->spacing == VKS_SPACING_TRAILING && scheduler->kind <= VKS_SCHEDULER_EULER_ANCESTRAL) {  // turbo
         model->apply_steps = 1;
         model->apply_cfg = 1;
     } else {
@@ -165,12 +165,31 @@ static bool open_loras(vksteer_model *model, const struct vksteer_model_params *
     return true;
 }
 
+static bool take_timesteps(vksteer_model *model, const struct vksteer_model_params *params)
+{
+    struct vks_schedule schedule;
+    struct vksteer_model_info *info = &model->info;
+    info->scheduler = vks_scheduler_name(model->pipeline->scheduler.kind);
+    if (!params->timestep_count)
+        return true;
+    if (params->timestep_count > VKSTEER_MAX_TIMESTEPS)
+        return vks_fail(model->log, "%zu timesteps: %d are the most", params->timestep_count, VKSTEER_MAX_TIMESTEPS);
+    info->timestep_count = (uint32_t)params->timestep_count;
+    memcpy(info->timesteps, params->timesteps, params->timestep_count * sizeof(*params->timesteps));
+    const bool good = vks_schedule_init(model->log, &model->pipeline->scheduler, info->timestep_count,
+                                        info->timesteps, &schedule);
+    vks_schedule_finish(&schedule);
+    return good;
+}
+
 static bool open_pipeline(vksteer_model *model, const struct vksteer_model_params *params)
 {
     model->pipeline = vks_pipeline_open_over(model->log, model->session ? model->session->gpu : NULL, model->info.path,
-                                             &(struct vks_pipeline_over){
-                                                 .checkpoint = params->checkpoint, .unet = params->unet, .vae = params->vae});
-    if (!model->pipeline)
+                                             &(struct vks_pipeline_over){.checkpoint = params->checkpoint,
+                                                                         .unet = params->unet,
+                                                                         .vae = params->vae,
+                                                                         .scheduler = params->scheduler});
+    if (!model->pipeline || !take_timesteps(model, params))
         return false;
     class_defaults(model);
     const struct vks_pipeline *pipeline = model->pipeline;
@@ -282,9 +301,10 @@ void vks_api_fingerprint(vksteer_model *model)
 
 static bool open_language(vksteer_model *model, const struct vksteer_model_params *params)
 {
-    if (params->checkpoint || params->unet || params->vae || params->lora_count)
-        return vks_fail(model->log, "%s is a language model: another UNet, another autoencoder and LoRAs are for image "
-                        "models: give a diffusers folder", model->info.path);
+    if (params->checkpoint || params->unet || params->vae || params->lora_count || params->scheduler ||
+        params->timestep_count)
+        return vks_fail(model->log, "%s is a language model: another UNet, autoencoder or scheduler and LoRAs are for "
+                        "image models: give a diffusers folder", model->info.path);
     return vks_api_language_open(model);
 }
 
@@ -316,6 +336,10 @@ vksteer_model *vksteer_model_open_with(vksteer_session *session, const struct vk
         vksteer_model_close(&model);
         return NULL;
     }
+    if (model->info.timestep_count)
+        model->apply_steps = model->info.timestep_count;
+    model->info.steps = model->pipeline ? model->apply_steps : 0;
+    model->info.cfg_scale = model->pipeline ? model->apply_cfg : 0;
     model->hash = hash_model(model);
     vks_api_fingerprint(model);
     return model;
@@ -377,6 +401,15 @@ bool vks_api_paints(const vksteer_model *model, const char *what)
 bool vks_api_guided(const vksteer_model *model, double cfg_scale)
 {
     return cfg_scale > 1 && !model->pipeline->unet.condition;  // the others embed the scale
+}
+
+bool vks_api_schedule(const vksteer_model *model, uint32_t steps, struct vks_schedule *schedule)
+{
+    const uint32_t given = model->info.timestep_count;
+    if (given && steps && steps != given)
+        return vks_fail(model->log, "%u steps and %u timesteps: leave one of them out", steps, given);
+    return vks_schedule_init(model->log, &model->pipeline->scheduler, steps ? steps : model->apply_steps,
+                             given ? model->info.timesteps : NULL, schedule);
 }
 
 bool vks_api_size(const vksteer_model *model, uint32_t *width, uint32_t *height)

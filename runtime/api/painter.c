@@ -15,7 +15,7 @@ struct vksteer_painter {
     vksteer_model *model;
     struct vks_api_uses uses;
     struct vks_schedule schedule;
-    uint32_t width, height, rows, columns, channels;
+    uint32_t width, height, rows, columns, channels, steps;
     double cfg;
     bool guided;               // two passes
     struct vks_api_text *text;
@@ -72,9 +72,9 @@ static bool settle(struct vksteer_painter *p, const struct vksteer_paint_params 
     p->guided = vks_api_guided(model, p->cfg);
     p->channels = model->pipeline->unet.in;
     if (!vks_api_size(model, &p->width, &p->height) ||
-        !vks_schedule_init(model->log, &model->pipeline->scheduler, params->steps ? params->steps : model->apply_steps,
-                           NULL, &p->schedule))
+        !vks_api_schedule(model, params->steps, &p->schedule))
         return false;
+    p->steps = params->steps ? params->steps : model->apply_steps;
     p->rows = p->height / model->pipeline->factor;
     p->columns = p->width / model->pipeline->factor;
     return true;
@@ -147,7 +147,7 @@ void vksteer_painter_size(const vksteer_painter *painter, uint32_t *width, uint3
 {
     *width = painter->width;
     *height = painter->height;
-    *steps = painter->schedule.count;
+    *steps = painter->steps;
     *cfg_scale = painter->cfg;
 }
 
@@ -197,15 +197,18 @@ static bool pass(struct vksteer_painter *p, const struct embedding *embedding, c
            vks_exec_run(p->unet_exec, step) && vks_exec_read(p->unet_exec, p->unet.output, output, bytes);
 }
 
-// The schedule, from noise to latents, in place. `work`: three more arrays of latents.
+// The schedule, from noise to latents, in place. `work`: WORK more arrays of latents.
+#define WORK (VKS_SCHEDULER_OUTPUTS + 3)
 static bool denoise(struct vksteer_painter *p, uint64_t seed, const uint32_t *step, float *latents, float *work)
 {
     const size_t count = (size_t)p->rows * p->columns * p->channels;
-    float *input = work, *output = work + count, *other = work + 2 * count;
+    float *input = work, *other = work + count, *before = work + 2 * count, *said = work + 3 * count;
+    const float *outputs[VKS_SCHEDULER_OUTPUTS];
     for (size_t i = 0; i < count; i++)
         latents[i] *= (float)p->schedule.init_noise_sigma;
     for (uint32_t s = 0; s < p->schedule.count; s++) {
         const struct vks_scheduler_step *at = &p->schedule.steps[s];
+        float *output = said + s % VKS_SCHEDULER_OUTPUTS * count;
         for (size_t i = 0; i < count; i++)
             input[i] = (float)at->input_scale * latents[i];
         if (!pass(p, &p->prompt, input, at, step, output))
@@ -219,11 +222,9 @@ static bool denoise(struct vksteer_painter *p, uint64_t seed, const uint32_t *st
         const struct vks_noise noise = {.seed = seed, .offset = s + 1, .domain = VKS_NOISE_IMAGE};
         if (at->next_noise != 0 && !vks_api_noise(p->model, &noise, p->rows, p->columns, other))
             return false;
-        for (size_t i = 0; i < count; i++) {
-            latents[i] = (float)at->next_sample * latents[i] + (float)at->next_output * output[i];
-            if (at->next_noise != 0)
-                latents[i] += (float)at->next_noise * other[i];
-        }
+        for (uint32_t k = 0; k < VKS_SCHEDULER_OUTPUTS; k++)
+            outputs[k] = said + (s + VKS_SCHEDULER_OUTPUTS - k) % VKS_SCHEDULER_OUTPUTS * count;
+        vks_scheduler_advance(at, count, latents, before, outputs, other);
     }
     return true;
 }
@@ -273,15 +274,16 @@ bool vksteer_paint(vksteer_painter *p, const char *prompt, const char *negative_
     if (!vks_api_uses_check(&p->uses, p->model->log, strengths))
         return false;
     vks_api_uses_step(&p->uses, strengths, step);
-    float *values = malloc((4 * count + pixels) * sizeof(*values));
+    float *values = malloc(((1 + WORK) * count + pixels) * sizeof(*values)), *painted;
     bool ok = values != NULL || vks_fail(p->model->log, VKS_NO_MEMORY);
+    painted = ok ? values + (1 + WORK) * count : NULL;
     ok = ok && start(p, seed, latents, latent_count, values) && embed(p, &p->prompt, prompt, step) &&
          (!p->guided || embed_negative(p, negative_prompt, step)) &&
          denoise(p, seed, step, values, values + count) &&
          vks_exec_write(p->decoder_exec, p->latents, values, count * sizeof(*values)) &&
          vks_exec_run(p->decoder_exec, step) &&
-         vks_exec_read(p->decoder_exec, p->picture, values + 4 * count, pixels * sizeof(*values)) &&
-         to_bytes(p, values + 4 * count, image);
+         vks_exec_read(p->decoder_exec, p->picture, painted, pixels * sizeof(*values)) &&
+         to_bytes(p, painted, image);
     free(values);
     return ok;
 }

@@ -202,9 +202,7 @@ struct vks_api_subject *vks_api_subject_of_pictures(vksteer_model *model, const 
     s->text_inside = params->text;
     s->cfg = params->cfg_scale > 0 ? params->cfg_scale : model->apply_cfg;
     bool ok = vks_api_size(model, &s->params.width, &s->params.height) &&
-              vks_schedule_init(model->log, &model->pipeline->scheduler,
-                                params->sample_steps ? params->sample_steps : model->apply_steps, NULL,
-                                &s->schedule) &&
+              vks_api_schedule(model, params->sample_steps, &s->schedule) &&
               names_text(s, params->sites, &s->text_inside) && names_text(s, params->loss_sites, &s->text_inside);
     s->rows = s->params.height / model->pipeline->factor;
     s->columns = s->params.width / model->pipeline->factor;

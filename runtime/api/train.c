@@ -1,4 +1,5 @@
 // vksteer_train: the model's prompts and noise, the steering layer's training.
+#include <stdio.h>
 #include <string.h>
 
 #include "api/internal.h"
@@ -192,12 +193,24 @@ bool vksteer_train_check(vksteer_model *model, const struct vksteer_train_params
     return ok;
 }
 
+// What the maps are trained under, where that is not the model's own: "lcm, timestep 399".
+static const char *sampler_of(const vksteer_model *model, char text[64])
+{
+    const struct vksteer_model_info *info = &model->info;
+    const int used = model->pipeline && (model->pipeline->over.scheduler || info->timestep_count)
+                         ? snprintf(text, 64, "%s", info->scheduler) : 0;
+    if (used && info->timestep_count)
+        snprintf(text + used, 64 - (size_t)used, ", timestep %u", info->timesteps[0]);
+    return used ? text : NULL;
+}
+
 enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_train_params *params,
                                   struct vksteer_progress *last)
 {
     struct vks_train_params inner;
     struct vks_train_progress figures = {0};
     struct bridge bridge = {.params = params};
+    char sampler[64];
     if (!vks_api_can_run(model) || !check(model, params, &inner))
         return VKSTEER_FAILED;
     if (model->apply_steps > 1 && !params->sample_steps)
@@ -234,6 +247,7 @@ enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_tra
     inner.base = pointers;
     inner.base_strengths = base.strengths;
     inner.base_count = (uint32_t)base.count;
+    inner.sampler = sampler_of(model, sampler);
     inner.progress = report;
     inner.progress_priv = &bridge;
     struct vks_subject watched = *vks_api_subject(subject);

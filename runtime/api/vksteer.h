@@ -21,6 +21,7 @@ extern "C" {
 #define VKSTEER_VERSION "0.1.0"
 #define VKSTEER_MAX_STEERINGS 16
 #define VKSTEER_MAX_LORAS 8
+#define VKSTEER_MAX_TIMESTEPS 64
 
 typedef struct vksteer_session vksteer_session;
 typedef struct vksteer_model vksteer_model;
@@ -96,6 +97,10 @@ struct vksteer_model_params {
     const char *vae;                    // a folder of an autoencoder in its place (config.json and weights)
     const struct vksteer_lora *loras;   // at most VKSTEER_MAX_LORAS
     size_t lora_count;
+    const char *scheduler;              // "euler", "euler-a", "lcm", "ddim", "pndm" in place of the model's, with the
+                                        // settings in its folder
+    const uint32_t *timesteps;          // falling, in place of the scheduler's own: a picture takes so many steps, and
+    size_t timestep_count;              // training is at the first of them; at most VKSTEER_MAX_TIMESTEPS
 };
 vksteer_model *vksteer_model_open_with(vksteer_session *session, const struct vksteer_log *log,
                                        const struct vksteer_model_params *params);
@@ -108,6 +113,11 @@ struct vksteer_model_info {
     const char *path, *pipeline;        // folder or file; "StableDiffusionPipeline", "LlamaForCausalLM"
     const char *architecture;           // what a steering file records
     uint32_t width, height;             // default picture, in pixels; 0 of language models
+    const char *scheduler;              // "euler", and so on; NULL of language models
+    uint32_t steps;                     // of the default picture
+    double cfg_scale;
+    uint32_t timesteps[VKSTEER_MAX_TIMESTEPS];   // as in the params, timestep_count of them
+    uint32_t timestep_count;
     uint32_t context, layers, channels, vocabulary;   // of language models: tokens, blocks, width, tokens known; or 0
     uint64_t parameters, bytes;
     uint32_t parts;                     // rows of part_names and so on
@@ -304,7 +314,7 @@ struct vksteer_image {
 typedef struct vksteer_painter vksteer_painter;
 struct vksteer_paint_params {
     uint32_t width, height;             // 0: the model's
-    uint32_t steps;                     // 0: the model's
+    uint32_t steps;                     // 0: the model's; no others where timesteps were given
     double cfg_scale;                   // 0: the model's; <= 1: one pass
     const struct vksteer_use *steerings;
     size_t steering_count;

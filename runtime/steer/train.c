@@ -102,6 +102,8 @@ static bool describe(struct training *t)
               vks_steering_note(s, "precision", "exact");
     if (ok && p->sample_steps)
         ok = vks_steering_note(s, "sample_steps", "%u", p->sample_steps);
+    if (ok && p->sampler)
+        ok = vks_steering_note(s, "sampler", "%s", p->sampler);
     if (ok && p->cfg_scale > 0)
         ok = vks_steering_note(s, "cfg_scale", "%s", VKS_NUMBER("%g", p->cfg_scale));
     if (ok && t->subject->fingerprint)

@@ -59,6 +59,7 @@ struct vks_train_params {
     bool resume;
     uint32_t sample_steps;             // how the subject samples, for the steering file; 0: not noted
     double cfg_scale;                  // the same
+    const char *sampler;               // the same: "lcm, timestep 399"; NULL: not noted
     // Steerings that are on already, in order, before the one that is trained: sources run with them, targets
     // without.
     const struct vks_steering *const *base;

@@ -32,7 +32,7 @@ FIXTURES = {
     # Stable Diffusion 1.x: convolutions as projections, the same number of heads everywhere, quick GELU, epsilon.
     # 6 x 10 latents become 3 x 5 and 2 x 3: the way up needs sizes that are not doubles.
     "sd1": dict(
-        seed=1, pictures=[(1, 1, None), (4, 3, None), (4, 3, "a blue cat")],
+        seed=1, pictures=[(1, 1, None), (4, 3, None), (4, 3, "a blue cat"), (6, 3, None, "ddim"), (7, 3, None, "euler-a")],
         legacy_prefix=True, latents=(6, 10),
         text_encoder=text(24, 3, 2, 40, 13, "quick_gelu"),
         unet=dict(in_channels=4, out_channels=4, block_out_channels=[8, 12, 20], layers_per_block=2,
@@ -93,7 +93,7 @@ FIXTURES = {
     # Another autoencoder: AutoencoderKL of three levels under its old names, with a shift and without the pointwise
     # convolutions; UNet and text as small as they get.
     "kl": dict(
-        seed=6, pictures=[(4, 1, None), (4, 3, "red")],
+        seed=6, pictures=[(4, 1, None), (4, 3, "red"), (1, 1, None, "pndm"), (7, 3, None, "pndm")],
         old_attention=True, latents=(3, 5),
         text_encoder=text(12, 2, 1, 16, 8, "quick_gelu"),
         unet=dict(in_channels=3, out_channels=3, block_out_channels=[6], layers_per_block=1,
@@ -108,7 +108,9 @@ FIXTURES = {
     # SDXL: two text encoders (the second with a projection), their last but one states side by side, pooled text and
     # picture sizes added to the time.
     "xl": dict(
-        seed=5, pictures=[(1, 1, None), (4, 1, None), (1, 3, None), (4, 3, None), (4, 3, ""), (4, 3, "a blue cat")],
+        seed=5, pictures=[(1, 1, None), (4, 1, None), (1, 3, None), (4, 3, None), (4, 3, ""), (4, 3, "a blue cat"),
+                          (1, 1, None, "lcm", [399]), (4, 1, None, "lcm", [999, 749, 499, 249]),
+                          (3, 1, None, None, [801, 402, 99])],
         sharpness=1.4, latents=(4, 6),
         text_encoder=text(14, 2, 2, 20, 8, "quick_gelu"),
         text_encoder_2=text(18, 3, 3, 22, 8, "gelu", projection_dim=11),

@@ -20,8 +20,17 @@ def psnr(a, b):
     return -10 * torch.log10(((a.double() - b.double()) / 255).square().mean()).item()
 
 
-def paint(pipeline, steps, guidance, negative):
+CLASSES = {"euler": "EulerDiscreteScheduler", "euler-a": "EulerAncestralDiscreteScheduler", "lcm": "LCMScheduler",
+           "ddim": "DDIMScheduler", "pndm": "PNDMScheduler"}
+
+
+def paint(pipeline, steps, guidance, negative, scheduler=None, timesteps=None):
     """(H, W, 3) bytes. Draw 0 of the seed is the initial noise, draw s the noise after step s."""
+    own = pipeline.scheduler
+    if scheduler:
+        # As pipelines of Stable Diffusion make them when they find them in a folder.
+        more = {"pndm": dict(skip_prk_steps=True), "ddim": dict(clip_sample=False)}.get(scheduler, {})
+        pipeline.scheduler = getattr(diffusers, CLASSES[scheduler]).from_config(own.config, **more)
     factor = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
     shape = (1, pipeline.unet.config.in_channels, HEIGHT // factor, WIDTH // factor)
     draws = itertools.count(1)
@@ -36,9 +45,10 @@ def paint(pipeline, steps, guidance, negative):
         m.randn_tensor = noise
     try:
         latents = pipeline(PROMPT, negative_prompt=negative, width=WIDTH, height=HEIGHT, num_inference_steps=steps,
-                           guidance_scale=guidance, latents=philox.normal(SEED, 0, shape),
+                           guidance_scale=guidance, latents=philox.normal(SEED, 0, shape), timesteps=timesteps,
                            output_type="latent").images
     finally:
+        pipeline.scheduler = own
         for m, original in kept:
             m.randn_tensor = original
     config = pipeline.vae.config
@@ -54,8 +64,8 @@ def record(folder, fixture):
     diffusers.logging.set_verbosity_error()
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    cases = [dict(steps=steps, cfg_scale=guidance, **({} if negative is None else {"negative": negative}))
-             for steps, guidance, negative in fixture["pictures"]]
+    keys = ("steps", "cfg_scale", "negative", "scheduler", "timesteps")
+    cases = [{k: v for k, v in zip(keys, case) if v is not None} for case in fixture["pictures"]]
     images = [paint(pipeline, *case).contiguous() for case in fixture["pictures"]]
     for a, b in itertools.combinations(images, 2):
         assert psnr(a, b) < 30, "two of the pictures are alike: they would prove nothing about steps and guidance"

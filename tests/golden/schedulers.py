@@ -43,6 +43,12 @@ def configurations():
         yield f"{short}-linear", kind, dict(beta_schedule="linear", num_train_timesteps=600, steps_offset=3,
                                             timestep_spacing="leading", **more)
     yield "euler-sigma-min", "EulerDiscreteScheduler", dict(SD, final_sigmas_type="sigma_min")
+    for spacing in ("leading", "linspace", "trailing"):
+        for name in ("eps", "v"):
+            offset = {"steps_offset": 1} if spacing == "leading" else {}
+            yield f"pndm-{spacing}-{name}", "PNDMScheduler", dict(SD, timestep_spacing=spacing, skip_prk_steps=True,
+                                                                  prediction_type=PREDICTIONS[name], **offset)
+    yield "pndm-linear", "PNDMScheduler", dict(num_train_timesteps=600, skip_prk_steps=True, set_alpha_to_one=True)
     for name, prediction in PREDICTIONS.items():
         yield f"lcm-{name}", "LCMScheduler", dict(prediction_type=prediction)
     yield "lcm-40", "LCMScheduler", dict(prediction_type="v_prediction", original_inference_steps=40,
@@ -57,17 +63,24 @@ def model(x, t):
 
 def run(scheduler, steps, out):
     scheduler.set_timesteps(steps)
-    assert len(scheduler.timesteps) == steps
+    pndm = isinstance(scheduler, diffusers.PNDMScheduler)
+    assert len(scheduler.timesteps) == steps + (pndm and steps > 1)
     draws = itertools.count(1)
     module = sys.modules[type(scheduler).__module__]
-    kept, module.randn_tensor = module.randn_tensor, lambda shape, **_: philox.normal(SEED, next(draws), shape)
+    kept = vars(module).get("randn_tensor")  # PNDM draws nothing
+    module.randn_tensor = lambda shape, **_: philox.normal(SEED, next(draws), shape)
     sample = philox.normal(SEED, 0, (1, 1, 1, SIZE)) * float(scheduler.init_noise_sigma)
     rows = []
     for t in scheduler.timesteps:
         x = scheduler.scale_model_input(sample, t)
-        result = scheduler.step(model(x, t), t, sample)
+        output, bar = model(x, t), scheduler.alphas_cumprod[int(t)]
+        result = scheduler.step(output, t, sample)
+        if pndm:  # which does not say it
+            v = scheduler.config.prediction_type == "v_prediction"
+            x0 = bar ** 0.5 * x - (1 - bar) ** 0.5 * output if v else (x - (1 - bar) ** 0.5 * output) / bar ** 0.5
+        else:
+            x0 = result.denoised if "denoised" in result else result.pred_original_sample
         sample = result.prev_sample
-        x0 = result.denoised if "denoised" in result else result.pred_original_sample
         rows.append(torch.stack([x.flatten(), x0.flatten(), sample.flatten()]))
     module.randn_tensor = kept
     out[f"{steps}.timesteps"] = scheduler.timesteps.float()
