@@ -57,9 +57,14 @@ static bool paint(struct job *job, const char *prompt, int64_t seed, const float
                          job->latent_count, image);
 }
 
-static bool save(struct job *job, const char *prompt, int64_t seed, const char *sweep, uint32_t index, bool many,
+// `sheet`: all pictures are in this one.
+static bool save(struct job *job, const char *prompt, int64_t seed, const char *sweep, uint32_t index, bool sheet,
                  const struct vksteer_image *image)
 {
+    const struct vksteer_device_info *device = vksteer_session_device(job->session);
+    const bool many = !sheet && job->prompt_count * job->batch > 1;
+    char ran_on[520];
+    snprintf(ran_on, sizeof(ran_on), "%s, %s", device->name, device->driver);
     struct picture_facts facts = {
         .prompt = prompt,
         .negative = job->negative,
@@ -68,6 +73,13 @@ static bool save(struct job *job, const char *prompt, int64_t seed, const char *
         .use_count = job->steer.count,
         .sweep = sweep,
         .info = vksteer_model_info(job->model),
+        .device = ran_on,
+        .common = &job->common,
+        .prompts_path = sheet ? job->prompts_path : NULL,
+        .field = job->field,
+        .latents_path = job->latents_path,
+        .batch = sheet ? job->batch : 0,
+        .grid = sheet ? job->grid : 0,
     };
     const char *path = facts.info->path, *slash = strrchr(path, '/');
     facts.model = slash ? slash + 1 : path;
@@ -119,11 +131,11 @@ static int paint_sheet(struct job *job)
     }
     progress_done();
     if (job->sweep.count)
-        snprintf(sweep, sizeof(sweep), "%g:%g:%u", job->sweep.from, job->sweep.to, points);
+        snprintf(sweep, sizeof(sweep), "%.9g:%.9g:%u", job->sweep.from, job->sweep.to, points);
     const uint32_t columns = job->grid ? job->grid : points > 1 ? points : (uint32_t)count;
     if (ok && !vksteer_interrupted())
         ok = vksteer_image_grid(cli_log(), images, count, columns, labels, &sheet) &&
-             save(job, job->prompts[0], job->seed, *sweep ? sweep : NULL, 0, false, &sheet);
+             save(job, job->prompts[0], job->seed, *sweep ? sweep : NULL, 0, true, &sheet);
     for (size_t i = 0; images && i < count; i++)
         free(images[i].rgb);
     free(sheet.rgb);
@@ -141,7 +153,7 @@ static int paint_each(struct job *job)
         const char *prompt = job->prompts[i / job->batch];
         const int64_t seed = job->seed + (int64_t)(i % job->batch);
         const bool ok = paint(job, prompt, seed, NULL, &image) &&
-                        save(job, prompt, seed, NULL, (uint32_t)i, count > 1, &image);
+                        save(job, prompt, seed, NULL, (uint32_t)i, false, &image);
         free(image.rgb);
         if (count > 1)
             progress_show("painting", (uint32_t)i + 1, (uint32_t)count, "");

@@ -154,22 +154,29 @@ void json_to(FILE *file);
 // `pattern` with a %d or %03d replaced by `index`, or with _000 before its ending when there is none and `many`; heap.
 char *numbered_path(const char *pattern, uint32_t index, bool many);
 bool pattern_is_good(const char *pattern);
+// Shows it in the terminal if that can; says so if not.
+void show_picture(const char *path, const struct vksteer_image *image);
+
+// ---- facts.c ------------------------------------------------------------------------------------------------------
+
 struct picture_facts {
     const char *prompt, *negative, *model;
     int64_t seed;
     uint32_t width, height, steps;
     double cfg;
     const struct vksteer_use *uses;
-    const float *strengths;   // NULL: those of the uses
     size_t use_count;
     const char *sweep;        // NULL: none
     const struct vksteer_model_info *info;  // NULL: the model is as it is in its folder
+    const char *device;       // that it was made on; may be NULL
+    // For the command that makes it again; NULL: there is none.
+    const struct common *common;
+    const char *prompts_path, *field;       // of a sheet; NULL: the prompt alone
+    const char *latents_path;
+    uint32_t batch, grid;     // 0: not given
 };
-// Writes a PNG with its parameters as text.
+// Writes a PNG with its parameters, and the command that makes it again, as text.
 bool save_picture(const char *path, const struct vksteer_image *image, const struct picture_facts *facts);
-// Shows it in the terminal if that can; says so if not.
-void show_picture(const char *path, const struct vksteer_image *image);
-
 // ---- chat.c -------------------------------------------------------------------------------------------------------
 
 // Each prompt as the user's message of a conversation of the model's own form, behind a system message (NULL: what the

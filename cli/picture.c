@@ -1,5 +1,4 @@
 // Pictures as files and on terminals.
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,77 +45,6 @@ char *numbered_path(const char *pattern, uint32_t index, bool many)
         strcpy(path, pattern);
     }
     return path;
-}
-
-// Appends to a string that may be cut short at its end.
-static void add(char *text, size_t size, const char *format, ...)
-{
-    va_list args;
-    const size_t used = strlen(text);
-    va_start(args, format);
-    vsnprintf(text + used, size - used, format, args);
-    va_end(args);
-}
-
-static void describe_steering(const struct picture_facts *facts, char *out, size_t size)
-{
-    *out = 0;
-    for (size_t i = 0; i < facts->use_count; i++) {
-        const struct vksteer_use *use = &facts->uses[i];
-        const double strength = facts->strengths ? facts->strengths[i] : use->strength;
-        add(out, size, "%s%s:%g%s", i ? "; " : "", use->path, strength, use->inverse ? ":inv" : "");
-    }
-}
-
-// What was put over the model: "unet FILE; lora FILE:0.8".
-static void describe_parts(const struct vksteer_model_info *info, char *out, size_t size)
-{
-    *out = 0;
-    for (uint32_t i = 0; info && i < info->parts; i++)
-        if (info->part_files[i])
-            add(out, size, "%s%s %s", *out ? "; " : "", info->part_names[i], info->part_files[i]);
-    for (uint32_t i = 0; info && i < info->loras; i++)
-        add(out, size, "%slora %s:%g", *out ? "; " : "", info->lora_files[i], (double)info->lora_strengths[i]);
-}
-
-bool save_picture(const char *path, const struct vksteer_image *image, const struct picture_facts *facts)
-{
-    const size_t size = strlen(facts->prompt) + (facts->negative ? strlen(facts->negative) : 0) + 12288;
-    char *parameters = calloc(1, size), steering[4096], parts[4096], seed[32];
-    if (!parameters) {
-        say_error(NO_MEMORY);
-        return false;
-    }
-    describe_steering(facts, steering, sizeof(steering));
-    describe_parts(facts->info, parts, sizeof(parts));
-    add(parameters, size, "%s\n", facts->prompt);
-    if (facts->negative && *facts->negative)
-        add(parameters, size, "Negative prompt: %s\n", facts->negative);
-    add(parameters, size, "Steps: %u, CFG scale: %g, Seed: %lld, Size: %ux%u, Model: %s, RNG: cuda, Version: vksteer "
-        VKSTEER_VERSION, facts->steps, facts->cfg, (long long)facts->seed, facts->width, facts->height, facts->model);
-    if (*steering)
-        add(parameters, size, ", Steering: \"%s\"", steering);
-    if (*parts)
-        add(parameters, size, ", Parts: \"%s\"", parts);
-    snprintf(seed, sizeof(seed), "%lld", (long long)facts->seed);
-    const char *keys[8] = {"parameters", "vksteer.prompt", "vksteer.seed"};
-    const char *values[8] = {parameters, facts->prompt, seed};
-    size_t count = 3;
-    if (*steering) {
-        keys[count] = "vksteer.steering";
-        values[count++] = steering;
-    }
-    if (*parts) {
-        keys[count] = "vksteer.parts";
-        values[count++] = parts;
-    }
-    if (facts->sweep) {
-        keys[count] = "vksteer.sweep";
-        values[count++] = facts->sweep;
-    }
-    const bool ok = vksteer_image_write(cli_log(), path, image, keys, values, count);
-    free(parameters);
-    return ok;
 }
 
 // ---- terminals ----------------------------------------------------------------------------------------------------

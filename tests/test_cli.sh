@@ -162,6 +162,32 @@ check "the picture carries its prompt" grep -aq "a red apple" p.png
 check "a strip of strengths" "$vksteer" apply -q -p "a red apple" --steer a.safetensors --sweep 0:1:3 -o strip.png
 check "two steerings in order" "$vksteer" apply -q -p "a red apple" --steer a.safetensors:0.5 --steer c.safetensors:inv -o two.png
 check "a batch of prompts" "$vksteer" apply -q --prompts "$prompts/validation.txt" -b 1 --grid 8 -o grid.png
+# From its text alone, the same file again.
+remade() # PICTURE
+{
+    python3 - "$1" >remake.txt <<'END' && eval "$(sed "s|^vksteer|'$vksteer'|" remake.txt) -q -o again.png" && cmp "$1" again.png
+import struct, sys
+data, at = open(sys.argv[1], "rb").read(), 8
+while at < len(data):
+    size, kind = struct.unpack(">I4s", data[at:at + 8])
+    body = data[at + 8:at + 8 + size]
+    key, _, value = body.partition(b"\0")
+    if key == b"vksteer.command":
+        print((value if kind == b"tEXt" else value.split(b"\0", 4)[-1]).decode())
+    at += 12 + size
+END
+}
+check "a picture is remade from its text" remade p.png
+check "a steered one" remade two.png
+check "a strip" remade strip.png
+check "a sheet of prompts" remade grid.png
+check "paint words that a shell must not read" "$vksteer" apply -q -p "it's \"a\" \$HOME \`id\` ü; *" -s 9 --steer a.safetensors:inv \
+    --steer-strength 0.123456789 -b 2 -o odd.png
+check "the second of two" remade odd_001.png
+check "seeds in a grid" "$vksteer" apply -q -p "a red apple" -b 4 --grid 2 -o seeds.png
+check "they are remade" remade seeds.png
+hash_of() { python3 -c "import sys; t = open(sys.argv[1], 'rb').read(); print(t.split(sys.argv[2].encode() + b' ')[1][:16].decode())" "$@"; }
+check "the picture has the hashes of its steerings" grep -aqE 'a.safetensors [0-9a-f]{16}; c.safetensors [0-9a-f]{16}' two.png
 check "a prompt from standard input" bash -c "echo 'a red apple' | '$vksteer' apply -q -p - -o i.png && cmp i.png p.png"
 
 # ---- other parts, LoRA ----------------------------------------------------------------------------------------------
@@ -241,6 +267,26 @@ check "they give the same picture" test "$(distance p.png pickled.png)" = 0
 check "paint with a UNet of PyTorch" "$vksteer" apply -q --unet pickled/unet/diffusion_pytorch_model.bin -p "a red apple" -o pickled.png
 check "it gives the same picture" test "$(distance p.png pickled.png)" = 0
 tiny=$here/tests/golden/data
+check "paint by a scheduler of choice" "$vksteer" apply -q -m "$tiny/sd1" --scheduler ddim --steps 5 --cfg-scale 3 -p "an apple" \
+    -n "a cat" -W 32 -H 16 -o ddim.png
+check "the picture is remade" remade ddim.png
+check "paint as DMD2" "$vksteer" apply -q -m "$tiny/xl" --unet "$tiny/xl/unet/diffusion_pytorch_model.safetensors" --scheduler lcm \
+    --timesteps 399 -p "an apple" -W 32 -H 16 --lora "$tiny/lora/xl-kohya.safetensors:0.7" -o dmd2.png
+check "it is remade too" remade dmd2.png
+check "its model is another one" test "$(hash_of dmd2.png model)" != "$(hash_of ddim.png model)"
+check "train at its timestep" "$vksteer" train -q -m "$tiny/xl" --scheduler lcm --timesteps 399 --source "$prompts/style.source.txt" \
+    --target "$prompts/style.target.txt" --steps 2 --batch 4 --sites unet.conv_norm_out -W 32 -H 16 -o dmd2.safetensors
+check "which the steering says" noted dmd2.safetensors sampler "lcm, timestep 399"
+cp -r "$tiny/sd1" pndm && sed -i 's/EulerDiscrete/PNDM/; s/trailing/leading/; s/"beta_end"/"skip_prk_steps": true, "beta_end"/' pndm/scheduler/scheduler_config.json
+check "a folder with PNDM, as SD 1.5" bash -c "'$vksteer' info -m ./pndm | grep -q '20 steps of pndm, guidance 7'"
+cp -r "$tiny/sd1" heun && sed -i 's/EulerDiscrete/HeunDiscrete/' heun/scheduler/scheduler_config.json
+refused "a scheduler that is not there" 1 "HeunDiscreteScheduler is not supported: give --scheduler euler" "$vksteer" info -m ./heun
+check "another in its place" bash -c "'$vksteer' info -m ./heun --scheduler euler --json | grep -q '\"scheduler\": *\"euler\"'"
+refused "no such scheduler" 1 "use euler, euler-a" "$vksteer" info --scheduler dpm++
+refused "timesteps that rise" 1 "falling" "$vksteer" info -m "$tiny/xl" --timesteps 99,399
+refused "timesteps that are none" 2 "with commas" "$vksteer" info --timesteps 399,x
+refused "timesteps and steps" 1 "leave one of them out" "$vksteer" apply -q -m "$tiny/xl" --timesteps 399 --steps 3 -p x -o never.png
+refused "a scheduler for a language model" 1 "for image models" "$vksteer" info -m "$gguf" --scheduler euler
 check "a single-file checkpoint" bash -c "'$vksteer' info -m '$tiny/sd1' --checkpoint '$tiny/checkpoints/sd1.ckpt' | grep -q 'unet .*, of .*sd1.ckpt'"
 refused "a checkpoint that is none" 1 "has no model.diffusion_model" "$vksteer" info -q --checkpoint "$tiny/torch/module.bin"
 refused "a checkpoint for another model" 1 "different models" "$vksteer" info --sites '.*' --checkpoint "$tiny/checkpoints/sd1.ckpt"

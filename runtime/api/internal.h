@@ -47,6 +47,7 @@ struct vksteer_model {
     const char *place_sites[VKS_PLACES];  // where methods act when no sites are given; NULL: at info.train_sites
     char fingerprint[128];            // see vks_api_fingerprint
     uint64_t hash;                    // of the parameters
+    char hash_text[17];
     struct vks_arena arena;           // strings of info
     struct vks_arena site_arena;      // what vksteer_model_sites gave last
 };

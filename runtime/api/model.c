@@ -341,6 +341,7 @@ vksteer_model *vksteer_model_open_with(vksteer_session *session, const struct vk
     model->info.steps = model->pipeline ? model->apply_steps : 0;
     model->info.cfg_scale = model->pipeline ? model->apply_cfg : 0;
     model->hash = hash_model(model);
+    model->info.hash = vks_hash_hex(model->hash, model->hash_text);
     vks_api_fingerprint(model);
     return model;
 }

@@ -32,6 +32,17 @@ void vksteer_setup_streams(void)
     vks_os_setup_streams();
 }
 
+bool vksteer_file_hash(const struct vksteer_log *log, const char *path, char hex[17])
+{
+    struct vks_api_log bridge;
+    struct vks_os_map map = {0};
+    if (!vks_os_map_open(vks_api_log_init(&bridge, log), path, &map))
+        return false;
+    vks_hash_hex(vks_hash64(map.data, map.size), hex);
+    vks_os_map_close(&map);
+    return true;
+}
+
 double vksteer_seconds(void)
 {
     return vks_os_seconds();

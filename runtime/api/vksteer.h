@@ -112,6 +112,7 @@ void vksteer_model_close(vksteer_model **model);
 struct vksteer_model_info {
     const char *path, *pipeline;        // folder or file; "StableDiffusionPipeline", "LlamaForCausalLM"
     const char *architecture;           // what a steering file records
+    const char *hash;                   // of the weights, what was put over them and LoRAs: 16 hexadecimal digits
     uint32_t width, height;             // default picture, in pixels; 0 of language models
     const char *scheduler;              // "euler", and so on; NULL of language models
     uint32_t steps;                     // of the default picture
@@ -572,6 +573,8 @@ bool vksteer_make_folder(const struct vksteer_log *log, const char *path);
 bool vksteer_can_write(const struct vksteer_log *log, const char *path);
 // Writes a file under a name of its own first, then in the place of what was at `path`: whole or not at all.
 bool vksteer_file_write(const struct vksteer_log *log, const char *path, const void *data, size_t size);
+// A hash of a file's content, for telling files apart: 16 hexadecimal digits.
+bool vksteer_file_hash(const struct vksteer_log *log, const char *path, char hex[17]);
 // Seconds from some fixed point.
 double vksteer_seconds(void);
 
