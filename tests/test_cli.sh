@@ -592,6 +592,41 @@ refused "a broken configuration" 1 "config.json" "$vksteer" apply -q -m ./broken
 cp -r "$here/assets/emoji/unet/." broken/unet/ && truncate -s 100000 broken/unet/*.safetensors
 refused "truncated weights" 1 "safetensors" "$vksteer" apply -q -m ./broken -p x -o never.png
 
+# A folder with one thing wrong.
+broken() # HOW TEXT COMMAND...: what refuses it
+{
+    local how=$1 text=$2
+    shift 2
+    python3 "$here/tests/break.py" "$tiny/sd1" "$work/wrong-$how" "$how" || return
+    refused "a model with $how" 1 "$text" "$@" -q -m "$work/wrong-$how" -W 32 -H 16
+}
+wrong() { broken "$@" "$vksteer" apply -p "an apple" -o never.png; }
+wrong no-unet-entry "the part unet is missing"
+wrong no-text-encoder "text_encoder/config.json"
+wrong no-tokenizer "has neither vocab.json"
+wrong no-scheduler "scheduler_config.json"
+wrong no-vae "vae/config.json"
+wrong no-config "unet/config.json"
+wrong no-tensor "the tensor conv_out.bias is missing"
+wrong class-pipeline "FluxPipeline"
+wrong class-unet "the class UNet3DConditionModel of unet is not supported"
+wrong class-text "the class T5EncoderModel of text_encoder is not supported"
+wrong class-vae "put an AutoencoderKL"
+wrong class-block "MagicDownBlock2D"
+wrong shape-config "config.json asks for (64, 16)"
+wrong shape-tensor "conv_in.weight has the shape (8, 12, 3)"
+wrong shape-text "cross_attention_dim 28"
+wrong type-double "conv_norm_out.weight is of type F64: convert"
+wrong nan "the tensor conv_norm_out.bias holds values that are no numbers"
+wrong infinite "the tensor conv_in.weight holds values that are no numbers"
+some=(--source "$prompts/style.source.txt" --target "$prompts/style.target.txt" --steps 1 --batch 4 --sites unet.conv_norm_out)
+rm -r wrong-nan
+broken nan "not finite for prompt 1" "$vksteer" train "${some[@]}" -o never.safetensors
+whole() { "$vksteer" apply -q -m "$1" -p "an apple" -W 32 -H 16 -o "$2"; }
+python3 "$here/tests/break.py" "$tiny/sd1" mixed type-mixed
+check "paint with weights of several types" whole ./mixed mixed.png
+check "and of one" whole "$tiny/sd1" single.png
+check "the same picture, nearly" test "$(distance mixed.png single.png)" -le 16
 refused "the sites of a GGUF file without them" 1 "no whole model" "$vksteer" info -m "$gguf" --sites '.*'
 sed 's/general.architecture\(.\{12\}\)llama/general.architecture\1mamba/' "$llama/model.gguf" >mamba.gguf
 refused "an architecture that is not known" 1 "mamba is not supported" "$vksteer" info -m mamba.gguf --sites '.*'

@@ -69,6 +69,10 @@ struct vks_api_norms {
 void vks_api_norms_add(struct vks_api_norms *norms, const float *weights, uint64_t count);
 void vks_api_norms_text(const struct vks_api_norms *norms, char *text, size_t capacity);
 
+// False after one message: `what` ("the picture is") the model makes is not finite, because of the weight that is named,
+// or of something else.
+bool vks_api_not_finite(const vksteer_model *model, const char *what);
+
 // Adds the whole model with one sample: for lists of sites.
 bool vks_api_graph(vksteer_model *model, struct vks_graph *graph);
 // Whether the model makes pictures; if not, says that `what` ("apply") is of such models.

@@ -226,6 +226,9 @@ static bool denoise(struct vksteer_painter *p, uint64_t seed, const uint32_t *st
             outputs[k] = said + (s + VKS_SCHEDULER_OUTPUTS - k) % VKS_SCHEDULER_OUTPUTS * count;
         vks_scheduler_advance(at, count, latents, before, outputs, other);
     }
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(latents[i]))  // a decoder may make a picture of anything
+            return vks_api_not_finite(p->model, "the latents are");
     return true;
 }
 
@@ -243,8 +246,7 @@ static bool to_bytes(const struct vksteer_painter *p, const float *values, struc
         if (!isfinite(x)) {
             free(image->rgb);
             *image = (struct vksteer_image){0};
-            return vks_fail(p->model->log, "the picture is not a number anywhere one looks: lower the strength, or run "
-                            "`vksteer devices --selftest`");
+            return vks_api_not_finite(p->model, "the picture is");
         }
         image->rgb[i] = (uint8_t)lrintf(255 * (x < 0 ? 0 : x > 1 ? 1 : x));
     }
