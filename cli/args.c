@@ -168,7 +168,7 @@ static int add_lora(struct lora_list *list, const char *text)
 bool has_parts(const struct common *common)
 {
     const struct vksteer_model_params *parts = &common->parts;
-    return parts->checkpoint || parts->unet || parts->vae || parts->scheduler || common->loras.count ||
+    return parts->checkpoint || parts->unet || parts->vae || parts->variant || parts->scheduler || common->loras.count ||
            common->timesteps.count;
 }
 

@@ -85,6 +85,8 @@ struct common {
     {0, "unet", OPT_TEXT, &(common).parts.unet, 0, 0, "FILE", "UNet weights in place of the model's (.safetensors, "  \
      ".bin)"},                                                                                                        \
     {0, "vae", OPT_TEXT, &(common).parts.vae, 0, 0, "FOLDER", "an autoencoder in place of the model's"},             \
+    {0, "variant", OPT_TEXT, &(common).parts.variant, 0, 0, "NAME", "take the model's weights of this name where they "  \
+     "are there: fp16"},                                                                                              \
     {0, "lora", OPT_LORA, &(common).loras, 0, 0, "FILE[:S]", "a LoRA, at strength S (default 1); may be repeated"},   \
     {0, "scheduler", OPT_TEXT, &(common).parts.scheduler, 0, 0, "NAME", "euler, euler-a, lcm, ddim or pndm, with "    \
      "the settings of the model's own"},                                                                              \

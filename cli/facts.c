@@ -91,6 +91,7 @@ static void add_parts(struct text *text, const struct common *common)
     add_option(text, "--checkpoint", parts->checkpoint);
     add_option(text, "--unet", parts->unet);
     add_option(text, "--vae", parts->vae);
+    add_option(text, "--variant", parts->variant);
     for (size_t i = 0; i < common->loras.count; i++)
         add_strong(text, "--lora", common->loras.items[i].path, common->loras.items[i].strength, false);
     add_option(text, "--scheduler", parts->scheduler);

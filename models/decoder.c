@@ -36,7 +36,7 @@ struct vks_decoder *vks_decoder_open(const struct vks_log *log, struct vks_gpu *
         done = done && open_gguf(d, gpu, path);
     else
         done = done && vks_decoder_config_read(log, path, &d->arena, &d->config) &&
-               (d->weights = vks_weights_open(log, gpu, path, "model")) != NULL;
+               (d->weights = vks_weights_open(log, gpu, path, "model", NULL)) != NULL;
     if (!done) {
         vks_decoder_close(&d);
         return NULL;

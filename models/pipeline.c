@@ -87,7 +87,7 @@ static struct vks_pipeline_part *add_part(struct vks_pipeline *p, struct vks_gpu
     }
     if (!weights)
         weights = over && !strcmp(name, "unet") ? open_unet_file(p, gpu, over)
-                                                : vks_weights_open(p->log, gpu, folder, file);
+                                                : vks_weights_open(p->log, gpu, folder, file, p->over.variant);
     if (!weights)
         return NULL;
     struct vks_pipeline_part *part = &p->parts[p->part_count++];
@@ -192,6 +192,24 @@ static bool open_unet(struct vks_pipeline *p, struct vks_gpu *gpu, const struct 
     return true;
 }
 
+// Whether the variant that was asked for is there, of one part at least (and says so if not).
+static bool variant_met(const struct vks_pipeline *p)
+{
+    if (!p->over.variant)
+        return true;
+    if (strspn(p->over.variant, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") !=
+            strlen(p->over.variant) || strlen(p->over.variant) > 32)
+        return vks_fail(p->log, "the variant %.60s is no name: give one such as fp16", p->over.variant);
+    for (uint32_t i = 0; i < p->part_count; i++) {
+        const char *path = vks_weights_path(p->parts[i].weights), *name = strrchr(path, '/');
+        const char *at = strstr(name ? name : path, p->over.variant);
+        if (at && at[-1] == '.' && at[strlen(p->over.variant)] == '.')
+            return true;
+    }
+    return vks_fail(p->log, "%s: no part has weights of the variant %s: leave --variant out", p->folder,
+                    p->over.variant);
+}
+
 static bool open_parts(struct vks_pipeline *p, struct vks_gpu *gpu, const struct vks_json *index)
 {
     int type;
@@ -211,7 +229,7 @@ static bool open_parts(struct vks_pipeline *p, struct vks_gpu *gpu, const struct
     for (uint32_t i = 0; i < (p->xl ? 2u : 1u); i++)
         if (!open_text(p, gpu, index, i))
             return false;
-    if (!open_unet(p, gpu, index) || !open_decoder(p, gpu, index))
+    if (!open_unet(p, gpu, index) || !open_decoder(p, gpu, index) || !variant_met(p))
         return false;
     const uint32_t latents = p->unet.sample_size ? p->unet.sample_size : 64;
     p->width = p->height = latents * p->factor;
@@ -244,6 +262,7 @@ struct vks_pipeline *vks_pipeline_open_over(const struct vks_log *log, struct vk
     p->over.unet = kept(p, over->unet, &ok);
     p->over.vae = kept(p, over->vae, &ok);
     p->over.checkpoint = kept(p, over->checkpoint, &ok);
+    p->over.variant = kept(p, over->variant, &ok);
     p->over.scheduler = kept(p, over->scheduler, &ok);
     struct vks_json *index = ok ? vks_config_open(log, folder, "model_index.json") : NULL;
     const bool done = index && open_parts(p, gpu, index);

@@ -47,6 +47,7 @@ struct vks_pipeline_over {
     const char *unet;            // a file of the UNet's weights, of any format that tensor_file.h reads, in the names
                                  // of diffusers or the original layout
     const char *vae;             // a folder of an autoencoder: config.json and weights
+    const char *variant;         // of the folder's files of weights that are taken first: "fp16"
     const char *scheduler;       // a class in place of the folder's (scheduler.h), with the folder's settings
 };
 

@@ -68,19 +68,35 @@ struct vks_weights {
     bool dry;                     // nothing is uploaded now
 };
 
-// Opens FOLDER/NAME or FOLDER/NAME.fp16, whichever is there; safetensors before what torch.save wrote.
-static bool open_file(const struct vks_log *log, const char *folder, const char *name, struct vks_tensor_file *file)
+// Finds the weights of a folder, in one file or a set: safetensors before what torch.save wrote, and of each the
+// variant that was asked for, or else the plain ones before those of fp16.
+static bool find_file(const char *folder, const char *name, const char *variant, struct vks_text *path)
 {
-    static const char *const forms[] = {"%s/%s.safetensors", "%s/%s.safetensors.index.json", "%s/%s.fp16.safetensors",
-                                        "%s/%s.safetensors.index.fp16.json", "%s/%s.bin", "%s/%s.fp16.bin",
-                                        "%s/pytorch_%s.bin", "%s/pytorch_%s.fp16.bin"};
-    struct vks_text path = {0};
-    bool found = false, done = false;
-    for (size_t i = 0; i < sizeof(forms) / sizeof(*forms) && !found; i++) {
-        path.length = 0;
-        found = vks_text_printf(&path, forms[i], folder, name) && vks_os_is_file(path.data);
+    static const char *const forms[2][5] = {
+        {"%s/%s%s.safetensors", "%s/%s.safetensors.index%s.json", NULL},
+        {"%s/%s%s.bin", "%s/pytorch_%s%s.bin", "%s/%s.bin.index%s.json", "%s/pytorch_%s.bin.index%s.json", NULL},
+    };
+    char dotted[2][40] = {"", ".fp16"};
+    if (variant) {
+        snprintf(dotted[0], sizeof(dotted[0]), ".%s", variant);
+        dotted[1][0] = 0;
     }
-    if (found)
+    for (int format = 0; format < 2; format++)
+        for (int v = 0; v < 2; v++)
+            for (int i = 0; forms[format][i]; i++) {
+                path->length = 0;
+                if (vks_text_printf(path, forms[format][i], folder, name, dotted[v]) && vks_os_is_file(path->data))
+                    return true;
+            }
+    return false;
+}
+
+static bool open_file(const struct vks_log *log, const char *folder, const char *name, const char *variant,
+                      struct vks_tensor_file *file)
+{
+    struct vks_text path = {0};
+    bool done = false;
+    if (find_file(folder, name, variant, &path))
         done = vks_tensor_file_open(log, path.data, file);
     else
         vks_fail(log, "%s holds no %s.safetensors (nor a .bin file of PyTorch): download the model's safetensors "
@@ -207,10 +223,10 @@ static struct vks_weights *create(const struct vks_log *log, struct vks_gpu *gpu
 }
 
 struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder,
-                                     const char *name)
+                                     const char *name, const char *variant)
 {
     struct vks_weights *weights = create(log, gpu);
-    return fill(weights, weights && open_file(log, folder, name, &weights->file), NULL);
+    return fill(weights, weights && open_file(log, folder, name, variant, &weights->file), NULL);
 }
 
 struct vks_weights *vks_weights_open_file(const struct vks_log *log, struct vks_gpu *gpu, const char *path)

@@ -223,7 +223,9 @@ refused "a steering trained with a LoRA, without it" 1 "trained on other weights
 refused "a LoRA for another model" 1 "nothing in it fits" "$vksteer" apply -q -p x --lora a.safetensors -o never.png
 refused "a UNet that is none" 1 "has no conv_in.weight" "$vksteer" info --unet "$here/tests/golden/data/torch/module.bin"
 cp -r "$here/assets/emoji" pickled
-python3 - pickled/unet/diffusion_pytorch_model.safetensors <<'END'
+cp -r "$here/assets/emoji" sharded
+for shards in 1 3; do
+    python3 - "$([ $shards = 1 ] && echo pickled || echo sharded)/unet/diffusion_pytorch_model.safetensors" $shards <<'END'
 import collections, json, os, pickle, sys, types, zipfile  # the same weights as torch.save writes them
 class Storage:
     pass
@@ -253,17 +255,33 @@ data = open(sys.argv[1], "rb").read()
 start = 8 + int.from_bytes(data[:8], "little")
 header = json.loads(data[8:start])
 header.pop("__metadata__", None)
-with zipfile.ZipFile(sys.argv[1].replace(".safetensors", ".bin"), "w") as archive:
-    for i, entry in enumerate(header.values()):
-        begin, end = entry["data_offsets"]
-        archive.writestr(f"x/data/{i}", data[start + begin:start + end])
-    with archive.open("x/data.pkl", "w") as out:
-        weights = {f"module.{k}": Tensor(str(i), v["dtype"], v["shape"]) for i, (k, v) in enumerate(header.items())}
-        Pickler(out, 2).dump({"state_dict": weights, "epoch": 3})
+def write(path, header):
+    with zipfile.ZipFile(path, "w") as archive:
+        for i, entry in enumerate(header.values()):
+            begin, end = entry["data_offsets"]
+            archive.writestr(f"x/data/{i}", data[start + begin:start + end])
+        with archive.open("x/data.pkl", "w") as out:
+            weights = {f"module.{k}": Tensor(str(i), v["dtype"], v["shape"]) for i, (k, v) in enumerate(header.items())}
+            Pickler(out, 2).dump({"state_dict": weights, "epoch": 3})
+stem, count = sys.argv[1].removesuffix(".safetensors"), int(sys.argv[2])
+if count == 1:
+    write(stem + ".bin", header)
+else:
+    names, where = sorted(header), {}
+    for n in range(count):
+        path = f"{stem}-{n + 1:05}-of-{count:05}.bin"
+        write(path, {name: header[name] for name in names[n::count]})
+        where.update((name, os.path.basename(path)) for name in names[n::count])
+    json.dump({"metadata": {}, "weight_map": where}, open(stem + ".bin.index.json", "w"))
 os.remove(sys.argv[1])
 END
+done
 check "paint with weights of PyTorch" "$vksteer" apply -q -m ./pickled -p "a red apple" -o pickled.png
 check "they give the same picture" test "$(distance p.png pickled.png)" = 0
+check "paint with weights of PyTorch in three files" "$vksteer" apply -q -m ./sharded -p "a red apple" -o sharded.png
+check "they give the same picture" test "$(distance p.png sharded.png)" = 0
+rm sharded/unet/*-00002-of-00003.bin
+refused "a set of which one is missing" 1 "00002-of-00003.bin" "$vksteer" apply -q -m ./sharded -p x -o never.png
 check "paint with a UNet of PyTorch" "$vksteer" apply -q --unet pickled/unet/diffusion_pytorch_model.bin -p "a red apple" -o pickled.png
 check "it gives the same picture" test "$(distance p.png pickled.png)" = 0
 tiny=$here/tests/golden/data
@@ -627,6 +645,20 @@ python3 "$here/tests/break.py" "$tiny/sd1" mixed type-mixed
 check "paint with weights of several types" whole ./mixed mixed.png
 check "and of one" whole "$tiny/sd1" single.png
 check "the same picture, nearly" test "$(distance mixed.png single.png)" -le 16
+# Variants, in a folder and in the Hugging Face cache.
+snapshot=hugs/huggingface/hub/models--some--pair
+mkdir -p $snapshot/refs $snapshot/snapshots && printf 4567 >$snapshot/refs/main && cp -r "$tiny/sd1" $snapshot/snapshots/4567
+pair=$snapshot/snapshots/4567/unet/diffusion_pytorch_model
+cp mixed/unet/diffusion_pytorch_model.safetensors $pair.fp16.safetensors
+paint_pair() { env -u HF_HUB_CACHE HF_HOME="$PWD/hugs/huggingface" "$vksteer" apply -q -m some/pair -p "an apple" -W 32 -H 16 "$@"; }
+check "a repository with a variant beside" paint_pair -o pair.png
+check "whose plain weights are taken" test "$(pixels pair.png)" = "$(pixels single.png)"
+check "unless the variant is asked for" paint_pair --variant fp16 -o pair.png
+check "by its name" test "$(pixels pair.png)" = "$(pixels mixed.png)"
+refused "a variant that is not there" 1 "no part has weights of the variant ema" "$vksteer" info -m "$tiny/sd1" --variant ema
+ln -sf ../../../blobs/gone $pair.safetensors
+check "a variant that alone is there" paint_pair -o pair.png
+check "is taken without a word" test "$(pixels pair.png)" = "$(pixels mixed.png)"
 refused "the sites of a GGUF file without them" 1 "no whole model" "$vksteer" info -m "$gguf" --sites '.*'
 sed 's/general.architecture\(.\{12\}\)llama/general.architecture\1mamba/' "$llama/model.gguf" >mamba.gguf
 refused "an architecture that is not known" 1 "mamba is not supported" "$vksteer" info -m mamba.gguf --sites '.*'

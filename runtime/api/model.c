@@ -188,6 +188,7 @@ static bool open_pipeline(vksteer_model *model, const struct vksteer_model_param
                                              &(struct vks_pipeline_over){.checkpoint = params->checkpoint,
                                                                          .unet = params->unet,
                                                                          .vae = params->vae,
+                                                                         .variant = params->variant,
                                                                          .scheduler = params->scheduler});
     if (!model->pipeline || !take_timesteps(model, params))
         return false;
@@ -301,7 +302,7 @@ void vks_api_fingerprint(vksteer_model *model)
 
 static bool open_language(vksteer_model *model, const struct vksteer_model_params *params)
 {
-    if (params->checkpoint || params->unet || params->vae || params->lora_count || params->scheduler ||
+    if (params->checkpoint || params->unet || params->vae || params->lora_count || params->variant || params->scheduler ||
         params->timestep_count)
         return vks_fail(model->log, "%s is a language model: another UNet, autoencoder or scheduler and LoRAs are for "
                         "image models: give a diffusers folder", model->info.path);

@@ -95,6 +95,8 @@ struct vksteer_model_params {
                                         // take the place of the model's, part by part; the model gives the rest
     const char *unet;                   // a file of UNet weights in place of the model's: .safetensors, .bin, .pt
     const char *vae;                    // a folder of an autoencoder in its place (config.json and weights)
+    const char *variant;                // of the folder's weights, taken where there is one: "fp16"; NULL: the plain ones
+                                        // before those of fp16
     const struct vksteer_lora *loras;   // at most VKSTEER_MAX_LORAS
     size_t lora_count;
     const char *scheduler;              // "euler", "euler-a", "lcm", "ddim", "pndm" in place of the model's, with the

@@ -4,6 +4,7 @@
 #include "base/os.h"
 #include "base/text.h"
 #include "io/json.h"
+#include "io/shards.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -245,101 +246,19 @@ static bool load_file(const struct vks_log *log, struct vks_safetensors *file, c
 
 // ---- a set of files
 
-struct weight {
-    const char *name, *shard;
-};
-
-static int weight_by_name(const void *a, const void *b)
-{
-    return strcmp(((const struct weight *)a)->name, ((const struct weight *)b)->name);
-}
-
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-// The list of weights, sorted by name, and of shards, sorted and unique.
-static bool read_weight_map(const struct vks_log *log, struct vks_safetensors *file, const struct vks_json *index,
-                            struct weight **weights, size_t *count, const char ***shards, size_t *shard_count)
-{
-    const struct cJSON *map;
-    if (!vks_json_require(log, index, NULL, "weight_map") || !vks_json_object(log, index, NULL, "weight_map", &map))
-        return false;
-    *count = (size_t)cJSON_GetArraySize(map);
-    *weights = vks_arena_alloc(&file->arena, (*count + 1) * sizeof(**weights));
-    *shards = vks_arena_alloc(&file->arena, (*count + 1) * sizeof(**shards));
-    if (!*weights || !*shards)
-        return vks_fail(log, "%s: " VKS_NO_MEMORY, index->path);
-    size_t at = 0;
-    for (const struct cJSON *item = map->child; item; item = item->next) {
-        const char *shard = cJSON_IsString(item) ? item->valuestring : "";
-        if (!*shard || strpbrk(shard, "/\\:") || !strcmp(shard, ".") || !strcmp(shard, ".."))
-            return vks_fail(log, "%s: weight_map names a shard that is not the name of a file in this folder; "
-                            "correct the file", index->path);
-        (*weights)[at] = (struct weight){item->string, shard};
-        (*shards)[at++] = shard;
-    }
-    if (!at)
-        return vks_fail(log, "%s: weight_map is empty; fetch the model again", index->path);
-    qsort(*weights, at, sizeof(**weights), weight_by_name);
-    qsort(*shards, at, sizeof(**shards), by_text);
-    *shard_count = 0;
-    for (size_t i = 0; i < at; i++) {
-        if (i && !strcmp((*weights)[i].name, (*weights)[i - 1].name))
-            return vks_fail(log, "%s: weight_map has a tensor twice; correct the file", index->path);
-        if (!*shard_count || strcmp((*shards)[*shard_count - 1], (*shards)[i]) != 0)
-            (*shards)[(*shard_count)++] = (*shards)[i];
-    }
-    return true;
-}
-
-// Takes from one shard the tensors that the index places there.
-static bool load_shard(const struct vks_log *log, struct vks_safetensors *file, const char *path, const char *shard,
-                       const struct weight *weights, size_t count)
-{
-    struct vks_st_tensor *tensors;
-    size_t found;
-    if (!load_file(log, file, path, &tensors, &found))
-        return false;
-    for (size_t i = 0, at = 0; i < count; i++) {
-        if (strcmp(weights[i].shard, shard) != 0)
-            continue;
-        while (at < found && strcmp(tensors[at].name, weights[i].name) < 0)
-            at++;
-        if (at == found || strcmp(tensors[at].name, weights[i].name) != 0) {
-            char quoted[200];
-            return vks_fail(log, "%s: lacks tensor \"%s\" of the index; fetch the model again", path,
-                            vks_text_quote(weights[i].name, strlen(weights[i].name), quoted, sizeof(quoted)));
-        }
-        file->tensors[i] = tensors[at];
-    }
-    return true;
-}
-
 static bool load_set(const struct vks_log *log, struct vks_safetensors *file, const char *path,
-                     const struct vks_json *index)
+                     const struct vks_shards *set)
 {
-    struct weight *weights;
-    const char **shards;
-    size_t shard_count = 0;
-    if (!read_weight_map(log, file, index, &weights, &file->tensor_count, &shards, &shard_count))
-        return false;
-    if (shard_count > 1024)
-        return vks_fail(log, "%s: names more than 1024 shards; correct the file", path);
-    file->tensors = vks_arena_alloc(&file->arena, file->tensor_count * sizeof(*file->tensors));
-    file->maps = calloc(shard_count, sizeof(*file->maps));
-    char *folder = vks_path_folder(path);
-    bool done = file->tensors && file->maps && folder;
-    if (!done)
-        vks_fail(log, "%s: " VKS_NO_MEMORY, path);
-    for (size_t i = 0; done && i < shard_count; i++) {
-        char *name = vks_path_join(folder, shards[i]);
-        done = name ? load_shard(log, file, name, shards[i], weights, file->tensor_count)
-                    : vks_fail(log, "%s: " VKS_NO_MEMORY, path);
-        free(name);
+    file->tensor_count = set->count;
+    file->tensors = vks_arena_alloc(&file->arena, set->count * sizeof(*file->tensors));
+    file->maps = calloc(set->shard_count, sizeof(*file->maps));
+    bool done = (file->tensors && file->maps) || vks_fail(log, "%s: " VKS_NO_MEMORY, path);
+    for (size_t i = 0; done && i < set->shard_count; i++) {
+        struct vks_st_tensor *tensors;
+        size_t found;
+        done = load_file(log, file, set->paths[i], &tensors, &found) &&
+               vks_shards_take(log, set, i, tensors, found, file->tensors);
     }
-    free(folder);
     return done;
 }
 
@@ -355,9 +274,9 @@ struct vks_safetensors *vks_safetensors_open(const struct vks_log *log, const ch
     if (!file->path) {
         vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     } else if (vks_ends_with(path, ".json")) {
-        struct vks_json *index = vks_json_open(log, path);
-        done = index && load_set(log, file, path, index);
-        vks_json_close(&index);
+        struct vks_shards set = {0};
+        done = vks_shards_open(log, path, &set) && load_set(log, file, path, &set);
+        vks_shards_finish(&set);
     } else {
         file->maps = calloc(1, sizeof(*file->maps));
         done = file->maps ? load_file(log, file, path, &file->tensors, &file->tensor_count)

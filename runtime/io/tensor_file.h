@@ -1,4 +1,4 @@
-// A file of named tensors, whatever its format: safetensors (one file or a sharded set) or PyTorch's.
+// A file of named tensors, whatever its format: safetensors or PyTorch's, one file or a sharded set.
 #ifndef VKS_IO_TENSOR_FILE_H
 #define VKS_IO_TENSOR_FILE_H
 
@@ -15,7 +15,9 @@ struct vks_tensor_file {
     size_t tensor_count;
 
     struct vks_safetensors *safetensors;  // private: one of the two
-    struct vks_torch_zip *torch;
+    struct vks_torch_zip **torch;         // all files of a set, torch_count of them
+    size_t torch_count;
+    struct vks_arena arena;
 };
 
 // PyTorch's by what torch_zip.h takes for such, otherwise safetensors or, with a path that ends in ".json", the set
