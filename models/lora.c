@@ -7,6 +7,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "base/os.h"
 #include "base/text.h"
 #include "io/json.h"
 #include "models/original_names.h"
@@ -38,7 +39,8 @@ struct loader {
     size_t module_count;
     struct layer *layers;                        // one a tensor at first, then one a module
     size_t layer_count;
-    struct vks_json *adapter;                    // the metadata of diffusers, or NULL
+    struct vks_json *adapter;                    // the metadata of diffusers, PEFT's configuration, or NULL
+    bool peft;                                   // the latter: one for all parts
     const char *stray;                           // the first tensor that fits nothing
 };
 
@@ -283,15 +285,19 @@ static bool list_layers(struct loader *l)
 
 // ---- strengths
 
-// PEFT's alphas: of the module in "unet.alpha_pattern" whose name ends so, otherwise "unet.lora_alpha".
+// "unet.lora_alpha" of diffusers' metadata, "lora_alpha" of PEFT's configuration.
+static const struct cJSON *adapter_get(const struct loader *l, const struct module *module, const char *name)
+{
+    char key[64];
+    snprintf(key, sizeof(key), "%s%s%s", l->peft ? "" : l->parts[module->part].name, l->peft ? "" : ".", name);
+    return vks_json_get(l->adapter->root, key);
+}
+
+// PEFT's alphas: of the module in "alpha_pattern" whose name ends so, otherwise "lora_alpha".
 static double adapter_alpha(const struct loader *l, const struct module *module, double rank)
 {
-    const char *part = l->parts[module->part].name;
-    char key[64];
-    snprintf(key, sizeof(key), "%s.lora_alpha", part);
-    const struct cJSON *alpha = vks_json_get(l->adapter->root, key);
-    snprintf(key, sizeof(key), "%s.alpha_pattern", part);
-    const struct cJSON *patterns = vks_json_get(l->adapter->root, key);
+    const struct cJSON *alpha = adapter_get(l, module, "lora_alpha");
+    const struct cJSON *patterns = adapter_get(l, module, "alpha_pattern");
     for (const struct cJSON *item = patterns ? patterns->child : NULL; item; item = item->next) {
         char stem[MAX_STEM];
         if (!item->string || strlen(item->string) + 1 >= MAX_STEM)
@@ -305,8 +311,7 @@ static double adapter_alpha(const struct loader *l, const struct module *module,
             break;
         }
     }
-    snprintf(key, sizeof(key), "%s.use_rslora", part);
-    const double over = cJSON_IsTrue(vks_json_get(l->adapter->root, key)) ? sqrt(rank) : 1;
+    const double over = cJSON_IsTrue(adapter_get(l, module, "use_rslora")) ? sqrt(rank) : 1;
     return (cJSON_IsNumber(alpha) ? alpha->valuedouble : rank) * over;
 }
 
@@ -379,14 +384,70 @@ static bool merge(struct loader *l, const struct layer *layer)
            (!layer->roles[DIFF_BIAS] || merge_difference(l, layer->roles[DIFF_BIAS], module, bias));
 }
 
+// What a folder of PEFT's holds, in place of the folder.
+static bool enter_folder(struct loader *l)
+{
+    static const char *const names[] = {"adapter_model.safetensors", "adapter_model.bin"};
+    struct vks_lora *lora = l->lora;
+    if (!vks_os_is_dir(lora->path))
+        return true;
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        const char *path = vks_arena_printf(&lora->arena, "%s/%s", lora->path, names[i]);
+        if (!path)
+            return no_memory(l);
+        if (vks_os_is_file(path)) {
+            lora->path = path;
+            return true;
+        }
+    }
+    return vks_fail(l->log, "%s holds no adapter_model.safetensors: give a LoRA file, or a folder that PEFT saved",
+                    lora->path);
+}
+
+// Whether PEFT's configuration asks for more than a sum of products.
+static bool is_special(const struct cJSON *root)
+{
+    static const char *const flags[] = {"use_dora", "use_bdlora", "use_qalora", "fan_in_fan_out"};
+    bool special = cJSON_IsArray(vks_json_get(root, "alora_invocation_tokens"));
+    for (size_t i = 0; i < sizeof(flags) / sizeof(*flags); i++)
+        special = special || cJSON_IsTrue(vks_json_get(root, flags[i]));
+    return special;
+}
+
+// PEFT's configuration, where one lies beside the file.
+static bool read_peft(struct loader *l)
+{
+    static const char name[] = "adapter_config.json";
+    char *folder = vks_path_folder(l->lora->path), *path = folder ? vks_path_join(folder, name) : NULL;
+    const bool there = path && vks_os_is_file(path) && !strncmp(vks_path_name(l->lora->path), "adapter_model.", 14);
+    bool done = path || no_memory(l);
+    if (there && (done = (l->adapter = vks_json_open(l->log, path)) != NULL)) {
+        const struct cJSON *root = l->adapter->root, *type = vks_json_get(root, "peft_type");
+        const struct cJSON *start = vks_json_get(root, "init_lora_weights");
+        const char *first = cJSON_IsString(start) ? start->valuestring : "";
+        l->peft = true;
+        if (cJSON_IsString(type) && strcmp(type->valuestring, "LORA"))
+            done = vks_fail(l->log, "%s: the adapter %.40s is not supported: use a plain LoRA", path, type->valuestring);
+        else if (is_special(root))
+            done = vks_fail(l->log, "%s: DoRA, aLoRA, BD-LoRA, QA-LoRA and fan_in_fan_out are not supported: use a plain "
+                            "LoRA", path);
+        else if (!strncmp(first, "pissa", 5) || !strcmp(first, "olora") || !strcmp(first, "corda"))
+            done = vks_fail(l->log, "%s: with init_lora_weights %.40s the model's own weights differ too: convert it to a "
+                            "plain LoRA (PEFT's path_initial_model_for_weight_conversion)", path, first);
+    }
+    free(folder);
+    free(path);
+    return done;
+}
+
 static bool load(struct loader *l)
 {
     struct vks_lora *lora = l->lora;
-    if (!vks_tensor_file_open(l->log, lora->path, &lora->file))
+    if (!enter_folder(l) || !vks_tensor_file_open(l->log, lora->path, &lora->file))
         return false;
     lora->tensors = lora->file.tensor_count;
     const char *adapter = vks_tensor_file_metadata(&lora->file, "lora_adapter_metadata");
-    if (adapter && !(l->adapter = vks_json_parse(l->log, lora->path, adapter, strlen(adapter))))
+    if (adapter ? !(l->adapter = vks_json_parse(l->log, lora->path, adapter, strlen(adapter))) : !read_peft(l))
         return false;
     if (!list_modules(l) || !list_layers(l))
         return false;

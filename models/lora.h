@@ -7,6 +7,8 @@
 //   kohya                lora_unet_MODULE.lora_down.weight, .lora_up.weight, .alpha, with '_' for every '.', also of
 //                        the original names (input_blocks_4_1_…); lora_te_…, lora_te1_…, lora_te2_…
 //   differences          MODULE.diff and .diff_b in either spelling: added to weight and bias as they are
+// and for language models what PEFT saves: a folder of adapter_model.safetensors (or .bin) and adapter_config.json, or
+// that file with the other one beside it.
 // A layer becomes W + strength alpha / rank up down; without alpha it is the rank.
 #ifndef VKS_MODELS_LORA_H
 #define VKS_MODELS_LORA_H
@@ -19,13 +21,13 @@
 
 // Where it may go.
 struct vks_lora_part {
-    const char *name;              // "unet", "text_encoder", "text_encoder_2"
+    const char *name;              // "unet", "text_encoder", "text_encoder_2"; "model" of a language model
     struct vks_weights *weights;   // nothing of them uploaded yet
     uint32_t layers;               // resnets of the UNet's down blocks, which original names count; 0: no UNet
 };
 
 struct vks_lora {
-    const char *path;              // as given
+    const char *path;              // the file; of a folder the adapter in it
     float strength;
     size_t layers;                 // that it changes
     size_t tensors, strays;        // in the file; those of them that fit nothing in the model

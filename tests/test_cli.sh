@@ -188,6 +188,63 @@ check "seeds in a grid" "$vksteer" apply -q -p "a red apple" -b 4 --grid 2 -o se
 check "they are remade" remade seeds.png
 hash_of() { python3 -c "import sys; t = open(sys.argv[1], 'rb').read(); print(t.split(sys.argv[2].encode() + b' ')[1][:16].decode())" "$@"; }
 check "the picture has the hashes of its steerings" grep -aqE 'a.safetensors [0-9a-f]{16}; c.safetensors [0-9a-f]{16}' two.png
+# What a terminal of each kind is sent is the picture.
+shown() # NAME VARIABLE=VALUE
+{
+    env -u KITTY_WINDOW_ID -u TERM_PROGRAM TERM=dumb "$2" script -qec "'$vksteer' apply -q -p 'a red apple' -o shown.png --show" \
+        /dev/null >shown.txt && python3 - "$1" <<'END'
+import base64, re, struct, sys, zlib
+data, at, idat = open("shown.png", "rb").read(), 8, b""
+while at < len(data):
+    size, kind = struct.unpack(">I4s", data[at:at + 8])
+    body = data[at + 8:at + 8 + size]
+    if kind == b"IHDR":
+        width, height = struct.unpack(">II", body[:8])
+    idat += body if kind == b"IDAT" else b""
+    at += 12 + size
+raw, rows, above = zlib.decompress(idat), [], [0] * (3 * width)
+for y in range(height):
+    line, row = raw[y * (3 * width + 1):(y + 1) * (3 * width + 1)], []
+    for i, byte in enumerate(line[1:]):
+        a, b, c = (row[i - 3] if i > 2 else 0), above[i], (above[i - 3] if i > 2 else 0)
+        near = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
+        row.append((byte + (0, a, b, (a + b) // 2, near)[line[0]]) & 255)
+    rows, above = rows + row, row
+text = open("shown.txt", "rb").read()
+if sys.argv[1] == "kitty":
+    pieces = re.findall(rb"\x1b_G([^;]*);([^\x1b]*)\x1b\\", text)
+    assert b"s=%d,v=%d" % (width, height) in pieces[0][0] and all(len(p) <= 4096 for _, p in pieces)
+    assert [k[-3:] for k, _ in pieces] == [b"m=1"] * (len(pieces) - 1) + [b"m=0"]
+    assert base64.b64decode(b"".join(p for _, p in pieces)) == bytes(rows)
+elif sys.argv[1] == "iterm":
+    assert base64.b64decode(re.search(rb"\x1b\]1337;File=inline=1:([^\a]*)\a", text)[1]) == data
+else:
+    body = re.search(rb"\x1bPq([^\x1b]*)\x1b\\", text)[1].decode().replace("\r", "").replace("\n", "")
+    colors = {int(n): [round(int(v) * 2.55) for v in rest.split(";")] for n, rest in re.findall(r"#(\d+);2;([\d;]+)", body)}
+    got, x, top, color = {}, 0, 0, 0
+    for word in re.findall(r"#\d+(?:;[\d;]+)?|\$|-|\"[\d;]+|[?-~]", body):
+        if word[0] == "#" and ";" not in word:
+            color = int(word[1:])
+        elif word == "$":
+            x = 0
+        elif word == "-":
+            x, top = 0, top + 6
+        elif len(word) == 1 and "?" <= word <= "~":
+            for bit in range(6):
+                if ord(word) - 63 >> bit & 1:
+                    got[top + bit, x] = colors[color]
+            x += 1
+    assert len(got) == width * height, len(got)
+    assert max(abs(v - rows[3 * (y * width + x) + k]) for (y, x), rgb in got.items() for k, v in enumerate(rgb)) <= 26
+END
+}
+if command -v script >/dev/null; then
+    check "a picture in a Kitty terminal" shown kitty TERM=xterm-kitty
+    check "and in iTerm2" shown iterm TERM_PROGRAM=iTerm.app
+    check "and by sixels" shown sixel TERM=foot
+else
+    skipped=$((skipped + 1)) && echo "skip terminals: there is no script command"
+fi
 check "a prompt from standard input" bash -c "echo 'a red apple' | '$vksteer' apply -q -p - -o i.png && cmp i.png p.png"
 
 # ---- other parts, LoRA ----------------------------------------------------------------------------------------------
@@ -310,7 +367,7 @@ refused "a checkpoint that is none" 1 "has no model.diffusion_model" "$vksteer" 
 refused "a checkpoint for another model" 1 "different models" "$vksteer" info --sites '.*' --checkpoint "$tiny/checkpoints/sd1.ckpt"
 refused "a checkpoint as the model" 1 "checkpoint" "$vksteer" info -m "$tiny/checkpoints/sd1.ckpt"
 refused "a LoRA without a file" 2 "the file is missing" "$vksteer" info --lora :2
-refused "a LoRA on a language model" 1 "for image models" "$vksteer" info -m "$gguf" --lora lora.safetensors
+refused "an image model's LoRA on a language model" 1 "nothing in it fits" "$vksteer" info -m "$here/tests/golden/data/language/llama" --lora lora.safetensors
 
 # ---- baking ----------------------------------------------------------------------------------------------------------
 
@@ -454,6 +511,19 @@ refused "more heads than there are" 1 "8 heads" "${vector[@]}" --method iti --to
 refused "heads where there are none" 1 "heads" "${vector[@]}" --method iti --sites '.*mlp' -o never.safetensors
 check "eval of a language model" bash -c "'$vksteer' eval -m '$llama' --steer speak.safetensors --source plain.txt \
     --target rare.txt | grep -q 'mean over 2 sites'"
+# With a LoRA that PEFT saved.
+peft=$tiny/lora/llama-peft
+check "info with PEFT's folder" bash -c "'$vksteer' info -m '$llama' --lora '$peft:0.5' | grep -q 'adapter_model.safetensors at strength 0.5, 6 layers'"
+peft_text() { "$vksteer" apply -q -m "$llama" -p 'the cat' --temp 0 --max-tokens 12 "$@"; }
+check "it changes texts" bash -c "$(declare -p vksteer llama peft); $(declare -f peft_text); ! cmp -s <(peft_text) <(peft_text --lora \$peft)"
+check "and at strength 0 none" bash -c "$(declare -p vksteer llama peft); $(declare -f peft_text); cmp <(peft_text) <(peft_text --lora \$peft:0)"
+check "train on it" speak --lora "$peft" -o peft.safetensors
+refused "its steering without it" 1 "trained on other weights" "$vksteer" apply -q --strict -m "$llama" -p x --steer peft.safetensors
+cp -r "$peft" dora && sed -i 's/"use_dora": false/"use_dora": true/' dora/adapter_config.json
+refused "another form of adapter" 1 "plain LoRA" "$vksteer" info -m "$llama" --lora dora
+mkdir bare
+refused "a folder without an adapter" 1 "holds no adapter_model" "$vksteer" info -m "$llama" --lora bare
+refused "a LoRA on blocks" 1 "cannot be changed" "$vksteer" info -m "$llama/model.gguf" --lora "$peft" --sites '.*'
 # Texts by it.
 write() { "$vksteer" apply -q -m "$llama" --max-tokens 12 "$@"; }
 check "write a text" bash -c "'$vksteer' apply -q -m '$llama' -p 'the cat' --temp 0 --max-tokens 12 >cat.txt && [ \$(wc -c <cat.txt) -gt 1 ]"

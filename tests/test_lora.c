@@ -1,6 +1,7 @@
 // LoRA files, and other files put over a model: against what diffusers and PEFT make of the weights
 // (tests/golden/lora.py), on the host and as uploaded; and files that must be refused.
 #include "base/half.h"
+#include "models/decoder.h"
 #include "models/lora.h"
 #include "models/original_names.h"
 #include "models/pipeline.h"
@@ -16,7 +17,8 @@
 static struct vks_gpu *gpu;
 
 struct model {
-    struct vks_pipeline *pipeline;
+    struct vks_pipeline *pipeline;  // one of the two
+    struct vks_decoder *decoder;
     struct vks_lora_part parts[VKS_PIPELINE_PARTS];
     size_t count;
 };
@@ -25,7 +27,14 @@ static bool model_open(struct test *t, struct vks_gpu *device, const char *name,
 {
     char path[600];
     snprintf(path, sizeof(path), VKS_TEST_DATA "/%s", name);
-    *m = (struct model){.pipeline = vks_pipeline_open(test_log(t), device, path)};
+    *m = (struct model){0};
+    if (!strncmp(name, "language/", 9)) {
+        m->decoder = vks_decoder_open(test_log(t), device, path);
+        if (m->decoder)
+            m->parts[m->count++] = (struct vks_lora_part){"model", m->decoder->weights, 0};
+        return m->decoder != NULL;
+    }
+    m->pipeline = vks_pipeline_open(test_log(t), device, path);
     for (uint32_t i = 0; m->pipeline && i < m->pipeline->part_count; i++) {
         const struct vks_pipeline_part *part = &m->pipeline->parts[i];
         if (strcmp(part->name, "vae") != 0)
@@ -33,6 +42,12 @@ static bool model_open(struct test *t, struct vks_gpu *device, const char *name,
                 part->name, part->weights, i == m->pipeline->text_count ? m->pipeline->unet.layers[0] : 0};
     }
     return m->pipeline != NULL;
+}
+
+static void model_close(struct model *m)
+{
+    vks_pipeline_close(&m->pipeline);
+    vks_decoder_close(&m->decoder);
 }
 
 // The values that diffusers gives a weight, NULL where it leaves it alone. Only some files have "text_model.".
@@ -93,8 +108,8 @@ static void equals(struct test *t, const char *model, const char *file)
            "%s: %zu of %zu weights, %zu layers, %zu strays", file, changed, fused.tensor_count, lora->layers,
            lora->strays);
     vks_tensor_file_close(&fused);
-    vks_pipeline_close(&m.pipeline);
-    vks_pipeline_close(&plain.pipeline);
+    model_close(&m);
+    model_close(&plain);
     vks_lora_close(&lora);
     vks_lora_close(&lora);
 }
@@ -105,6 +120,7 @@ static void layouts(struct test *t)
     equals(t, "sd1", "sd1-old.bin");
     equals(t, "half", "half-kohya.safetensors");
     equals(t, "xl", "xl-kohya.safetensors");
+    equals(t, "language/llama", "llama-peft");
 }
 
 // ---- on the device

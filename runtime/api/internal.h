@@ -38,7 +38,7 @@ struct vksteer_model {
     struct vks_api_log bridge;        // used without a session
     const struct vks_log *log;
     struct vks_pipeline *pipeline;    // of a diffusers folder, or
-    struct vks_lora *loras[VKSTEER_MAX_LORAS];  // that the pipeline's weights refer to
+    struct vks_lora *loras[VKSTEER_MAX_LORAS];  // that the weights refer to
     struct vks_decoder *decoder;      // of a language model: one of the two is NULL
     struct vks_tokenizer *tokenizer;  // of the decoder, opened when it is first needed
     struct vksteer_model_info info;

@@ -143,9 +143,14 @@ static bool open_loras(vksteer_model *model, const struct vksteer_model_params *
     struct vksteer_model_info *info = &model->info;
     struct vks_lora_part parts[VKS_PIPELINE_PARTS];
     size_t count = 0;
+    if (model->decoder && model->decoder->config.family == VKS_DECODER_GPT2 && params->lora_count)
+        return vks_fail(model->log, "%s: LoRAs on GPT-2, whose matrices lie the other way round, are not supported: leave "
+                        "--lora out", info->path);
+    if (model->decoder)
+        parts[count++] = (struct vks_lora_part){"model", model->decoder->weights, 0};
     if (params->lora_count > VKSTEER_MAX_LORAS)
         return vks_fail(model->log, "%zu LoRAs at once: %d is the most", params->lora_count, VKSTEER_MAX_LORAS);
-    for (uint32_t i = 0; i < pipeline->part_count; i++)
+    for (uint32_t i = 0; pipeline && i < pipeline->part_count; i++)
         if (strcmp(pipeline->parts[i].name, "vae"))
             parts[count++] = (struct vks_lora_part){pipeline->parts[i].name, pipeline->parts[i].weights,
                                                     i == pipeline->text_count ? pipeline->unet.layers[0] : 0};
@@ -293,7 +298,9 @@ void vks_api_fingerprint(vksteer_model *model)
         char hex[17];
         struct vks_hash hash;
         vks_hash_init(&hash, 1);
-        for (uint32_t p = 0; p < model->pipeline->part_count; p++)
+        if (model->decoder)
+            vks_weights_hash_changes(model->decoder->weights, &hash);
+        for (uint32_t p = 0; model->pipeline && p < model->pipeline->part_count; p++)
             vks_weights_hash_changes(model->pipeline->parts[p].weights, &hash);
         snprintf(model->fingerprint + used, sizeof(model->fingerprint) - used, " lora %s",
                  vks_hash_hex(vks_hash_value(&hash), hex));
@@ -302,11 +309,11 @@ void vks_api_fingerprint(vksteer_model *model)
 
 static bool open_language(vksteer_model *model, const struct vksteer_model_params *params)
 {
-    if (params->checkpoint || params->unet || params->vae || params->lora_count || params->variant || params->scheduler ||
+    if (params->checkpoint || params->unet || params->vae || params->variant || params->scheduler ||
         params->timestep_count)
-        return vks_fail(model->log, "%s is a language model: another UNet, autoencoder or scheduler and LoRAs are for "
-                        "image models: give a diffusers folder", model->info.path);
-    return vks_api_language_open(model);
+        return vks_fail(model->log, "%s is a language model: another checkpoint, UNet, autoencoder, variant or scheduler is "
+                        "for image models: give a diffusers folder", model->info.path);
+    return vks_api_language_open(model) && open_loras(model, params);
 }
 
 vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer_log *log, const char *name)
@@ -366,9 +373,9 @@ void vksteer_model_close(vksteer_model **address)
         return;
     *address = NULL;
     vks_pipeline_close(&model->pipeline);
+    vks_api_language_close(model);
     for (size_t i = 0; i < VKSTEER_MAX_LORAS; i++)
         vks_lora_close(&model->loras[i]);
-    vks_api_language_close(model);
     vks_arena_finish(&model->arena);
     vks_arena_finish(&model->site_arena);
     free(model);

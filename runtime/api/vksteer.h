@@ -83,10 +83,11 @@ unsigned vksteer_session_validation_messages(const vksteer_session *session);
 // `model`: a diffusers folder; a language model's Hugging Face folder or .gguf file; or the name of a built-in model
 // ("emoji"; NULL is the same). `session` may be NULL: the model can then be described but not run, and messages go to `log` (which a session brings along itself).
 vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer_log *log, const char *model);
-// The same with other parts, and with LoRAs merged into the weights when they are uploaded: image models only. Zero
+// The same with other parts (image models only), and with LoRAs merged into the weights when they are uploaded. Zero
 // members: none.
 struct vksteer_lora {
-    const char *path;                   // .safetensors, .bin, .pt; in the names of diffusers, PEFT or kohya
+    const char *path;                   // .safetensors, .bin, .pt; in the names of diffusers, PEFT or kohya; or a folder
+                                        // that PEFT saved
     float strength;                     // 1: as trained
 };
 struct vksteer_model_params {

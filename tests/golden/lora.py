@@ -12,7 +12,9 @@ import pathlib
 import shutil
 
 import diffusers
+import peft
 import torch
+import transformers
 from safetensors.torch import save_file
 
 from checkpoints import original
@@ -129,6 +131,33 @@ def kohya_layout(name, model, first, layers):
     assert write(name, model, state) == len(state) // 3
 
 
+def language():
+    """What PEFT saves of a language model, with ranks and alphas of their own, and what it merges."""
+    generator = torch.Generator().manual_seed(4)
+    model = transformers.AutoModelForCausalLM.from_pretrained(ROOT / "language" / "llama", dtype=torch.float32)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    config = peft.LoraConfig(r=3, lora_alpha=5, target_modules=["q_proj", "v_proj", "down_proj"],
+                             rank_pattern={"layers.1.self_attn.q_proj": 2}, alpha_pattern={"down_proj": 1.5}, use_rslora=True)
+    model = peft.get_peft_model(model, config)
+    model.peft_config["default"].base_model_name_or_path = "llama"
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    model.save_pretrained(DATA / "llama-peft")
+    (DATA / "llama-peft" / "README.md").unlink()
+    path = DATA / "llama-peft" / "adapter_config.json"
+    saved = json.loads(path.read_text())
+    path.write_text(json.dumps(saved | {"target_modules": sorted(saved["target_modules"])}, indent=2, sort_keys=True))
+    for module in model.modules():
+        if isinstance(module, peft.tuners.lora.LoraLayer):
+            module.scale_layer(STRENGTH)
+    after = model.merge_and_unload().state_dict()
+    fused = {f"model.{k}": v.flatten()[::STRIDE].clone() for k, v in after.items() if not torch.equal(v, before[k])}
+    assert len(fused) == 6
+    save_file(fused, DATA / "llama-peft.fused.safetensors")
+
+
 def main():
     shutil.rmtree(DATA, ignore_errors=True)
     DATA.mkdir(parents=True)
@@ -136,8 +165,9 @@ def main():
     old_layout()
     kohya_layout("half-kohya", "half", "lora_te_", None)
     kohya_layout("xl-kohya", "xl", "lora_te1_", 1)
-    for path in DATA.iterdir():
-        path.chmod(0o644)
+    language()
+    for path in DATA.rglob("*.*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 if __name__ == "__main__":
