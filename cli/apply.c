@@ -103,6 +103,27 @@ static bool save(struct job *job, const char *prompt, int64_t seed, const char *
     return ok;
 }
 
+#define LABEL 192  // bytes
+
+// Under each picture its strength, and under the first of a row what the row is: prompt and seed, where there are
+// several. Without a sweep that under each, or the seed alone.
+static void write_label(const struct job *job, size_t row, uint32_t point, double strength, char out[LABEL])
+{
+    const char *prompt = job->prompts[row / job->batch];
+    const long long seed = (long long)(job->seed + (int64_t)(row % job->batch));
+    char name[LABEL - 32] = "";
+    if (job->batch > 1)
+        snprintf(name, sizeof(name), job->prompt_count > 1 ? "seed %lld, %s" : "seed %lld", seed, prompt);
+    else if (job->prompt_count > 1)
+        snprintf(name, sizeof(name), "%s", prompt);
+    else if (!job->sweep.count)
+        snprintf(name, sizeof(name), "seed %lld", seed);
+    if (!job->sweep.count)
+        snprintf(out, LABEL, "%s", name);
+    else
+        snprintf(out, LABEL, point == 0 && *name ? "%.4g\n%s" : "%.4g", strength, name);
+}
+
 // A row a prompt and seed, a column a strength; or the pictures of all prompts and seeds in a grid.
 static int paint_sheet(struct job *job)
 {
@@ -110,7 +131,7 @@ static int paint_sheet(struct job *job)
     const size_t rows = job->prompt_count * job->batch, count = rows * points;
     struct vksteer_image *images = calloc(count, sizeof(*images)), sheet = {0};
     const char **labels = calloc(count, sizeof(*labels));
-    char (*texts)[96] = calloc(count, sizeof(*texts)), sweep[96] = "";
+    char (*texts)[LABEL] = calloc(count, sizeof(*texts)), sweep[96] = "";
     bool ok = (images && labels && texts) || (say_error(NO_MEMORY), false);
     for (size_t i = 0; i < count && ok && !vksteer_interrupted(); i++) {
         const size_t row = i / points;
@@ -120,13 +141,8 @@ static int paint_sheet(struct job *job)
         const char *prompt = job->prompts[row / job->batch];
         const int64_t seed = job->seed + (int64_t)(row % job->batch);
         ok = paint(job, prompt, seed, job->sweep.count ? strengths : NULL, &images[i]);
-        if (job->sweep.count && point == 0 && job->prompt_count > 1)
-            snprintf(texts[i], sizeof(texts[i]), "%.4g\n%s", strength, prompt);  // the row's name
-        else if (job->sweep.count)
-            snprintf(texts[i], sizeof(texts[i]), "%.4g", strength);
-        else
-            snprintf(texts[i], sizeof(texts[i]), "%lld", (long long)seed);
-        labels[i] = job->sweep.count ? texts[i] : job->prompt_count > 1 ? prompt : texts[i];
+        write_label(job, row, point, strength, texts[i]);
+        labels[i] = texts[i];
         progress_show("painting", (uint32_t)i + 1, (uint32_t)count, "");
     }
     progress_done();
