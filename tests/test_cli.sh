@@ -365,7 +365,18 @@ refused "a scheduler for a language model" 1 "for image models" "$vksteer" info 
 check "a single-file checkpoint" bash -c "'$vksteer' info -m '$tiny/sd1' --checkpoint '$tiny/checkpoints/sd1.ckpt' | grep -q 'unet .*, of .*sd1.ckpt'"
 refused "a checkpoint that is none" 1 "has no model.diffusion_model" "$vksteer" info -q --checkpoint "$tiny/torch/module.bin"
 refused "a checkpoint for another model" 1 "different models" "$vksteer" info --sites '.*' --checkpoint "$tiny/checkpoints/sd1.ckpt"
-refused "a checkpoint as the model" 1 "checkpoint" "$vksteer" info -m "$tiny/checkpoints/sd1.ckpt"
+snapshot=hugs/huggingface/hub/models--stabilityai--stable-diffusion-xl-base-1.0
+mkdir -p $snapshot/refs $snapshot/snapshots && printf 89ab >$snapshot/refs/main && cp -r "$tiny/xl" $snapshot/snapshots/89ab
+rm $snapshot/snapshots/89ab/*/*.safetensors
+from_file() { env -u HF_HUB_CACHE HF_HOME="$PWD/hugs/huggingface" "$vksteer" apply -q -p "an apple" -W 32 -H 16 --steps 1 -o file.png "$@"; }
+check "a checkpoint as the model, its base in the cache" from_file -m "$tiny/checkpoints/xl.safetensors"
+mv file.png alone.png
+check "the same over its base" from_file -m "$tiny/xl" --checkpoint "$tiny/checkpoints/xl.safetensors"
+check "gives the same picture" test "$(distance alone.png file.png)" = 0
+refused "a checkpoint without its base" 1 "Stable Diffusion 1.*give their folder" env HF_HOME="$PWD/hugs/huggingface" "$vksteer" info \
+    -m "$tiny/checkpoints/sd1.ckpt"
+refused "weights that are no checkpoint, as the model" 1 "neither a GGUF file nor a whole checkpoint" "$vksteer" info \
+    -m "$here"/assets/emoji/unet/diffusion_pytorch_model.safetensors
 refused "a LoRA without a file" 2 "the file is missing" "$vksteer" info --lora :2
 refused "an image model's LoRA on a language model" 1 "nothing in it fits" "$vksteer" info -m "$here/tests/golden/data/language/llama" --lora lora.safetensors
 

@@ -58,6 +58,8 @@ bool vks_api_can_run(const vksteer_model *model);
 char *vks_api_find(const vksteer_session *session, const char *name);
 // The snapshot of a repository id ("org/name") in the local Hugging Face cache, heap; NULL when there is none.
 char *vks_api_find_repository(const char *id);
+// The folder that gives a single-file checkpoint configuration and tokenizer, heap; NULL after one message.
+char *vks_api_base_of(const struct vks_log *log, const char *path);
 // Count, mean and root mean square of the norm weights, of the UNet or the decoder: the same for every storage type of
 // one model. With LoRAs, " lora " and a hash of them follow.
 void vks_api_fingerprint(vksteer_model *model);

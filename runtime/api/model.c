@@ -37,8 +37,10 @@ static bool is_model(const char *path)
     return is_pipeline(path) || is_language(path);
 }
 
-// The folder or file of a model by its name; heap.
-static char *locate(const vksteer_session *session, const struct vks_log *log, const char *name)
+// The folder or file of a model by its name; heap. Of a single-file checkpoint the folder of its base, and *checkpoint is
+// the file, unless it is one already.
+static char *locate(const vksteer_session *session, const struct vks_log *log, const char *name,
+                    const char **checkpoint)
 {
     if (!*name)
         return vks_fail_null(log, "the model's name is empty: give a folder, or `" BUILT_IN "`");
@@ -46,9 +48,12 @@ static char *locate(const vksteer_session *session, const struct vks_log *log, c
         return vks_path_join(name, "");
     if (vks_gguf_is(name))
         return vks_path_join("", name);
-    if (vks_os_is_file(name))
-        return vks_fail_null(log, "%s is a file, but no GGUF one: give the folder of a model, or a .gguf file (a checkpoint "
-                             "goes over the folder of its base model: -m FOLDER --checkpoint %s)", name, name);
+    if (vks_os_is_file(name) && *checkpoint)
+        return vks_fail_null(log, "%s is a file: give the folder over which the checkpoint %s goes", name, *checkpoint);
+    if (vks_os_is_file(name)) {
+        *checkpoint = name;
+        return vks_api_base_of(log, name);
+    }
     char *found = strpbrk(name, "/\\:") ? vks_api_find_repository(name) : vks_api_find(session, name);
     if (found && is_model(found))
         return found;
@@ -322,15 +327,17 @@ vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer
 }
 
 vksteer_model *vksteer_model_open_with(vksteer_session *session, const struct vksteer_log *log,
-                                       const struct vksteer_model_params *params)
+                                       const struct vksteer_model_params *given)
 {
+    struct vksteer_model_params taken = *given;
+    const struct vksteer_model_params *params = &taken;
     vksteer_model *model = calloc(1, sizeof(*model));
     if (!model)
         return NULL;
     const struct vks_log *own = vks_api_log_init(&model->bridge, log);
     model->session = session;
     model->log = session ? &session->bridge.log : own;
-    char *path = locate(session, model->log, params->model ? params->model : BUILT_IN);
+    char *path = locate(session, model->log, taken.model ? taken.model : BUILT_IN, &taken.checkpoint);
     // locate leaves a separator at the end of folders that were given; the pipeline adds its own.
     for (size_t length = path ? strlen(path) : 0; length > 1 && path[length - 1] == '/'; length--)
         path[length - 1] = 0;
