@@ -285,6 +285,11 @@ void vks_weights_close(struct vks_weights **at)
     *at = NULL;
 }
 
+bool vks_weights_is_safetensors(const struct vks_weights *weights)
+{
+    return weights->file.safetensors != NULL;
+}
+
 const char *vks_weights_path(const struct vks_weights *weights)
 {
     return weights->path;
@@ -589,6 +594,16 @@ bool vks_weights_change(struct vks_weights *weights, const char *name, const str
     weights->changes[weights->change_count++] = (struct changed){(size_t)(entry - weights->entries), *change};
     entry->changed = true;
     return true;
+}
+
+bool vks_weights_changed(const struct vks_weights *weights)
+{
+    return weights->change_count > 0;
+}
+
+bool vks_weight_changed(const struct vks_weights *weights, size_t index)
+{
+    return weights->entries[index].changed;
 }
 
 // Whole: changes are small beside the weights.

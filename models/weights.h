@@ -51,6 +51,9 @@ void vks_weights_attach(struct vks_weights *weights, struct vks_gpu *gpu);
 // up in the order in which they were given. What `change` points to must outlive the weights. False after one
 // message: there is no such parameter, it is of another type or size, or memory is short.
 bool vks_weights_change(struct vks_weights *weights, const char *name, const struct vks_weight_change *change);
+// Whether any parameter, or that one, is changed.
+bool vks_weights_changed(const struct vks_weights *weights);
+bool vks_weight_changed(const struct vks_weights *weights, size_t index);
 // Adds all changes to a hash: nothing where there are none.
 void vks_weights_hash_changes(const struct vks_weights *weights, struct vks_hash *hash);
 // While it is dry nothing is uploaded: graphs built meanwhile can be measured (vks_exec_measure) but not run.
@@ -58,6 +61,8 @@ void vks_weights_dry(struct vks_weights *weights, bool dry);
 // Frees device memory too: no exec that reads these weights may run afterwards. Accepts NULL; nulls it.
 void vks_weights_close(struct vks_weights **weights);
 
+// Whether they are in safetensors.
+bool vks_weights_is_safetensors(const struct vks_weights *weights);
 // The file, as it was found.
 const char *vks_weights_path(const struct vks_weights *weights);
 

@@ -393,7 +393,19 @@ check "strength 0 gives the same folder" diff -r "$here/assets/emoji" plain
 check "bake without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" bake -q --steer a.safetensors:inv -o inverse
 check "bake a baked model" "$vksteer" bake -q -m ./baked --steer a.safetensors:0.5 -o twice
 check "the file says both" grep -aq '"vksteer":"a.safetensors:3, c.safetensors:0.5; a.safetensors:0.5"' twice/unet/diffusion_pytorch_model.safetensors
-refused "bake weights of PyTorch" 1 "into safetensors only" "$vksteer" bake -q -m ./pickled --steer a.safetensors -o never.folder
+check "bake weights of PyTorch" "$vksteer" bake -q -m ./pickled --steer a.safetensors:3 --steer c.safetensors:0.5 -o baked.torch
+check "into safetensors, and nothing else" bash -c "ls baked.torch/unet | grep -v config.json | cmp - <(echo diffusion_pytorch_model.safetensors)"
+check "paint with them" "$vksteer" apply -q -m ./baked.torch -p "a red apple" -o baked.torch.png
+check "the same picture" test "$(distance baked.torch.png baked.png)" = 0
+over=(--unet pickled/unet/diffusion_pytorch_model.bin --lora lora.safetensors:0.8)
+check "paint steered, with other parts" "$vksteer" apply -q "${over[@]}" --steer a.safetensors:3 -p "a red apple" -o over.png
+check "bake them all" "$vksteer" bake -q "${over[@]}" --steer a.safetensors:3 -o baked.over
+check "paint with what was baked" "$vksteer" apply -q -m ./baked.over -p "a red apple" -o baked.over.png
+check "baked and put over agree" test "$(distance over.png baked.over.png)" -le 4
+check "and the LoRA is in it" test "$(distance baked.png baked.over.png)" -ge 4
+check "which the file says" grep -aq '"vksteer":"a.safetensors:3; unet diffusion_pytorch_model.bin; lora lora.safetensors:0.8"' \
+    baked.over/unet/diffusion_pytorch_model.safetensors
+refused "bake another autoencoder" 1 "another autoencoder" "$vksteer" bake -q --vae "$here/assets/emoji/vae" --steer a.safetensors -o never.folder
 cp -r "$here/assets/emoji" forms
 touch forms/unet/diffusion_pytorch_model.bin forms/all.ckpt forms/vae/same.bin
 check "bake a model in several forms" bash -c "'$vksteer' bake -m ./forms --steer a.safetensors -o form 2>form.log"

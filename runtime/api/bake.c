@@ -1,4 +1,5 @@
-// A model with steerings folded into its parameters: the whole folder copied, its weights rewritten on the way.
+// A model with steerings folded into its parameters: the whole folder copied, its weights rewritten on the way. Parts whose
+// weights are not the folder's own safetensors, or have LoRAs in them, are written anew from the weights in use.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 struct entry {
     const char *path;            // relative
     bool is_folder;
+    uint32_t whole;              // 1 + the part whose weights, as they are in use, are written there; 0: of none
 };
 
 struct bake {
@@ -23,6 +25,7 @@ struct bake {
     struct vks_arena arena;
     struct entry *entries;
     size_t count, capacity, made;  // made: entries that are there in the new folder
+    size_t wholes;                 // parts that part_is_whole
     const char *note;              // metadata of rewritten files
     char *place, *temporary;       // where the new folder goes, and where it is made
 };
@@ -45,7 +48,7 @@ static bool list_folder(struct bake *b, const char *relative, int depth)
             ok = vks_fail(log, VKS_NO_MEMORY);
         } else {
             const bool is_folder = vks_os_is_dir(full);
-            b->entries[b->count++] = (struct entry){path, is_folder};
+            b->entries[b->count++] = (struct entry){path, is_folder, 0};
             ok = !is_folder || list_folder(b, path, depth + 1);
         }
         free(full);
@@ -75,6 +78,32 @@ static bool part_changes(const struct bake *b, uint32_t part)
     return false;
 }
 
+// Whether a part's weights are written as they are in use, and its folder's own left out: those of another file, with
+// LoRAs in them, or folded in the format of PyTorch.
+static bool part_is_whole(const struct bake *b, uint32_t part)
+{
+    const struct vks_pipeline_part *p = &b->model->pipeline->parts[part];
+    return p->over || vks_weights_changed(p->weights) ||
+           (part_changes(b, part) && !vks_weights_is_safetensors(p->weights));
+}
+
+// Adds the files of such parts behind the folder's own.
+static bool add_wholes(struct bake *b)
+{
+    const struct vks_pipeline *pipeline = b->model->pipeline;
+    for (uint32_t i = 0; i < pipeline->part_count; i++) {
+        if (!part_is_whole(b, i))
+            continue;
+        const char *name = strncmp(pipeline->parts[i].name, "text", 4) ? "diffusion_pytorch_model" : "model";
+        const char *path = vks_arena_printf(&b->arena, "%s/%s.safetensors", pipeline->parts[i].name, name);
+        if (!path || !vks_grow(&b->entries, &b->capacity, b->count, sizeof(*b->entries)))
+            return vks_fail(b->model->log, VKS_NO_MEMORY);
+        b->entries[b->count++] = (struct entry){path, false, i + 1};
+        b->wholes++;
+    }
+    return true;
+}
+
 // Weights in formats that are not read here: in a folder whose part changes, they would still be the old model.
 static bool is_foreign(const char *path)
 {
@@ -97,15 +126,18 @@ static const struct vks_api_folding *find_fold(const struct bake *b, uint32_t pa
     return NULL;
 }
 
+// `file`: whose metadata are kept; NULL: none.
 static bool write_weights(struct bake *b, const struct vks_safetensors *file, const char *to,
-                          const struct vks_st_item *items)
+                          const struct vks_st_item *items, size_t item_count)
 {
-    struct vks_st_pair *pairs = malloc((file->metadata_count + 1) * sizeof(*pairs));
+    struct vks_st_pair *pairs = malloc(((file ? file->metadata_count : 0) + 2) * sizeof(*pairs));
     size_t count = 0;
     if (!pairs)
         return vks_fail(b->model->log, VKS_NO_MEMORY);
     const char *note = b->note;
-    for (size_t i = 0; i < file->metadata_count; i++) {
+    if (!file)
+        pairs[count++] = (struct vks_st_pair){"format", "pt"};  // which transformers asks for
+    for (size_t i = 0; file && i < file->metadata_count; i++) {
         if (strcmp(file->metadata[i].key, "vksteer") != 0)
             pairs[count++] = file->metadata[i];
         else  // baked before
@@ -113,10 +145,10 @@ static bool write_weights(struct bake *b, const struct vks_safetensors *file, co
     }
     pairs[count++] = (struct vks_st_pair){"vksteer", note ? note : b->note};
     // Falling element sizes, so that every tensor is aligned in the file.
-    struct vks_st_item *sorted = malloc((file->tensor_count + 1) * sizeof(*sorted));
+    struct vks_st_item *sorted = malloc((item_count + 1) * sizeof(*sorted));
     size_t at = 0;
     for (size_t size = 8; sorted && size; size /= 2)
-        for (size_t i = 0; i < file->tensor_count; i++)
+        for (size_t i = 0; i < item_count; i++)
             if (vks_st_dtype_size(items[i].dtype) == size)
                 sorted[at++] = items[i];
     const bool ok = sorted ? vks_safetensors_write(b->model->log, to, sorted, at, pairs, count)
@@ -152,13 +184,64 @@ static bool bake_weights(struct bake *b, uint32_t part, const char *from, const 
         b->result->widened += items[i].dtype != tensor->dtype;
         *changed = true;
     }
-    ok = ok && (!*changed || write_weights(b, file, to, items));
+    ok = ok && (!*changed || write_weights(b, file, to, items, file->tensor_count));
     for (size_t i = 0; owned && i < file->tensor_count; i++)
         free(owned[i]);
     free(owned);
     free(items);
     vks_safetensors_close(&file);
     return ok;
+}
+
+// One parameter of a part as it is in use, folded; *owned is what it was rewritten to, or NULL.
+static bool bake_weight(struct bake *b, uint32_t part, size_t index, struct vks_st_item *item, void **owned)
+{
+    const struct vks_weights *weights = b->model->pipeline->parts[part].weights;
+    const struct vks_weight *weight = vks_weights_at(weights, index);
+    struct vks_st_tensor tensor = {.name = weight->name, .rank = weight->rank, .count = weight->count};
+    memcpy(tensor.shape, weight->shape, sizeof(tensor.shape));
+    while (tensor.dtype < VKS_ST_F64 && strcmp(vks_st_dtype_name(tensor.dtype), weight->type) != 0)
+        tensor.dtype++;
+    *item = (struct vks_st_item){weight->name, tensor.dtype, weight->rank, {0}, weight->data};
+    memcpy(item->shape, weight->shape, sizeof(item->shape));
+    bool bias = false;
+    const struct vks_api_folding *fold = find_fold(b, part, weight->name, &bias);
+    if (!fold && !vks_weight_changed(weights, index))
+        return true;
+    float *values = malloc((size_t)weight->count * sizeof(*values) + 1);
+    if (!values)
+        return vks_fail(b->model->log, VKS_NO_MEMORY);
+    if (vks_weights_read(weights, index, values))
+        *owned = vks_api_fold_values(b->model->log, vks_weights_path(weights), &tensor, values, fold, bias, &item->dtype);
+    free(values);
+    item->data = *owned;
+    b->result->tensors += fold != NULL;
+    b->result->widened += item->dtype != tensor.dtype;
+    return *owned != NULL;
+}
+
+// All of a part's weights, as they are in use, in one file.
+static bool bake_whole(struct bake *b, uint32_t part, const char *to)
+{
+    const size_t count = vks_weights_count(b->model->pipeline->parts[part].weights);
+    struct vks_st_item *items = calloc(count + 1, sizeof(*items));
+    void **owned = calloc(count + 1, sizeof(*owned));
+    bool ok = (items && owned) || vks_fail(b->model->log, VKS_NO_MEMORY);
+    for (size_t i = 0; ok && i < count; i++)
+        ok = bake_weight(b, part, i, &items[i], &owned[i]);
+    ok = ok && write_weights(b, NULL, to, items, count);
+    for (size_t i = 0; owned && i < count; i++)
+        free(owned[i]);
+    free(owned);
+    free(items);
+    return ok;
+}
+
+// Whether a file holds weights, or lists files that do.
+static bool is_weights(const char *path)
+{
+    return is_foreign(path) || vks_ends_with(path, ".safetensors") ||
+           (vks_ends_with(path, ".json") && strstr(path, ".index."));
 }
 
 static bool copy_file(const struct vks_log *log, const char *from, const char *to)
@@ -176,11 +259,16 @@ static bool make_entry(struct bake *b, const struct entry *entry)
     const struct vks_log *log = b->model->log;
     const uint32_t part = part_of(b, entry->path);
     const bool top = !strchr(entry->path, '/'), changes = b->folds.count && part_changes(b, part);
+    const bool whole = part < b->model->pipeline->part_count && part_is_whole(b, part);
     char *from = vks_path_join(b->model->info.path, entry->path), *to = vks_path_join(b->temporary, entry->path);
     bool ok = (from && to) || vks_fail(log, VKS_NO_MEMORY), written = false;
     if (ok && entry->is_folder) {
         ok = vks_os_make_dirs(log, to);
-    } else if (ok && ((b->folds.count && top && (is_foreign(from) || vks_ends_with(from, ".safetensors"))) ||
+    } else if (ok && entry->whole) {
+        ok = bake_whole(b, entry->whole - 1, to);
+    } else if (ok && whole && is_weights(from)) {
+        vks_debug(log, "%s is left out: the weights in use are written in its place", from);
+    } else if (ok && (((b->folds.count || b->wholes) && top && (is_foreign(from) || vks_ends_with(from, ".safetensors"))) ||
                       (changes && is_foreign(from)))) {
         vks_warn(log, "%s is left out: it holds the weights in a form that is not folded here", from);
         b->result->left_out++;
@@ -205,6 +293,13 @@ static bool write_note(struct bake *b)
         else
             vks_text_add_str(&text, VKS_NUMBER("%g", use->strength));
     }
+    const struct vksteer_model_info *info = &b->model->info;
+    for (uint32_t i = 0; i < info->parts; i++)
+        if (info->part_files[i])
+            vks_text_printf(&text, "; %s %s", info->part_names[i], vks_path_name(info->part_files[i]));
+    for (uint32_t i = 0; i < info->loras; i++)
+        vks_text_printf(&text, "; lora %s:%s", vks_path_name(info->lora_files[i]),
+                        VKS_NUMBER("%g", info->lora_strengths[i]));
     b->note = text.failed || !text.data ? NULL : vks_arena_strdup(&b->arena, text.data);
     vks_text_finish(&text);
     return b->note || vks_fail(b->model->log, VKS_NO_MEMORY);
@@ -225,21 +320,12 @@ static bool fold(struct bake *b)
     return ok && write_note(b);
 }
 
-// Only safetensors of the model's own folder are folded.
+// The folder's configuration stays, and with it the autoencoder's class.
 static bool can_fold(const struct bake *b)
 {
     const struct vks_pipeline *pipeline = b->model->pipeline;
-    if (b->model->info.loras)
-        return vks_fail(b->model->log, "a model with LoRAs cannot be baked: open it without them");
-    for (uint32_t i = 0; i < pipeline->part_count; i++) {
-        const char *path = vks_weights_path(pipeline->parts[i].weights);
-        if (pipeline->parts[i].over)
-            return vks_fail(b->model->log, "a model with another %s cannot be baked: open it without %s",
-                            pipeline->parts[i].name, path);
-        if (part_changes(b, i) && vks_torch_zip_is(path))
-            return vks_fail(b->model->log, "%s: steerings are folded into safetensors only: convert the file", path);
-    }
-    return true;
+    return !pipeline->over.vae || vks_fail(b->model->log, "a model with another autoencoder cannot be baked: open it without "
+                                           "%s", pipeline->over.vae);
 }
 
 // The new folder is free, and so is the name under which it is made.
@@ -288,7 +374,7 @@ enum vksteer_result vksteer_bake(vksteer_model *model, const struct vksteer_bake
     *b.result = (struct vksteer_bake_result){0};
     bool stopped = false;
     bool ok = vks_api_paints(model, "bake") && choose_place(&b) && fold(&b) && can_fold(&b) &&
-              list_folder(&b, "", 0);
+              list_folder(&b, "", 0) && add_wholes(&b);
     if (ok && (ok = vks_os_make_dirs(model->log, b.temporary))) {
         for (; ok && !stopped && b.made < b.count; stopped = params->stop && params->stop(params->priv))
             ok = make_entry(&b, &b.entries[b.made++]);

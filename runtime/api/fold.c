@@ -219,41 +219,43 @@ static void *round_to(enum vks_st_dtype dtype, const float *values, size_t count
     return out;
 }
 
-void *vks_api_fold_tensor(const struct vks_log *log, const struct vks_safetensors *file,
-                          const struct vks_st_tensor *tensor, const struct vks_api_folding *fold, bool bias,
-                          enum vks_st_dtype *dtype)
+void *vks_api_fold_values(const struct vks_log *log, const char *path, const struct vks_st_tensor *tensor, float *values,
+                          const struct vks_api_folding *fold, bool bias, enum vks_st_dtype *dtype)
 {
-    if (tensor->rank < 1 || tensor->shape[0] != fold->channels || (bias && tensor->rank != 1))
+    const size_t count = (size_t)tensor->count;
+    if (fold && (tensor->rank < 1 || tensor->shape[0] != fold->channels || (bias && tensor->rank != 1)))
         return vks_fail_null(log, "%s: %s does not have the shape of the model's other files: download the folder again",
-                             file->path, tensor->name);
-    const size_t count = (size_t)tensor->count, row = count / fold->channels;
-    float *values = malloc(count * sizeof(*values) + 1);
-    if (!values)
-        return vks_fail_null(log, VKS_NO_MEMORY);
-    if (!vks_st_to_f32(log, file, tensor, values)) {
-        free(values);
-        return NULL;
-    }
+                             path, tensor->name);
     double change = 0, lost = 0;
     bool finite = true;
     for (size_t i = 0; i < count; i++) {
-        const size_t c = i / row;
-        const double old = values[i], now = fold->gain[c] * old + (bias ? fold->offset[c] : 0);
+        const size_t c = fold ? i / (count / fold->channels) : 0;
+        const double old = values[i], now = fold ? fold->gain[c] * old + (bias ? fold->offset[c] : 0) : old;
         values[i] = (float)now;
         finite &= isfinite(values[i]) != 0;
         change += (now - old) * (now - old);
     }
+    if (!finite)
+        return vks_fail_null(log, "%s: %s would not be finite: lower the strength", path, tensor->name);
     *dtype = tensor->dtype;
-    void *out = NULL;
-    if (!finite) {
-        vks_fail(log, "%s: %s would not be finite: lower the strength", file->path, tensor->name);
-    } else if ((out = round_to(*dtype, values, count, &lost)) && lost > MOST_LOST * MOST_LOST * change) {
+    void *out = round_to(*dtype, values, count, &lost);
+    if (out && (fold ? lost > MOST_LOST * MOST_LOST * change : isinf(lost))) {
         free(out);
         *dtype = VKS_ST_F32;
         out = round_to(*dtype, values, count, &lost);
     }
-    if (finite && !out)
-        vks_fail(log, VKS_NO_MEMORY);
+    return out ? out : vks_fail_null(log, VKS_NO_MEMORY);
+}
+
+void *vks_api_fold_tensor(const struct vks_log *log, const struct vks_safetensors *file,
+                          const struct vks_st_tensor *tensor, const struct vks_api_folding *fold, bool bias,
+                          enum vks_st_dtype *dtype)
+{
+    float *values = malloc((size_t)tensor->count * sizeof(*values) + 1);
+    if (!values)
+        return vks_fail_null(log, VKS_NO_MEMORY);
+    void *out = vks_st_to_f32(log, file, tensor, values)
+                    ? vks_api_fold_values(log, file->path, tensor, values, fold, bias, dtype) : NULL;
     free(values);
     return out;
 }

@@ -217,6 +217,10 @@ bool vks_api_fold(vksteer_model *model, const struct vks_steering steerings[], c
 void vks_api_foldings_finish(struct vks_api_foldings *foldings);
 // The folded tensor, heap: the weight (rows times gain) or the bias (times gain, plus offset). *dtype is the tensor's
 // own, or F32 where rounding to it would overflow or lose more than 1/16 of the change (root mean squares).
+// vks_api_fold_values: the same from values that are at hand, and overwritten; `tensor` says how it was stored. With
+// `fold` NULL they are rounded alone, to F32 only where the type overflows.
+void *vks_api_fold_values(const struct vks_log *log, const char *path, const struct vks_st_tensor *tensor, float *values,
+                          const struct vks_api_folding *fold, bool bias, enum vks_st_dtype *dtype);
 void *vks_api_fold_tensor(const struct vks_log *log, const struct vks_safetensors *file,
                           const struct vks_st_tensor *tensor, const struct vks_api_folding *fold, bool bias,
                           enum vks_st_dtype *dtype);
