@@ -263,6 +263,7 @@ int command_train(int argc, char **argv);
 int command_apply(int argc, char **argv);
 int command_eval(int argc, char **argv);
 int command_bake(int argc, char **argv);
+int command_import(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_demo(int argc, char **argv);

@@ -16,6 +16,7 @@ static const struct {
     {"apply", command_apply, "make pictures, steered or not"},
     {"eval", command_eval, "what a steering does to the model, in figures"},
     {"inspect", command_inspect, "what is in a steering file"},
+    {"import", command_import, "steerings of AcT's reference implementation as a steering file"},
     {"bake", command_bake, "a model with steerings folded in, for any other tool"},
     {"bench", command_bench, "how fast this device is"},
     {"demo", command_demo, "train two steerings on the built-in model and show them"},

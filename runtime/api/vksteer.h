@@ -237,6 +237,21 @@ struct vksteer_inspection {
 bool vksteer_inspect(const struct vksteer_log *log, const char *path, struct vksteer_inspection *inspection);
 void vksteer_inspection_finish(struct vksteer_inspection *inspection);
 
+struct vksteer_import_params {
+    const char *folder;                 // of MODULE.statedict files, as the reference implementation of AcT saves them
+    const char *output;
+    double quantiles[2];                // percentiles between which the maps act, of those saved with them; 0, 0: everywhere
+    bool only_mean;                     // Gaussian states are of the method that moves means alone
+};
+struct vksteer_import_result {
+    size_t sites;
+    uint32_t channels;
+};
+// Writes a steering file of linear or Gaussian maps, or AurA's, for a model that has their modules. Needs no session.
+// `result` may be NULL.
+bool vksteer_import(vksteer_model *model, const struct vksteer_import_params *params,
+                    struct vksteer_import_result *result);
+
 // ---- train --------------------------------------------------------------------------------------------------------
 
 struct vksteer_progress {
