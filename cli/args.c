@@ -168,8 +168,8 @@ static int add_lora(struct lora_list *list, const char *text)
 bool has_parts(const struct common *common)
 {
     const struct vksteer_model_params *parts = &common->parts;
-    return parts->checkpoint || parts->unet || parts->vae || parts->variant || parts->scheduler || common->loras.count ||
-           common->timesteps.count;
+    return parts->checkpoint || parts->unet || parts->vae || parts->variant || parts->scheduler ||
+           common->loras.count || common->timesteps.count;
 }
 
 static int read_timesteps(struct timestep_list *list, const char *text)
@@ -181,7 +181,8 @@ static int read_timesteps(struct timestep_list *list, const char *text)
         const size_t length = strcspn(at, ",");
         snprintf(part, sizeof(part), "%.*s", (int)(length < 15 ? length : 15), at);
         if (!parse_number(part, &value) || value < 0 || value > 1e6 || value != floor(value))
-            return usage_error("--timesteps %s: give whole numbers with commas between, such as 999,749,499,249", text);
+            return usage_error("--timesteps %s: give whole numbers with commas between, such as 999,749,499,249",
+                               text);
         if (list->count == VKSTEER_MAX_TIMESTEPS)
             return usage_error("--timesteps: %d are the most", VKSTEER_MAX_TIMESTEPS);
         list->items[list->count++] = (uint32_t)value;

@@ -79,19 +79,19 @@ struct common {
 };
 
 // Options about the parts of the model, rows of a command's table.
-#define MODEL_OPTIONS(common)                                                                                         \
-    {0, "checkpoint", OPT_TEXT, &(common).parts.checkpoint, 0, 0, "FILE", "a single-file checkpoint whose weights "    \
-     "take the place of the model's"},                                                                                \
-    {0, "unet", OPT_TEXT, &(common).parts.unet, 0, 0, "FILE", "UNet weights in place of the model's (.safetensors, "  \
-     ".bin)"},                                                                                                        \
-    {0, "vae", OPT_TEXT, &(common).parts.vae, 0, 0, "FOLDER", "an autoencoder in place of the model's"},             \
-    {0, "variant", OPT_TEXT, &(common).parts.variant, 0, 0, "NAME", "take the model's weights of this name where they "  \
-     "are there: fp16"},                                                                                              \
-    {0, "lora", OPT_LORA, &(common).loras, 0, 0, "FILE[:S]", "a LoRA, at strength S (default 1); may be repeated"},   \
-    {0, "scheduler", OPT_TEXT, &(common).parts.scheduler, 0, 0, "NAME", "euler, euler-a, lcm, ddim or pndm, with "    \
-     "the settings of the model's own"},                                                                              \
-    {0, "timesteps", OPT_TIMESTEPS, &(common).timesteps, 0, 0, "T,...", "timesteps in place of the scheduler's own, "   \
-     "falling (DMD2: 399)"}
+#define MODEL_OPTIONS(common) \
+    {0, "checkpoint", OPT_TEXT, &(common).parts.checkpoint, 0, 0, "FILE", "a single-file checkpoint whose weights " \
+     "take the place of the model's"}, \
+    {0, "unet", OPT_TEXT, &(common).parts.unet, 0, 0, "FILE", "UNet weights in place of the model's (.safetensors, " \
+     ".bin)"}, \
+    {0, "vae", OPT_TEXT, &(common).parts.vae, 0, 0, "FOLDER", "an autoencoder in place of the model's"}, \
+    {0, "variant", OPT_TEXT, &(common).parts.variant, 0, 0, "NAME", "take the model's weights of this name where " \
+     "they are there: fp16"}, \
+    {0, "lora", OPT_LORA, &(common).loras, 0, 0, "FILE[:S]", "a LoRA, at strength S (default 1); may be repeated"}, \
+    {0, "scheduler", OPT_TEXT, &(common).parts.scheduler, 0, 0, "NAME", "euler, euler-a, lcm, ddim or pndm, with " \
+     "the settings of the model's own"}, \
+    {0, "timesteps", OPT_TIMESTEPS, &(common).timesteps, 0, 0, "T,...", "timesteps in place of the scheduler's " \
+     "own, falling (DMD2: 399)"}
 
 // Whether anything of them is given.
 bool has_parts(const struct common *common);

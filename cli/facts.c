@@ -40,7 +40,8 @@ static void add_number(struct text *text, double value, bool single)
     int precision = 1;
     do
         snprintf(digits, sizeof(digits), "%.*g", precision, value);
-    while (precision++ < 17 && (single ? (float)strtod(digits, NULL) != (float)value : strtod(digits, NULL) != value));
+    while (precision++ < 17 &&
+           (single ? (float)strtod(digits, NULL) != (float)value : strtod(digits, NULL) != value));
     add(text, "%s", digits);
 }
 
@@ -123,7 +124,8 @@ static void add_command(struct text *text, const struct picture_facts *facts)
         return;
     add(text, "vksteer apply");
     add_parts(text, common);
-    add_option(text, facts->prompts_path ? "--prompts" : "-p", facts->prompts_path ? facts->prompts_path : facts->prompt);
+    add_option(text, "--prompts", facts->prompts_path);
+    add_option(text, "-p", facts->prompts_path ? NULL : facts->prompt);
     add_option(text, "--field", facts->prompts_path ? facts->field : NULL);
     add_option(text, "-n", facts->negative);
     add_steerings(text, facts);
@@ -171,7 +173,8 @@ static void add_hashes(const struct picture_facts *facts, struct text *out)
 }
 
 // In the form of other image tools.
-static void add_parameters(const struct picture_facts *facts, const char *steering, const char *parts, struct text *out)
+static void add_parameters(const struct picture_facts *facts, const char *steering, const char *parts,
+                           struct text *out)
 {
     add(out, "%s\n", facts->prompt);
     if (facts->negative && *facts->negative)

@@ -131,8 +131,8 @@ int command_train(int argc, char **argv)
         MODEL_OPTIONS(common),
         {0, "log", OPT_TEXT, &p.log_path, 0, 0, "FILE", "a JSON line for every step"},
         {0, "resume", OPT_FLAG, &p.resume, 0, 0, NULL, "go on from OUT.state"},
-        {0, "no-cache", OPT_FLAG, &p.no_cache, 0, 0, NULL, "collect the targets' activations anew and keep none; changes "
-         "no bit"},
+        {0, "no-cache", OPT_FLAG, &p.no_cache, 0, 0, NULL, "collect the targets' activations anew and keep none; "
+         "changes no bit"},
         {0, "recompute", OPT_FLAG, &p.recompute, 0, 0, NULL, "less memory, more work; changes no bit"},
         {0, "force", OPT_FLAG, &p.force, 0, 0, NULL, "fewer than 4 prompts; resume on another device"},
     };

@@ -427,13 +427,14 @@ static bool read_peft(struct loader *l)
         const char *first = cJSON_IsString(start) ? start->valuestring : "";
         l->peft = true;
         if (cJSON_IsString(type) && strcmp(type->valuestring, "LORA"))
-            done = vks_fail(l->log, "%s: the adapter %.40s is not supported: use a plain LoRA", path, type->valuestring);
+            done = vks_fail(l->log, "%s: the adapter %.40s is not supported: use a plain LoRA", path,
+                            type->valuestring);
         else if (is_special(root))
-            done = vks_fail(l->log, "%s: DoRA, aLoRA, BD-LoRA, QA-LoRA and fan_in_fan_out are not supported: use a plain "
-                            "LoRA", path);
+            done = vks_fail(l->log, "%s: DoRA, aLoRA, BD-LoRA, QA-LoRA and fan_in_fan_out are not supported: use a "
+                            "plain LoRA", path);
         else if (!strncmp(first, "pissa", 5) || !strcmp(first, "olora") || !strcmp(first, "corda"))
-            done = vks_fail(l->log, "%s: with init_lora_weights %.40s the model's own weights differ too: convert it to a "
-                            "plain LoRA (PEFT's path_initial_model_for_weight_conversion)", path, first);
+            done = vks_fail(l->log, "%s: with init_lora_weights %.40s the model's own weights differ too: convert it "
+                            "to a plain LoRA (PEFT's path_initial_model_for_weight_conversion)", path, first);
     }
     free(folder);
     free(path);

@@ -7,8 +7,8 @@
 //   kohya                lora_unet_MODULE.lora_down.weight, .lora_up.weight, .alpha, with '_' for every '.', also of
 //                        the original names (input_blocks_4_1_…); lora_te_…, lora_te1_…, lora_te2_…
 //   differences          MODULE.diff and .diff_b in either spelling: added to weight and bias as they are
-// and for language models what PEFT saves: a folder of adapter_model.safetensors (or .bin) and adapter_config.json, or
-// that file with the other one beside it.
+// and for language models what PEFT saves: a folder of adapter_model.safetensors (or .bin) and adapter_config.json,
+// or that file with the other one beside it.
 // A layer becomes W + strength alpha / rank up down; without alpha it is the rank.
 #ifndef VKS_MODELS_LORA_H
 #define VKS_MODELS_LORA_H

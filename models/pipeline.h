@@ -117,8 +117,8 @@ bool vks_pipeline_unet_feed(const struct vks_pipeline *pipeline, struct vks_exec
                             const struct vks_pipeline_unet *unet, const struct vks_scheduler_step *step,
                             double guidance_scale);
 
-// next = next_sample * sample + next_output * output + next_noise * noise; `noise` may be NULL when it is not read. Not for
-// steps that read what earlier ones left.
+// next = next_sample * sample + next_output * output + next_noise * noise; `noise` may be NULL when it is not read.
+// Not for steps that read what earlier ones left.
 struct vks_tensor *vks_pipeline_step_build(struct vks_graph *graph, const struct vks_scheduler_step *step,
                                            struct vks_tensor *sample, struct vks_tensor *output,
                                            struct vks_tensor *noise);

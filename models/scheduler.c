@@ -85,8 +85,8 @@ static bool read_kind(const struct vks_log *log, const struct vks_json *json, co
             return true;
     if (name)
         return vks_fail(log, "the scheduler %.60s is not known: use euler, euler-a, lcm, ddim or pndm", name);
-    return vks_fail(log, "%s: the scheduler %.60s is not supported: give --scheduler euler or --scheduler ddim, which take "
-                    "the same settings", json->path, own);
+    return vks_fail(log, "%s: the scheduler %.60s is not supported: give --scheduler euler or --scheduler ddim, "
+                    "which take the same settings", json->path, own);
 }
 
 static bool read_config(const struct vks_log *log, const struct vks_json *json, const char *name,
@@ -284,8 +284,10 @@ static void pndm(const struct vks_scheduler_config *config, const double bar[], 
         step->input_scale = 1;
         step->again = i == 1;
         x0_of(config->prediction, bar[t], &step->x0_sample, &step->x0_output);
-        // next = sqrt(to / at) sample - rate noise, where velocity gives noise = sqrt(at) output + sqrt(1 - at) sample
-        const double rate = (to - at) / (at * sqrt(1 - to) + sqrt(at * (1 - at) * to)), noise = velocity ? sqrt(at) : 1;
+        // next = sqrt(to / at) sample - rate noise, where velocity gives noise = sqrt(at) output +
+        // sqrt(1 - at) sample
+        const double rate = (to - at) / (at * sqrt(1 - to) + sqrt(at * (1 - at) * to));
+        const double noise = velocity ? sqrt(at) : 1;
         step->next_sample = sqrt(to / at) - (velocity ? rate * sqrt(1 - at) : 0);
         step->next_output = -rate * noise * weight[0];
         for (int k = 1; k < VKS_SCHEDULER_OUTPUTS; k++)

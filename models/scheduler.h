@@ -48,14 +48,14 @@ struct vks_scheduler_config {
     bool scaled_linear, zero_snr;
     bool last_sigma_min;                // Euler: the last step ends at the smallest sigma and not at 0
     uint32_t steps_offset;              // leading
-    bool last_first_alpha;              // DDIM, PNDM: the last step ends at the first training step's noise and not at 0
+    bool last_first_alpha;              // DDIM, PNDM: the last step ends at the first training step's noise, not at 0
     bool clip;                          // DDIM and LCM: clip_sample, which vks_schedule_init refuses
     uint32_t original_steps;            // LCM
     double timestep_scaling;            // LCM
 };
 
-// Reads FOLDER/scheduler_config.json: for the class that it names, or for that of `name` in its place, which takes the
-// settings of both and its own defaults for the rest, as diffusers' from_config does. `name` may be NULL.
+// Reads FOLDER/scheduler_config.json: for the class that it names, or for that of `name` (may be NULL) in its place,
+// which takes the settings of both and its own defaults for the rest, as diffusers' from_config does.
 bool vks_scheduler_config_read(const struct vks_log *log, const char *folder, const char *name,
                                struct vks_scheduler_config *config);
 
@@ -63,9 +63,9 @@ bool vks_scheduler_config_read(const struct vks_log *log, const char *folder, co
 //     input of the model = input_scale * sample
 //     x0   = x0_sample * sample + x0_output * output            (the picture as the model sees it now)
 //     next = next_sample * sample + next_output * output + next_noise * noise, noise ~ N(0, 1)
-// After the last step `next` goes to the decoder. The last step (and so a single one) reads no noise. In PNDM `next` also
-// has next_earlier[k] * the output of the step k + 1 before this one, and with `again` its sample is that of the step
-// before: the way is gone once more. The first step of any schedule reads neither.
+// After the last step `next` goes to the decoder. The last step (and so a single one) reads no noise. In PNDM `next`
+// also has next_earlier[k] * the output of the step k + 1 before this one, and with `again` its sample is that of the
+// step before: the way is gone once more. The first step of any schedule reads neither.
 struct vks_scheduler_step {
     double timestep;
     double input_scale;

@@ -30,7 +30,8 @@ enum vks_weight_layout {
 struct vks_weights;
 
 // Opens FOLDER/NAME.safetensors, its index of shards, the .fp16 variant of either, or where none of them is NAME.bin
-// or pytorch_NAME.bin, their indices and variants. `variant` ("fp16"; NULL: none) comes first. With `gpu` NULL nothing is ever uploaded: graphs built with it can be looked at but not run.
+// or pytorch_NAME.bin, their indices and variants. `variant` ("fp16"; NULL: none) comes first. With `gpu`
+// NULL nothing is ever uploaded: graphs built with it can be looked at but not run.
 // NULL after one message. `log` and `gpu` must outlive it.
 struct vks_weights *vks_weights_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder,
                                      const char *name, const char *variant);

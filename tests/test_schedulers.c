@@ -203,7 +203,8 @@ static void chosen(struct test *t)
     snprintf(folder, sizeof(folder), "%s/schedulers/euler-leading-v", data);
     CHECK(t, vks_scheduler_config_read(test_log(t), folder, "ddim", &config));
     EXPECT(t, config.kind == VKS_SCHEDULER_DDIM && config.prediction == VKS_PREDICT_V && config.steps_offset == 1 &&
-                  config.spacing == VKS_SPACING_LEADING && config.scaled_linear && config.clip && !config.last_first_alpha,
+                  config.spacing == VKS_SPACING_LEADING && config.scaled_linear && config.clip &&
+                  !config.last_first_alpha,
            "DDIM by the settings of Euler");
     CHECK(t, vks_scheduler_config_read(test_log(t), folder, "pndm", &config));
     EXPECT(t, config.kind == VKS_SCHEDULER_PNDM && config.last_first_alpha, "PNDM by the settings of Euler");

@@ -1,5 +1,5 @@
-// A model with steerings folded into its parameters: the whole folder copied, its weights rewritten on the way. Parts whose
-// weights are not the folder's own safetensors, or have LoRAs in them, are written anew from the weights in use.
+// A model with steerings folded into its parameters: the whole folder copied, its weights rewritten on the way. Parts
+// whose weights are not the folder's own safetensors, or have LoRAs in them, are written anew from those in use.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,7 +212,8 @@ static bool bake_weight(struct bake *b, uint32_t part, size_t index, struct vks_
     if (!values)
         return vks_fail(b->model->log, VKS_NO_MEMORY);
     if (vks_weights_read(weights, index, values))
-        *owned = vks_api_fold_values(b->model->log, vks_weights_path(weights), &tensor, values, fold, bias, &item->dtype);
+        *owned = vks_api_fold_values(b->model->log, vks_weights_path(weights), &tensor, values, fold, bias,
+                                     &item->dtype);
     free(values);
     item->data = *owned;
     b->result->tensors += fold != NULL;
@@ -268,7 +269,8 @@ static bool make_entry(struct bake *b, const struct entry *entry)
         ok = bake_whole(b, entry->whole - 1, to);
     } else if (ok && whole && is_weights(from)) {
         vks_debug(log, "%s is left out: the weights in use are written in its place", from);
-    } else if (ok && (((b->folds.count || b->wholes) && top && (is_foreign(from) || vks_ends_with(from, ".safetensors"))) ||
+    } else if (ok && (((b->folds.count || b->wholes) && top &&
+                       (is_foreign(from) || vks_ends_with(from, ".safetensors"))) ||
                       (changes && is_foreign(from)))) {
         vks_warn(log, "%s is left out: it holds the weights in a form that is not folded here", from);
         b->result->left_out++;
@@ -324,8 +326,8 @@ static bool fold(struct bake *b)
 static bool can_fold(const struct bake *b)
 {
     const struct vks_pipeline *pipeline = b->model->pipeline;
-    return !pipeline->over.vae || vks_fail(b->model->log, "a model with another autoencoder cannot be baked: open it without "
-                                           "%s", pipeline->over.vae);
+    return !pipeline->over.vae || vks_fail(b->model->log, "a model with another autoencoder cannot be baked: open it "
+                                           "without %s", pipeline->over.vae);
 }
 
 // The new folder is free, and so is the name under which it is made.

@@ -219,8 +219,8 @@ static void *round_to(enum vks_st_dtype dtype, const float *values, size_t count
     return out;
 }
 
-void *vks_api_fold_values(const struct vks_log *log, const char *path, const struct vks_st_tensor *tensor, float *values,
-                          const struct vks_api_folding *fold, bool bias, enum vks_st_dtype *dtype)
+void *vks_api_fold_values(const struct vks_log *log, const char *path, const struct vks_st_tensor *tensor,
+                          float *values, const struct vks_api_folding *fold, bool bias, enum vks_st_dtype *dtype)
 {
     const size_t count = (size_t)tensor->count;
     if (fold && (tensor->rank < 1 || tensor->shape[0] != fold->channels || (bias && tensor->rank != 1)))

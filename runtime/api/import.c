@@ -28,7 +28,6 @@ struct import {
     const struct vksteer_import_params *params;
     struct vks_graph graph;            // the whole model
     struct vks_steering steering;
-    uint32_t capacity;                 // channels for which w, b and range have room
     enum kind kind;                    // of all files
 };
 
@@ -65,8 +64,8 @@ static bool find_kind(struct import *m, const struct state *s)
     while (kind < KINDS && !vks_tensor_file_find(&s->file, first_tensors[kind]))
         kind++;
     if (kind == KINDS)
-        return vks_fail(m->model->log, "%s: has none of net.w1, mu1 and auroc: only linear and Gaussian maps and those of "
-                        "AurA are read", s->path);
+        return vks_fail(m->model->log, "%s: has none of net.w1, mu1 and auroc: only linear and Gaussian maps and "
+                        "those of AurA are read", s->path);
     if (m->steering.sites.count && m->kind != (enum kind)kind)
         return vks_fail(m->model->log, "%s: is of another method than the files before it: give one method's folder",
                         s->path);
@@ -91,8 +90,8 @@ static bool find_site(const struct import *m, struct state *s)
         else if (!strcmp(colon, ":0"))
             *colon = 0;
     }
-    return s->site || vks_fail(m->model->log, "%s acts at a module that this model does not have: give the model that it was "
-                               "trained for with -m", s->path);
+    return s->site || vks_fail(m->model->log, "%s acts at a module that this model does not have: give the model "
+                               "that it was trained for with -m", s->path);
 }
 
 // Room for one more site, with the identity there. First channel in *first.
@@ -168,8 +167,8 @@ static bool take_range(struct import *m, const struct state *s, uint32_t first)
     if (m->kind == AURA)
         return vks_fail(m->model->log, "%s: maps of AurA have no support: leave --quantiles out", s->path);
     if (m->kind == GAUSSIAN && s->site->kind == VKS_SITE_PIXELS)
-        return vks_fail(m->model->log, "%s: Gaussian maps move pixels by a support of their mean, which has no counterpart "
-                        "here: leave --quantiles out", s->path);
+        return vks_fail(m->model->log, "%s: Gaussian maps move pixels by a support of their mean, which has no "
+                        "counterpart here: leave --quantiles out", s->path);
     for (int end = 0; end < 2 && done; end++) {
         char name[96];
         snprintf(name, sizeof(name), "quantiles_dict_src.q_%s_%s.%d", VKS_NUMBER("%g", percent[0]),
@@ -188,7 +187,7 @@ static bool take_file(struct import *m, const char *path)
     static bool (*const takes[KINDS])(struct import *, const struct state *, uint32_t) = {take_linear, take_gaussian,
                                                                                           take_aura};
     struct state s = {.path = path};
-    uint32_t first;
+    uint32_t first = 0;
     if (!vks_tensor_file_open(m->model->log, path, &s.file))
         return false;
     const bool done = find_kind(m, &s) && find_site(m, &s) && add_site(m, s.site, &first) &&
@@ -213,8 +212,8 @@ static bool take_folder(struct import *m)
     }
     vks_os_names_finish(&names);
     return done && (m->steering.sites.count ||
-                    vks_fail(m->model->log, "%s holds no " END " files: give a folder that the reference implementation of "
-                             "AcT wrote", folder));
+                    vks_fail(m->model->log, "%s holds no " END " files: give a folder that the reference "
+                             "implementation of AcT wrote", folder));
 }
 
 static bool describe(struct import *m)

@@ -71,8 +71,8 @@ struct vks_api_norms {
 void vks_api_norms_add(struct vks_api_norms *norms, const float *weights, uint64_t count);
 void vks_api_norms_text(const struct vks_api_norms *norms, char *text, size_t capacity);
 
-// False after one message: `what` ("the picture is") the model makes is not finite, because of the weight that is named,
-// or of something else.
+// False after one message: `what` ("the picture is") the model makes is not finite, because of the weight that is
+// named, or of something else.
 bool vks_api_not_finite(const vksteer_model *model, const char *what);
 
 // Adds the whole model with one sample: for lists of sites.
@@ -219,8 +219,8 @@ void vks_api_foldings_finish(struct vks_api_foldings *foldings);
 // own, or F32 where rounding to it would overflow or lose more than 1/16 of the change (root mean squares).
 // vks_api_fold_values: the same from values that are at hand, and overwritten; `tensor` says how it was stored. With
 // `fold` NULL they are rounded alone, to F32 only where the type overflows.
-void *vks_api_fold_values(const struct vks_log *log, const char *path, const struct vks_st_tensor *tensor, float *values,
-                          const struct vks_api_folding *fold, bool bias, enum vks_st_dtype *dtype);
+void *vks_api_fold_values(const struct vks_log *log, const char *path, const struct vks_st_tensor *tensor,
+                          float *values, const struct vks_api_folding *fold, bool bias, enum vks_st_dtype *dtype);
 void *vks_api_fold_tensor(const struct vks_log *log, const struct vks_safetensors *file,
                           const struct vks_st_tensor *tensor, const struct vks_api_folding *fold, bool bias,
                           enum vks_st_dtype *dtype);

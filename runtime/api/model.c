@@ -37,8 +37,8 @@ static bool is_model(const char *path)
     return is_pipeline(path) || is_language(path);
 }
 
-// The folder or file of a model by its name; heap. Of a single-file checkpoint the folder of its base, and *checkpoint is
-// the file, unless it is one already.
+// The folder or file of a model by its name; heap. Of a single-file checkpoint the folder of its base, and
+// *checkpoint is the file, unless it is one already.
 static char *locate(const vksteer_session *session, const struct vks_log *log, const char *name,
                     const char **checkpoint)
 {
@@ -49,7 +49,8 @@ static char *locate(const vksteer_session *session, const struct vks_log *log, c
     if (vks_gguf_is(name))
         return vks_path_join("", name);
     if (vks_os_is_file(name) && *checkpoint)
-        return vks_fail_null(log, "%s is a file: give the folder over which the checkpoint %s goes", name, *checkpoint);
+        return vks_fail_null(log, "%s is a file: give the folder over which the checkpoint %s goes", name,
+                             *checkpoint);
     if (vks_os_is_file(name)) {
         *checkpoint = name;
         return vks_api_base_of(log, name);
@@ -86,7 +87,8 @@ static void class_defaults(vksteer_model *model)
     if (scheduler->kind == VKS_SCHEDULER_LCM) {
         model->apply_steps = 4;
         model->apply_cfg = model->pipeline->unet.condition ? 8.5 : 1;
-    } else if (scheduler->spacing == VKS_SPACING_TRAILING && scheduler->kind <= VKS_SCHEDULER_EULER_ANCESTRAL) {  // turbo
+    } else if (scheduler->spacing == VKS_SPACING_TRAILING &&
+               scheduler->kind <= VKS_SCHEDULER_EULER_ANCESTRAL) {  // turbo
         model->apply_steps = 1;
         model->apply_cfg = 1;
     } else {
@@ -149,8 +151,8 @@ static bool open_loras(vksteer_model *model, const struct vksteer_model_params *
     struct vks_lora_part parts[VKS_PIPELINE_PARTS];
     size_t count = 0;
     if (model->decoder && model->decoder->config.family == VKS_DECODER_GPT2 && params->lora_count)
-        return vks_fail(model->log, "%s: LoRAs on GPT-2, whose matrices lie the other way round, are not supported: leave "
-                        "--lora out", info->path);
+        return vks_fail(model->log, "%s: LoRAs on GPT-2, whose matrices lie the other way round, are not supported: "
+                        "leave --lora out", info->path);
     if (model->decoder)
         parts[count++] = (struct vks_lora_part){"model", model->decoder->weights, 0};
     if (params->lora_count > VKSTEER_MAX_LORAS)
@@ -316,8 +318,8 @@ static bool open_language(vksteer_model *model, const struct vksteer_model_param
 {
     if (params->checkpoint || params->unet || params->vae || params->variant || params->scheduler ||
         params->timestep_count)
-        return vks_fail(model->log, "%s is a language model: another checkpoint, UNet, autoencoder, variant or scheduler is "
-                        "for image models: give a diffusers folder", model->info.path);
+        return vks_fail(model->log, "%s is a language model: another checkpoint, UNet, autoencoder, variant or "
+                        "scheduler is for image models: give a diffusers folder", model->info.path);
     return vks_api_language_open(model) && open_loras(model, params);
 }
 

@@ -80,15 +80,15 @@ unsigned vksteer_session_validation_messages(const vksteer_session *session);
 
 // ---- models -------------------------------------------------------------------------------------------------------
 
-// `model`: a diffusers folder; a single-file checkpoint of an image model whose base is in the local Hugging Face cache; a
-// language model's Hugging Face folder or .gguf file; or the name of a built-in model
+// `model`: a diffusers folder; a single-file checkpoint of an image model whose base is in the local Hugging Face
+// cache; a language model's Hugging Face folder or .gguf file; or the name of a built-in model
 // ("emoji"; NULL is the same). `session` may be NULL: the model can then be described but not run, and messages go to `log` (which a session brings along itself).
 vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer_log *log, const char *model);
 // The same with other parts (image models only), and with LoRAs merged into the weights when they are uploaded. Zero
 // members: none.
 struct vksteer_lora {
-    const char *path;                   // .safetensors, .bin, .pt; in the names of diffusers, PEFT or kohya; or a folder
-                                        // that PEFT saved
+    const char *path;                   // .safetensors, .bin, .pt; in the names of diffusers, PEFT or kohya; or a
+                                        // folder that PEFT saved
     float strength;                     // 1: as trained
 };
 struct vksteer_model_params {
@@ -97,14 +97,14 @@ struct vksteer_model_params {
                                         // take the place of the model's, part by part; the model gives the rest
     const char *unet;                   // a file of UNet weights in place of the model's: .safetensors, .bin, .pt
     const char *vae;                    // a folder of an autoencoder in its place (config.json and weights)
-    const char *variant;                // of the folder's weights, taken where there is one: "fp16"; NULL: the plain ones
-                                        // before those of fp16
+    const char *variant;                // of the folder's weights, taken where there is one: "fp16"; NULL: the plain
+                                        // ones before those of fp16
     const struct vksteer_lora *loras;   // at most VKSTEER_MAX_LORAS
     size_t lora_count;
     const char *scheduler;              // "euler", "euler-a", "lcm", "ddim", "pndm" in place of the model's, with the
                                         // settings in its folder
-    const uint32_t *timesteps;          // falling, in place of the scheduler's own: a picture takes so many steps, and
-    size_t timestep_count;              // training is at the first of them; at most VKSTEER_MAX_TIMESTEPS
+    const uint32_t *timesteps;          // falling, in place of the scheduler's own: a picture takes so many steps,
+    size_t timestep_count;              // and training is at the first of them; at most VKSTEER_MAX_TIMESTEPS
 };
 vksteer_model *vksteer_model_open_with(vksteer_session *session, const struct vksteer_log *log,
                                        const struct vksteer_model_params *params);
@@ -238,9 +238,9 @@ bool vksteer_inspect(const struct vksteer_log *log, const char *path, struct vks
 void vksteer_inspection_finish(struct vksteer_inspection *inspection);
 
 struct vksteer_import_params {
-    const char *folder;                 // of MODULE.statedict files, as the reference implementation of AcT saves them
+    const char *folder;                 // of MODULE.statedict files, as the reference implementation of AcT saves
     const char *output;
-    double quantiles[2];                // percentiles between which the maps act, of those saved with them; 0, 0: everywhere
+    double quantiles[2];                // percentiles between which the maps act, saved with them; 0, 0: everywhere
     bool only_mean;                     // Gaussian states are of the method that moves means alone
 };
 struct vksteer_import_result {
@@ -531,8 +531,8 @@ struct vksteer_bake_result {
 };
 // Writes a copy of the model's folder with the maps folded into the parameters of the modules at whose outputs they
 // act. Exact up to rounding, or refused with the name of the site: maps at positions other than `all` or within ranges,
-// modules without a weight of their own, offsets where there is no bias, another autoencoder. Parts whose weights are not
-// the folder's own safetensors, or have LoRAs in them, are written anew. Needs no session. `result` may be NULL.
+// modules without a weight of their own, offsets where there is no bias, another autoencoder. Parts whose weights are
+// not the folder's own safetensors, or have LoRAs in them, are written anew. Needs no session. `result` may be NULL.
 enum vksteer_result vksteer_bake(vksteer_model *model, const struct vksteer_bake_params *params,
                                  struct vksteer_bake_result *result);
 

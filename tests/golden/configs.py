@@ -32,7 +32,8 @@ FIXTURES = {
     # Stable Diffusion 1.x: convolutions as projections, the same number of heads everywhere, quick GELU, epsilon.
     # 6 x 10 latents become 3 x 5 and 2 x 3: the way up needs sizes that are not doubles.
     "sd1": dict(
-        seed=1, pictures=[(1, 1, None), (4, 3, None), (4, 3, "a blue cat"), (6, 3, None, "ddim"), (7, 3, None, "euler-a")],
+        seed=1, pictures=[(1, 1, None), (4, 3, None), (4, 3, "a blue cat"), (6, 3, None, "ddim"),
+                          (7, 3, None, "euler-a")],
         legacy_prefix=True, latents=(6, 10),
         text_encoder=text(24, 3, 2, 40, 13, "quick_gelu"),
         unet=dict(in_channels=4, out_channels=4, block_out_channels=[8, 12, 20], layers_per_block=2,

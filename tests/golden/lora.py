@@ -137,7 +137,8 @@ def language():
     model = transformers.AutoModelForCausalLM.from_pretrained(ROOT / "language" / "llama", dtype=torch.float32)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     config = peft.LoraConfig(r=3, lora_alpha=5, target_modules=["q_proj", "v_proj", "down_proj"],
-                             rank_pattern={"layers.1.self_attn.q_proj": 2}, alpha_pattern={"down_proj": 1.5}, use_rslora=True)
+                             rank_pattern={"layers.1.self_attn.q_proj": 2}, alpha_pattern={"down_proj": 1.5},
+                             use_rslora=True)
     model = peft.get_peft_model(model, config)
     model.peft_config["default"].base_model_name_or_path = "llama"
     with torch.no_grad():
