@@ -292,6 +292,50 @@ void vks_pipeline_close(struct vks_pipeline **at)
     *at = NULL;
 }
 
+// Its parts are [first, end).
+static void stage_parts(const struct vks_pipeline *p, enum vks_stage stage, uint32_t *first, uint32_t *end)
+{
+    *first = stage == VKS_STAGE_TEXT ? 0 : p->text_count + (stage == VKS_STAGE_DECODER);
+    *end = stage == VKS_STAGE_TEXT ? p->text_count : *first + 1 < p->part_count ? *first + 1 : p->part_count;
+}
+
+void vks_pipeline_hold(struct vks_pipeline *p, enum vks_stage stage)
+{
+    uint32_t first, end;
+    stage_parts(p, stage, &first, &end);
+    for (uint32_t i = first; i < end; i++)
+        vks_weights_hold(p->parts[i].weights);
+}
+
+void vks_pipeline_drop(struct vks_pipeline *p, enum vks_stage stage)
+{
+    uint32_t first, end;
+    stage_parts(p, stage, &first, &end);
+    for (uint32_t i = first; i < end; i++)
+        vks_weights_drop(p->parts[i].weights);
+}
+
+uint64_t vks_pipeline_wanted(const struct vks_pipeline *p, enum vks_stage stage, uint64_t *missing)
+{
+    uint32_t first, end;
+    uint64_t bytes = 0, part;
+    *missing = 0;
+    stage_parts(p, stage, &first, &end);
+    for (uint32_t i = first; i < end; i++) {
+        bytes += vks_weights_wanted(p->parts[i].weights, &part);
+        *missing += part;
+    }
+    return bytes;
+}
+
+bool vks_pipeline_dry(struct vks_pipeline *p, bool dry)
+{
+    bool before = false;
+    for (uint32_t i = 0; i < p->part_count; i++)
+        before = vks_weights_dry(p->parts[i].weights, dry);
+    return before;
+}
+
 bool vks_pipeline_text_build(struct vks_pipeline *p, struct vks_graph *graph, uint32_t batch,
                              struct vks_pipeline_text *text)
 {
@@ -413,12 +457,20 @@ struct vks_tensor *vks_pipeline_step_build(struct vks_graph *graph, const struct
     return vks_add(graph, next, vks_scale(graph, noise, (float)step->next_noise, 0));
 }
 
+bool vks_pipeline_can_decode(const struct vks_pipeline *p)
+{
+    return p->has_decoder ||
+           vks_fail(p->log, "%s/vae: pictures cannot be decoded by this autoencoder: put an AutoencoderKL or "
+                    "AutoencoderTiny (TAESD) for this model in its place", p->folder);
+}
+
 struct vks_tensor *vks_pipeline_decode_build(struct vks_pipeline *p, struct vks_graph *graph,
                                              struct vks_tensor *latents)
 {
-    if (!p->has_decoder)
-        return vks_graph_fail(graph, "%s/vae: pictures cannot be decoded by this autoencoder: put an AutoencoderKL "
-                              "or AutoencoderTiny (TAESD) for this model in its place", p->folder);
+    if (!vks_pipeline_can_decode(p)) {
+        graph->failed = true;
+        return NULL;
+    }
     struct vks_weights *weights = p->parts[p->text_count + 1].weights;
     const float scaling = p->has_kl ? p->kl.scaling : p->tiny.scaling, shift = p->has_kl ? p->kl.shift : 0;
     if (scaling != 1 || shift != 0)

@@ -87,6 +87,20 @@ void vks_pipeline_attach(struct vks_pipeline *pipeline, struct vks_gpu *gpu);
 // Frees device memory too. Accepts NULL; nulls it.
 void vks_pipeline_close(struct vks_pipeline **pipeline);
 
+// What a picture goes through, one after the other, and of which only one need be on the device at a time.
+enum vks_stage {
+    VKS_STAGE_TEXT,
+    VKS_STAGE_UNET,
+    VKS_STAGE_DECODER,
+    VKS_STAGES,
+};
+// vks_weights_hold, _drop and _wanted of the parts of a stage.
+void vks_pipeline_hold(struct vks_pipeline *pipeline, enum vks_stage stage);
+void vks_pipeline_drop(struct vks_pipeline *pipeline, enum vks_stage stage);
+uint64_t vks_pipeline_wanted(const struct vks_pipeline *pipeline, enum vks_stage stage, uint64_t *missing);
+// vks_weights_dry of all parts.
+bool vks_pipeline_dry(struct vks_pipeline *pipeline, bool dry);
+
 // The text encoders.
 struct vks_pipeline_text {
     struct vks_tensor *ids[VKS_PIPELINE_TEXTS];  // INPUT (B, T) int32
@@ -123,6 +137,8 @@ struct vks_tensor *vks_pipeline_step_build(struct vks_graph *graph, const struct
                                            struct vks_tensor *sample, struct vks_tensor *output,
                                            struct vks_tensor *noise);
 
+// Whether vks_pipeline_decode_build can do anything; one message if not.
+bool vks_pipeline_can_decode(const struct vks_pipeline *pipeline);
 // latents (B, h, w, C) -> pictures (B, factor h, factor w, 3), about -1 to 1.
 struct vks_tensor *vks_pipeline_decode_build(struct vks_pipeline *pipeline, struct vks_graph *graph,
                                              struct vks_tensor *latents);

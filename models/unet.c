@@ -46,7 +46,7 @@ static vks_tensor *transformer_block(struct net *net, const char *path, vks_tens
     const float eps = 1e-5f;  // of BasicTransformerBlock, not of the config
     if (!x)
         return NULL;
-    const uint32_t width = vks_tensor_channels(x);
+    const uint32_t width = vks_tensor_channels(x), outer = vks_build_segment(b);
     vks_tensor *h = vks_build_layer_norm(b, vks_path(b, "%s.norm1", path), x, eps);
     x = vks_add(b->graph, x, attention(net, vks_path(b, "%s.attn1", path), h, h, NULL, heads));
     h = vks_build_layer_norm(b, vks_path(b, "%s.norm2", path), x, eps);
@@ -58,7 +58,9 @@ static vks_tensor *transformer_block(struct net *net, const char *path, vks_tens
     h = vks_build_site(b, vks_path(b, "%s.ff.net.1", path), h);
     h = vks_build_linear(b, vks_path(b, "%s.ff.net.2", path), h, width, true);
     h = vks_build_site(b, vks_path(b, "%s.ff", path), h);
-    return vks_build_site(b, path, vks_add(b->graph, x, h));
+    h = vks_build_site(b, path, vks_add(b->graph, x, h));
+    vks_build_segment_end(b, outer);
+    return h;
 }
 
 // Transformer2DModel: norm, projection, blocks over the pixels as tokens, projection, residual. Channels-last pixels

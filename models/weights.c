@@ -34,12 +34,19 @@ struct entry {
     enum vks_quant_type type;
     enum vks_gguf_form form;
     bool changed;                 // some of weights->changes are its
+    bool wanted;                  // by the graphs of the last time that it was dry
     struct place at;
 };
 
 struct changed {
     size_t entry;
     struct vks_weight_change change;
+};
+
+// Parameters lie one behind the other.
+struct block {
+    struct vks_storage *storage;
+    uint64_t used;                // bytes
 };
 
 struct constant {
@@ -61,10 +68,9 @@ struct vks_weights {
     size_t constant_count, constant_capacity;
     struct changed *changes;      // in the order given
     size_t change_count, change_capacity;
-    struct vks_storage **blocks;
+    struct block *blocks;
     size_t block_count, block_capacity;
-    uint64_t block_used;          // bytes of the last block
-    uint64_t left;                // bytes on the device of what was not uploaded yet
+    uint32_t holders;
     bool dry;                     // nothing is uploaded now
 };
 
@@ -208,7 +214,6 @@ static struct vks_weights *fill(struct vks_weights *weights, bool opened, const 
     }
     if (weights->entry_count)
         qsort(weights->entries, weights->entry_count, sizeof(*weights->entries), by_name);
-    weights->left = vks_weights_device_bytes(weights);
     return weights;
 }
 
@@ -259,12 +264,56 @@ struct vks_weights *vks_weights_from_gguf(const struct vks_log *log, struct vks_
 void vks_weights_attach(struct vks_weights *weights, struct vks_gpu *gpu)
 {
     weights->gpu = gpu;
-    weights->constant_count = 0;  // none of them was uploaded
 }
 
-void vks_weights_dry(struct vks_weights *weights, bool dry)
+bool vks_weights_dry(struct vks_weights *weights, bool dry)
 {
+    const bool before = weights->dry;
+    for (size_t i = 0; dry && !before && i < weights->entry_count; i++)
+        weights->entries[i].wanted = false;
     weights->dry = dry;
+    return before;
+}
+
+// Bytes that a parameter takes as it is, or will be, laid out.
+static uint64_t planned_size(const struct entry *entry)
+{
+    return entry->at.size ? entry->at.size : device_size(entry, packable(entry) ? VKS_WEIGHT_PACKED : VKS_WEIGHT_MATRIX);
+}
+
+uint64_t vks_weights_wanted(const struct vks_weights *weights, uint64_t *missing)
+{
+    uint64_t bytes = 0;
+    *missing = 0;
+    for (size_t i = 0; i < weights->entry_count; i++) {
+        const struct entry *entry = &weights->entries[i];
+        bytes += entry->wanted ? planned_size(entry) : 0;
+        *missing += entry->wanted && !entry->at.storage ? planned_size(entry) : 0;
+    }
+    return bytes;
+}
+
+// Frees what is on the device.
+static void release(struct vks_weights *weights)
+{
+    for (size_t i = 0; i < weights->block_count; i++)
+        vks_storage_destroy(&weights->blocks[i].storage);
+    weights->block_count = 0;
+    for (size_t i = 0; i < weights->entry_count; i++)
+        weights->entries[i].at.storage = NULL;
+    for (size_t i = 0; i < weights->constant_count; i++)
+        weights->constants[i].at.storage = NULL;
+}
+
+void vks_weights_hold(struct vks_weights *weights)
+{
+    weights->holders++;
+}
+
+void vks_weights_drop(struct vks_weights *weights)
+{
+    if (--weights->holders == 0)
+        release(weights);
 }
 
 void vks_weights_close(struct vks_weights **at)
@@ -272,8 +321,7 @@ void vks_weights_close(struct vks_weights **at)
     struct vks_weights *weights = *at;
     if (!weights)
         return;
-    for (size_t i = 0; i < weights->block_count; i++)
-        vks_storage_destroy(&weights->blocks[i]);
+    release(weights);
     free(weights->blocks);
     free(weights->constants);
     free(weights->changes);
@@ -359,40 +407,46 @@ bool vks_weights_place(const struct vks_weights *weights, const char *name, stru
     return true;
 }
 
-// Finds room for entry->size bytes.
+// Bytes of what is still to come: of all parameters, or of those that a plan has asked for. Starts are aligned.
+static uint64_t bytes_to_come(const struct vks_weights *weights, uint64_t align)
+{
+    uint64_t wanted = 0, all = 0;
+    for (size_t i = 0; i < weights->entry_count; i++) {
+        const struct entry *entry = &weights->entries[i];
+        const uint64_t size = entry->at.storage ? 0 : (planned_size(entry) + align - 1) / align * align;
+        all += size;
+        wanted += entry->wanted ? size : 0;
+    }
+    return wanted ? wanted : all;
+}
+
+// Finds room for entry->size bytes: at the end of the first block that has it, so that small parameters fill what
+// large ones leave.
 static bool make_room(struct vks_weights *weights, struct place *entry)
 {
     const struct vks_gpu_limits *limits = vks_gpu_limits(weights->gpu);
     const uint64_t align = limits->offset_align > 16 ? limits->offset_align : 16;
-    const uint64_t at = (weights->block_used + align - 1) / align * align;
-    struct vks_storage *last = weights->block_count ? weights->blocks[weights->block_count - 1] : NULL;
-    if (last && at <= vks_storage_size(last) && entry->size <= vks_storage_size(last) - at) {
-        entry->storage = last;
-        entry->offset = at;
-        weights->block_used = at + entry->size;
-        return true;
+    for (size_t i = 0; i < weights->block_count; i++) {
+        struct block *block = &weights->blocks[i];
+        const uint64_t at = (block->used + align - 1) / align * align, size = vks_storage_size(block->storage);
+        if (at <= size && entry->size <= size - at) {
+            entry->storage = block->storage;
+            entry->offset = at;
+            block->used = at + entry->size;
+            return true;
+        }
     }
     if (!vks_grow(&weights->blocks, &weights->block_capacity, weights->block_count, sizeof(*weights->blocks)))
         return vks_fail(weights->log, VKS_NO_MEMORY);
-    // A sixteenth more than is left: vectors grow when fp16 becomes fp32, and starts are aligned.
-    uint64_t size = weights->left + weights->left / 16 + 4096;
+    uint64_t size = bytes_to_come(weights, align) + 4096;  // constants
     size = size < BLOCK_SIZE ? size : BLOCK_SIZE;
     size = size < limits->max_alloc ? size : limits->max_alloc;
     size = size > entry->size ? size : entry->size;
-    struct vks_storage *block = vks_storage_create(weights->gpu, size);
-    if (!block)
+    struct vks_storage *storage = vks_storage_create(weights->gpu, size);
+    if (!storage)
         return false;
-    // A parameter that fills a block by itself leaves the one before it open for others.
-    const bool whole = size == entry->size && last;
-    weights->blocks[weights->block_count] = block;
-    if (whole) {
-        weights->blocks[weights->block_count] = last;
-        weights->blocks[weights->block_count - 1] = block;
-    } else {
-        weights->block_used = entry->size;
-    }
-    weights->block_count++;
-    entry->storage = block;
+    weights->blocks[weights->block_count++] = (struct block){storage, entry->size};
+    entry->storage = storage;
     entry->offset = 0;
     return true;
 }
@@ -543,7 +597,6 @@ static bool upload_changed(struct vks_weights *weights, struct entry *entry)
 
 static bool upload(struct vks_weights *weights, struct entry *entry)
 {
-    const uint64_t room = device_size(entry, entry->at.layout);
     bool done = make_room(weights, &entry->at);
     if (entry->changed)
         done = done && upload_changed(weights, entry);
@@ -555,7 +608,6 @@ static bool upload(struct vks_weights *weights, struct entry *entry)
         done = done && upload_rows(weights, entry);
     if (!done)
         entry->at.storage = NULL;
-    weights->left -= room < weights->left ? room : weights->left;
     return done;
 }
 
@@ -695,6 +747,7 @@ static const struct entry *need(struct vks_weights *weights, struct vks_graph *g
         entry->at.dtype = device_type(entry, layout);
         entry->at.size = device_size(entry, layout);
     }
+    entry->wanted |= weights->dry;
     if (weights->gpu && !weights->dry && !entry->at.storage && !upload(weights, entry)) {
         graph->failed = true;  // said why
         return NULL;
@@ -730,23 +783,25 @@ struct vks_tensor *vks_weights_constant(struct vks_weights *weights, struct vks_
 {
     if (graph->failed)
         return NULL;
-    for (size_t i = 0; i < weights->constant_count; i++)
-        if (!strcmp(weights->constants[i].key, key))
-            return state_of(graph, &weights->constants[i].at, key, rank, shape);
-    struct constant constant = {.key = vks_arena_strdup(&weights->arena, key), .at = {.dtype = dtype}};
-    constant.at.size = vks_dtype_size(dtype);
-    for (uint32_t i = 0; i < rank; i++)
-        constant.at.size *= shape[i];
-    if (weights->dry)
-        return state_of(graph, &constant.at, key, rank, shape);
-    if (!constant.key ||
-        !vks_grow(&weights->constants, &weights->constant_capacity, weights->constant_count, sizeof(constant)))
-        return vks_graph_fail(graph, VKS_NO_MEMORY);
-    if (weights->gpu && !(make_room(weights, &constant.at) &&
-                          vks_storage_write(constant.at.storage, constant.at.offset, data, constant.at.size))) {
+    size_t at = 0;
+    while (at < weights->constant_count && strcmp(weights->constants[at].key, key) != 0)
+        at++;
+    if (at == weights->constant_count) {
+        struct constant constant = {.key = vks_arena_strdup(&weights->arena, key), .at = {.dtype = dtype}};
+        constant.at.size = vks_dtype_size(dtype);
+        for (uint32_t i = 0; i < rank; i++)
+            constant.at.size *= shape[i];
+        if (!constant.key ||
+            !vks_grow(&weights->constants, &weights->constant_capacity, weights->constant_count, sizeof(constant)))
+            return vks_graph_fail(graph, VKS_NO_MEMORY);
+        weights->constants[weights->constant_count++] = constant;
+    }
+    struct place *place = &weights->constants[at].at;
+    if (weights->gpu && !weights->dry && !place->storage &&
+        !(make_room(weights, place) && vks_storage_write(place->storage, place->offset, data, place->size))) {
+        place->storage = NULL;
         graph->failed = true;  // said why
         return NULL;
     }
-    weights->constants[weights->constant_count++] = constant;
-    return state_of(graph, &constant.at, key, rank, shape);
+    return state_of(graph, place, key, rank, shape);
 }

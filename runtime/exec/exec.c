@@ -48,12 +48,20 @@ static bool emit_all(struct vks_exec *exec)
     return !graph->failed && vks_plan_prune(emitter) && vks_plan_memory(emitter, &exec->params, &exec->memory);
 }
 
+// The lender's storage for planned block `b`, or NULL.
+static struct vks_storage *lent(const struct vks_exec *exec, size_t b)
+{
+    const struct vks_exec *lender = exec->params.lender;
+    return lender && b < lender->memory.block_count && vks_storage_size(lender->blocks[b]) >= exec->memory.blocks[b]
+               ? lender->blocks[b] : NULL;
+}
+
 // Whether the planned blocks fit what may still be used, beside the states, which have their storages already.
 static bool fits_memory(const struct vks_exec *exec)
 {
     uint64_t bytes = 0, budget;
     for (size_t b = 0; b < exec->memory.block_count; b++)
-        bytes += exec->memory.blocks[b];
+        bytes += lent(exec, b) ? 0 : exec->memory.blocks[b];
     const uint64_t left = vks_gpu_available(exec->params.gpu, &budget);
     return bytes <= left ||
            vks_fail(exec->graph->log, "the plan needs %llu MiB, and of the %llu MiB that may be used %llu are left: "
@@ -126,7 +134,8 @@ static struct vks_exec *build(struct vks_graph *graph, const struct vks_exec_par
         if (!exec->blocks || !exec->stream || !exec->indirect)
             goto fail;
         for (size_t b = 0; b < exec->memory.block_count; b++)
-            if (!(exec->blocks[b] = vks_storage_create(params->gpu, exec->memory.blocks[b])) ||
+            if (!(exec->blocks[b] = lent(exec, b) ? lent(exec, b)
+                                                  : vks_storage_create(params->gpu, exec->memory.blocks[b])) ||
                 !vks_storage_fill(exec->blocks[b], 0, exec->memory.blocks[b], 0))
                 goto fail;
         recorder.blocks = exec->blocks;
@@ -172,7 +181,8 @@ void vks_exec_destroy(struct vks_exec **exec_address)
     *exec_address = NULL;
     vks_stream_destroy(&exec->stream);
     for (size_t b = 0; exec->blocks && b < exec->memory.block_count; b++)
-        vks_storage_destroy(&exec->blocks[b]);
+        if (!lent(exec, b))
+            vks_storage_destroy(&exec->blocks[b]);
     free(exec->blocks);
     vks_storage_destroy(&exec->step);
     vks_storage_destroy(&exec->indirect);

@@ -199,8 +199,10 @@ struct vks_storage *vks_storage_create(struct vks_gpu *gpu, uint64_t size)
         if (block->size <= BLOCK_SIZE && (link = find_gap(block, size, &storage->offset)))
             break;
     if (!link) {
-        uint64_t wanted = small ? BLOCK_SIZE : size;
-        if (small && gpu->allocated + wanted > gpu->budget)
+        // Of a small budget a block is a small part too: what is free in it is of no use to large storages.
+        const uint64_t part = gpu->budget / 64 < BLOCK_SIZE ? gpu->budget / 64 / align * align : BLOCK_SIZE;
+        uint64_t wanted = small && part > size ? part : size;
+        if (gpu->allocated + wanted > gpu->budget)
             wanted = size;
         block = create_block(gpu, wanted);
         if (!block) {
