@@ -46,6 +46,7 @@ struct vks_lineas {
     uint32_t epoch;
     struct vks_sample *samples;
     double floor;
+    struct vks_train_need *need;                  // only measured: nothing is allocated on the device, nothing runs
 };
 
 // A state of this training in a graph.
@@ -141,10 +142,28 @@ static bool build_update(struct vks_lineas *t, struct vks_graph *g)
     return !g->failed;
 }
 
-static bool finish_part(struct vks_lineas *t, struct part *part)
+// Adds a graph that a step runs so many times. `shared`: it works in the memory of `both`.
+static bool measure_part(const struct vks_lineas *t, struct part *part, uint32_t runs, bool shared,
+                         const struct vks_exec_params *params)
+{
+    struct vks_train_need *need = t->need;
+    struct vks_exec_plan plan;
+    if (!vks_exec_measure(&part->graph, params, &plan))
+        return false;
+    need->bytes += shared && plan.bytes <= need->run_bytes ? 0 : plan.bytes;
+    need->run_bytes = plan.bytes > need->run_bytes ? plan.bytes : need->run_bytes;
+    need->flop += runs * plan.flop;
+    need->dispatches += runs * plan.dispatches;
+    return true;
+}
+
+static bool finish_part(struct vks_lineas *t, struct part *part, uint32_t runs, bool shared)
 {
     struct vks_exec_params params = t->params->exec;
     params.gpu = t->subject->gpu;
+    params.lender = shared ? t->both.exec : NULL;
+    if (t->need)
+        return measure_part(t, part, runs, shared, &params);
     part->exec = vks_exec_create(&part->graph, &params);
     return part->exec != NULL;
 }
@@ -156,29 +175,41 @@ static struct vks_graph *begin_part(struct vks_lineas *t, struct part *part)
     return &part->graph;
 }
 
+// Nodes are joined before there are gradients: the joint operators have better ones.
+static bool join(const struct vks_lineas *t, struct vks_graph *g)
+{
+    return t->params->exec.no_fuse || vks_graph_fuse(g);
+}
+
 static bool build_parts(struct vks_lineas *t)
 {
     const struct vks_backward backward = {.recompute = t->params->recompute};
     if (t->micro == t->batch) {
         struct vks_graph *g = begin_part(t, &t->whole);
         // The gradient of the pooled rows is read by backward, so the loss stands between both passes.
-        return build_forward(t, &t->whole, t->batch, true) && (t->params->exec.no_fuse || vks_graph_fuse(g)) &&
-               build_loss(t, g) && vks_graph_backward(g, &backward) && build_update(t, g) && finish_part(t, &t->whole);
+        return build_forward(t, &t->whole, t->batch, true) && join(t, g) && build_loss(t, g) &&
+               vks_graph_backward(g, &backward) && build_update(t, g) && finish_part(t, &t->whole, 1, false);
     }
     begin_part(t, &t->forward);
     struct vks_graph *middle = begin_part(t, &t->middle), *both = begin_part(t, &t->both);
     struct vks_graph *update = begin_part(t, &t->update);
-    return build_forward(t, &t->forward, t->micro, false) && finish_part(t, &t->forward) &&
-           build_loss(t, middle) && finish_part(t, &t->middle) &&
-           build_forward(t, &t->both, t->micro, true) && (t->params->exec.no_fuse || vks_graph_fuse(both)) &&
-           vks_graph_backward(both, &backward) &&
-           finish_part(t, &t->both) && build_update(t, update) && finish_part(t, &t->update);
+    const uint32_t slices = t->batch / t->micro;
+    // Both passes over a slice write all their inputs and leave nothing but states, so one memory serves them.
+    return build_forward(t, &t->both, t->micro, true) && join(t, both) && vks_graph_backward(both, &backward) &&
+           finish_part(t, &t->both, slices, false) &&
+           build_forward(t, &t->forward, t->micro, false) && finish_part(t, &t->forward, slices, true) &&
+           build_loss(t, middle) && finish_part(t, &t->middle, 1, false) &&
+           build_update(t, update) && finish_part(t, &t->update, 1, false);
 }
 
 // ---- constants ---------------------------------------------------------------------------------------------------
 
 static bool put(struct vks_lineas *t, int which, const void *data, uint64_t size)
 {
+    if (t->need) {
+        t->need->bytes += size;
+        return true;
+    }
     t->storages[which] = vks_storage_create(t->subject->gpu, size);
     if (!t->storages[which])
         return false;
@@ -196,6 +227,8 @@ static int ascending(const void *a, const void *b)
 static bool put_target(struct vks_lineas *t, const float *target)
 {
     const uint32_t n = t->target_rows, l = t->loss->channels;
+    if (t->need)
+        return put(t, TARGET, NULL, (uint64_t)n * l * sizeof(*target));
     const struct vks_loss_floor floor = {t->loss, target, n, t->batch, t->params->p, t->params->mean_scale};
     float *sorted = malloc((size_t)n * l * sizeof(*sorted)), *column = malloc(n * sizeof(*column));
     bool ok = sorted && column && vks_loss_floor(&floor, &t->floor);
@@ -259,6 +292,29 @@ static bool put_arrays(struct vks_lineas *t)
            put(t, FLAG, NULL, size);
 }
 
+static bool build(struct vks_lineas *t, const float *target)
+{
+    const struct vks_subject *subject = t->subject;
+    const struct vks_train_params *params = t->params;
+    t->batch = params->batch;
+    t->micro = params->micro_batch ? params->micro_batch : params->batch;
+    t->target_rows = subject->set_sizes[VKS_SET_TARGET];
+    t->epoch = UINT32_MAX;
+    t->order = malloc(subject->set_sizes[VKS_SET_SOURCE] * sizeof(*t->order));
+    t->samples = malloc(t->micro * sizeof(*t->samples));
+    t->host_terms = malloc(t->loss->channels * sizeof(*t->host_terms));
+    if (!t->order || !t->samples || !t->host_terms)
+        return vks_fail(subject->log, VKS_NO_MEMORY);
+    if (params->base_count) {
+        t->base = vks_attachment_create(subject->gpu, params->base, params->base_count);
+        if (!t->base)
+            return false;
+        vks_attachment_hook(t->base, &t->base_hook);
+    }
+    return put_tables(t) && put_target(t, target) && put_arrays(t) && build_parts(t) &&
+           (!t->base || vks_attachment_check(t->base, subject->log));
+}
+
 struct vks_lineas *vks_lineas_create(const struct vks_subject *subject, const struct vks_train_params *params,
                                      const struct vks_site_list *maps, const struct vks_site_list *loss,
                                      const float *target)
@@ -266,33 +322,26 @@ struct vks_lineas *vks_lineas_create(const struct vks_subject *subject, const st
     struct vks_lineas *t = calloc(1, sizeof(*t));
     if (!t)
         return vks_fail_null(subject->log, VKS_NO_MEMORY);
-    t->subject = subject;
-    t->params = params;
-    t->maps = maps;
-    t->loss = loss;
-    t->batch = params->batch;
-    t->micro = params->micro_batch ? params->micro_batch : params->batch;
-    t->target_rows = subject->set_sizes[VKS_SET_TARGET];
-    t->epoch = UINT32_MAX;
-    t->order = malloc(subject->set_sizes[VKS_SET_SOURCE] * sizeof(*t->order));
-    t->samples = malloc(t->micro * sizeof(*t->samples));
-    t->host_terms = malloc(loss->channels * sizeof(*t->host_terms));
-    if (params->base_count) {
-        t->base = vks_attachment_create(subject->gpu, params->base, params->base_count);
-        if (!t->base) {
-            vks_lineas_destroy(&t);
-            return NULL;
-        }
-        vks_attachment_hook(t->base, &t->base_hook);
-    }
-    bool ok = t->order && t->samples && t->host_terms;
-    if (!ok)
-        vks_fail(subject->log, VKS_NO_MEMORY);
-    ok = ok && put_tables(t) && put_target(t, target) && put_arrays(t) && build_parts(t) &&
-         (!t->base || vks_attachment_check(t->base, subject->log));
-    if (!ok)
+    *t = (struct vks_lineas){.subject = subject, .params = params, .maps = maps, .loss = loss};
+    if (!build(t, target))
         vks_lineas_destroy(&t);
     return t;
+}
+
+bool vks_lineas_measure(const struct vks_subject *subject, const struct vks_train_params *params,
+                        const struct vks_site_list *maps, const struct vks_site_list *loss,
+                        struct vks_train_need *need)
+{
+    struct vks_lineas *t = calloc(1, sizeof(*t));
+    if (!t)
+        return vks_fail(subject->log, VKS_NO_MEMORY);
+    *need = (struct vks_train_need){0};
+    *t = (struct vks_lineas){.subject = subject, .params = params, .maps = maps, .loss = loss, .need = need};
+    const bool ok = build(t, NULL);
+    // Held-out prompts are pooled beside it; their forward pass works in the memory of the training.
+    need->bytes += (uint64_t)subject->set_sizes[VKS_SET_VALIDATION] * loss->channels * sizeof(float);
+    vks_lineas_destroy(&t);
+    return ok;
 }
 
 void vks_lineas_destroy(struct vks_lineas **address)
@@ -424,6 +473,11 @@ bool vks_lineas_get(struct vks_lineas *t, uint32_t array, float *out)
 bool vks_lineas_set(struct vks_lineas *t, uint32_t array, const float *in)
 {
     return vks_storage_write(t->storages[PARAM + array], 0, in, vks_lineas_size(t) * sizeof(*in));
+}
+
+const struct vks_exec *vks_lineas_exec(const struct vks_lineas *t)
+{
+    return t->whole.used ? t->whole.exec : t->both.exec;
 }
 
 double vks_lineas_floor(const struct vks_lineas *t)

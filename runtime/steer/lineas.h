@@ -12,6 +12,12 @@ struct vks_lineas *vks_lineas_create(const struct vks_subject *subject, const st
                                      const struct vks_site_list *maps, const struct vks_site_list *loss,
                                      const float *target);
 void vks_lineas_destroy(struct vks_lineas **lineas);
+// What that would take, without a target; nothing is allocated on the device.
+bool vks_lineas_measure(const struct vks_subject *subject, const struct vks_train_params *params,
+                        const struct vks_site_list *maps, const struct vks_site_list *loss,
+                        struct vks_train_need *need);
+// Between steps its memory may be lent (vks_exec_params.lender).
+const struct vks_exec *vks_lineas_exec(const struct vks_lineas *lineas);
 
 // One step: forward, loss, backward, update. `step` counts from 0. *value is the loss before the update.
 bool vks_lineas_step(struct vks_lineas *lineas, uint32_t step, double *value);

@@ -38,6 +38,7 @@ struct vks_subject {
     // Told how many of the targets have run while they are collected; false ends it. May be NULL.
     bool (*watch)(void *priv, uint32_t done, uint32_t count);
     void *watch_priv;
+    bool all_weights;           // graphs run the text encoders too, not only what they gave
     // Builds the forward pass of `batch` samples up to the last site that may be steered, publishing sites through
     // graph->hook. *inputs is handed to feed; it lives in the graph's arena.
     bool (*build)(void *priv, struct vks_graph *graph, uint32_t batch, void **inputs);

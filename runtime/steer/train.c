@@ -88,6 +88,18 @@ static bool choose_sites(struct training *t)
     return p->quantiles[1] == 0 || vks_steering_add_range(&t->steering) || vks_fail(t->subject->log, VKS_NO_MEMORY);
 }
 
+bool vks_train_measure(const struct vks_subject *subject, const struct vks_train_params *params,
+                       struct vks_train_need *need)
+{
+    struct vks_site_list maps = {0}, loss = {0};
+    const bool ok = vks_subject_sites(subject, params->sites, &maps) &&
+                    vks_subject_sites(subject, params->loss_sites ? params->loss_sites : params->sites, &loss) &&
+                    vks_lineas_measure(subject, params, &maps, &loss, need);
+    vks_site_list_finish(&maps);
+    vks_site_list_finish(&loss);
+    return ok;
+}
+
 static bool describe(struct training *t)
 {
     const struct vks_train_params *p = t->params;
@@ -218,7 +230,8 @@ static bool validates(const struct training *t)
 // Held-out prompts with the maps as they are now.
 static bool validate(struct training *t)
 {
-    const struct vks_validation validation = {t->subject, t->params, &t->loss_sites, t->target};
+    const struct vks_validation validation = {t->subject, t->params, &t->loss_sites, t->target,
+                                              t->lineas ? vks_lineas_exec(t->lineas) : NULL};
     return vks_validation_measure(&validation, &t->steering, &t->progress.validation) &&
            vks_validation_floor(&validation, &t->progress.validation_floor);
 }

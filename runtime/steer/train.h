@@ -83,6 +83,17 @@ bool vks_train_check(const struct vks_subject *subject, const struct vks_train_p
 // Whether slices of `micro_batch` samples make up a batch.
 bool vks_train_check_micro(const struct vks_log *log, uint32_t batch, uint32_t micro_batch);
 
+// What a LinEAS training takes beside the model's weights, and a step of it.
+struct vks_train_need {
+    uint64_t bytes;                    // on the device: graphs, maps, moments, rows, targets
+    uint64_t run_bytes;                // of these: of the largest graph
+    double flop;
+    uint32_t dispatches;
+};
+// Builds the graphs and plans them; nothing runs, so the subject's weights may be dry (models/weights.h).
+bool vks_train_measure(const struct vks_subject *subject, const struct vks_train_params *params,
+                       struct vks_train_need *need);
+
 // Trains and writes params->output. `last` (may be NULL) receives the final figures.
 enum vks_train_result vks_train(const struct vks_subject *subject, const struct vks_train_params *params,
                                 struct vks_train_progress *last);

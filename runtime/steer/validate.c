@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "steer/collect.h"
 #include "steer/statistics.h"
 
 bool vks_validation_measure(const struct vks_validation *v, const struct vks_steering *steering, double *value)
@@ -18,11 +19,15 @@ bool vks_validation_measure(const struct vks_validation *v, const struct vks_ste
     list[p->base_count] = steering;
     strengths[p->base_count] = 1;
     struct vks_attachment *attachment = vks_attachment_create(subject->gpu, list, p->base_count + 1);
-    float *pooled = attachment ? vks_collect(subject, v->loss, VKS_SET_VALIDATION, p->pool,
-                                             p->micro_batch ? p->micro_batch : p->batch, 0, attachment, strengths)
-                               : NULL;
+    const struct vks_exec_params exec = {.lender = v->lender};
+    const uint32_t batch = p->micro_batch ? p->micro_batch : p->batch;
+    struct vks_collector *collector =
+        attachment ? vks_collector_create(subject, v->loss, p->pool, batch, rows, attachment, &exec) : NULL;
+    float *pooled = malloc((size_t)rows * v->loss->channels * sizeof(*pooled));
     double *columns = malloc((size_t)v->loss->channels * sizeof(*columns));
-    bool ok = pooled != NULL;
+    bool ok = collector && (pooled || vks_fail(subject->log, VKS_NO_MEMORY)) &&
+              vks_collector_run(collector, VKS_SET_VALIDATION, 0, strengths, pooled);
+    vks_collector_destroy(&collector);
     if (ok && !(columns && vks_wasserstein_host(pooled, rows, v->target, targets, v->loss->channels, p->p, columns)))
         ok = vks_fail(subject->log, VKS_NO_MEMORY);
     *value = 0;

@@ -10,6 +10,7 @@ struct vks_validation {
     const struct vks_train_params *params;
     const struct vks_site_list *loss;
     const float *target;                  // (N, loss channels), pooled
+    const struct vks_exec *lender;        // of memory for the forward passes; may be NULL
 };
 
 // W_p^p between the pooled activations of the validation prompts, with the base steerings and `steering` active, and
