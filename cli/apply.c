@@ -218,6 +218,7 @@ static int apply_pictures(struct job *job)
         say("seeds %lld to %lld", (long long)job->seed, (long long)(job->seed + job->batch - 1));
     else
         say("seed %lld", (long long)job->seed);
+    vksteer_painter_expect(job->painter, job->prompts, job->prompt_count);
     vksteer_catch_interrupt();
     if (job->common.json)
         json_open(NULL, '[');

@@ -20,18 +20,28 @@ static void on_row(void *priv, const struct vksteer_bench_row *row)
         json_number("gflops", row->gflops);
         if (row->gbytes > 0)
             json_number("gbytes", row->gbytes);
+        if (row->planned_bytes) {
+            json_number("load_seconds", row->load_seconds);
+            json_integer("planned_bytes", row->planned_bytes);
+            json_integer("device_bytes", row->device_bytes);
+            json_integer("process_bytes", row->process_bytes);
+        }
         json_close();
         return;
     }
     char shape[64] = "";
     if (row->m)
         snprintf(shape, sizeof(shape), row->k ? "%u x %u x %u" : "%u x %u", row->m, row->n, row->k);
+    char memory[96] = "";
+    if (row->planned_bytes)
+        snprintf(memory, sizeof(memory), "; planned %.1f MiB, took %.1f, loaded in %.1f s",
+                 (double)row->planned_bytes / (1 << 20), (double)row->device_bytes / (1 << 20), row->load_seconds);
     if (row->gbytes > 0)
         print_line("%-18s %-20s %-4s %10.3f ms %9.2f GB/s     %s", row->name, shape, row->type, row->ms, row->gbytes,
                    row->what ? row->what : "");
     else if (row->gflops > 0)
-        print_line("%-18s %-20s %-4s %10.3f ms %9.2f GFLOP/s  %s", row->name, shape, row->type, row->ms, row->gflops,
-                   row->what ? row->what : "");
+        print_line("%-18s %-20s %-4s %10.3f ms %9.2f GFLOP/s  %s%s", row->name, shape, row->type, row->ms, row->gflops,
+                   row->what ? row->what : "", memory);
     else
         print_line("%-18s %-20s %-4s %10.3f ms %19s  %s", row->name, shape, row->type, row->ms, "",
                    row->what ? row->what : "");

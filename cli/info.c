@@ -105,29 +105,75 @@ static bool show_sites(vksteer_model *model, const char *expression, bool json)
     return true;
 }
 
-static bool show_plan(vksteer_model *model, const char *sites, uint32_t batch, uint32_t micro, bool json)
+static double mib(uint64_t bytes)
+{
+    return (double)bytes / (1 << 20);
+}
+
+// The device memory of a training: while prompts are read, or while a step runs.
+static uint64_t train_peak(const struct vksteer_plan *plan, uint64_t step)
+{
+    const uint64_t bytes = plan->train_weight_bytes + step;
+    return bytes > plan->train_reading_bytes ? bytes : plan->train_reading_bytes;
+}
+
+static void json_plan(const struct vksteer_plan *plan)
+{
+    json_open("plan", '{');
+    json_integer("width", plan->width);
+    json_integer("height", plan->height);
+    json_integer("batch", plan->batch);
+    json_integer("micro_batch", plan->micro_batch);
+    json_integer("budget_bytes", plan->budget_bytes);
+    json_open("stages", '[');
+    for (uint32_t i = 0; i < plan->stage_count; i++) {
+        json_open(NULL, '{');
+        json_text("name", plan->stages[i].name);
+        json_integer("weight_bytes", plan->stages[i].weight_bytes);
+        json_integer("run_bytes", plan->stages[i].run_bytes);
+        json_close();
+    }
+    json_close();
+    json_integer("weight_bytes", plan->weight_bytes);
+    json_integer("apply_bytes", plan->apply_bytes);
+    json_integer("apply_peak_bytes", plan->apply_peak_bytes);
+    json_integer("train_weight_bytes", plan->train_weight_bytes);
+    json_integer("train_bytes", plan->train_bytes);
+    json_integer("train_recompute_bytes", plan->train_recompute_bytes);
+    json_integer("train_peak_bytes", train_peak(plan, plan->train_bytes));
+    json_integer("train_recompute_peak_bytes", train_peak(plan, plan->train_recompute_bytes));
+    json_number("apply_flop", plan->apply_flop);
+    json_number("train_flop", plan->train_flop);
+    json_integer("apply_dispatches", plan->apply_dispatches);
+    json_integer("train_dispatches", plan->train_dispatches);
+    json_close();
+}
+
+static bool show_plan(vksteer_model *model, const struct vksteer_plan_params *params, bool json)
 {
     struct vksteer_plan plan;
-    if (!vksteer_model_plan(model, sites, batch, micro, &plan))
+    if (!vksteer_model_plan(model, params, &plan))
         return false;
     if (json) {
-        json_open("plan", '{');
-        json_integer("weight_bytes", plan.weight_bytes);
-        json_integer("apply_bytes", plan.apply_bytes);
-        json_integer("train_bytes", plan.train_bytes);
-        json_number("apply_flop", plan.apply_flop);
-        json_number("train_flop", plan.train_flop);
-        json_integer("apply_dispatches", plan.apply_dispatches);
-        json_integer("train_dispatches", plan.train_dispatches);
-        json_close();
+        json_plan(&plan);
         return true;
     }
-    print_line("  weights    %9.1f MiB", (double)plan.weight_bytes / (1 << 20));
-    print_line("  %s  %9.1f MiB beside them, %8.3f GFLOP, %u dispatches",
-               vksteer_model_info(model)->context ? "64 tokens" : "a picture", (double)plan.apply_bytes / (1 << 20),
-               plan.apply_flop / 1e9, plan.apply_dispatches);
-    print_line("  a step     %9.1f MiB beside them, %8.3f GFLOP, %u dispatches", (double)plan.train_bytes / (1 << 20),
+    print_line("  device memory, MiB   weights    values  together  (%.0f may be used)", mib(plan.budget_bytes));
+    for (uint32_t i = 0; i < plan.stage_count; i++)
+        print_line("    %-16s %9.1f %9.1f %9.1f", plan.stages[i].name, mib(plan.stages[i].weight_bytes),
+                   mib(plan.stages[i].run_bytes), mib(plan.stages[i].weight_bytes + plan.stages[i].run_bytes));
+    char what[64] = "a text of 64 tokens";
+    if (plan.width)
+        snprintf(what, sizeof(what), "a picture, %u x %u", plan.width, plan.height);
+    print_line("  %s: %.0f MiB with all of it on the device, %.3f GFLOP, %u dispatches", what,
+               mib(plan.weight_bytes + plan.apply_bytes), plan.apply_flop / 1e9, plan.apply_dispatches);
+    if (plan.stage_count > 1)
+        print_line("    %.0f MiB one after the other, as it is done where memory is short", mib(plan.apply_peak_bytes));
+    print_line("  a step, batch %u, micro-batch %u: %.0f MiB, %.0f of them weights, %.3f GFLOP, %u dispatches", plan.batch,
+               plan.micro_batch, mib(train_peak(&plan, plan.train_bytes)), mib(plan.train_weight_bytes),
                plan.train_flop / 1e9, plan.train_dispatches);
+    print_line("    %.0f MiB with --recompute, as it is done where memory is short",
+               mib(train_peak(&plan, plan.train_recompute_bytes)));
     return true;
 }
 
@@ -135,17 +181,19 @@ int command_info(int argc, char **argv)
 {
     const char *sites = NULL;
     bool plan = false;
-    uint32_t batch = 0, micro = 0;
+    struct vksteer_plan_params planned = {0};
     struct common common = {0};
     struct arguments arguments;
     const struct option options[] = {
         {0, "sites", OPT_TEXT, &sites, 0, 0, "REGEX", "list the sites that the expression matches ('.*': all)"},
         {0, "plan", OPT_FLAG, &plan, 0, 0, NULL, "memory and work of a picture and of a training step"},
-        {0, "batch", OPT_COUNT, &batch, 1, 65536, "B", "batch of the planned training step"},
+        {0, "batch", OPT_COUNT, &planned.batch, 1, 65536, "B", "batch of the planned training step"},
         MODEL_OPTIONS(common),
-        {0, "micro-batch", OPT_COUNT, &micro, 1, 65536, "b", "samples that are in memory at once"},
+        {0, "micro-batch", OPT_COUNT, &planned.micro_batch, 1, 65536, "b", "samples that are in memory at once"},
+        {'W', "width", OPT_COUNT, &planned.width, 1, 8192, "PX", "picture width of the plan"},
+        {'H', "height", OPT_COUNT, &planned.height, 1, 8192, "PX", "picture height of the plan"},
     };
-    const struct command command = {"info", "[-m MODEL] [--sites REGEX] [--plan]",
+    const struct command command = {"info", "[-m MODEL] [--sites REGEX] [--plan [-W PX -H PX] [--batch B] [--micro-batch b]]",
                                     "Says what a model is, a .gguf file too. Needs no device, except for --plan.",
                                     options, COUNT_OF(options), 0, 0, NULL};
     int code = parse_arguments(&command, &common, argc, argv, &arguments);
@@ -156,6 +204,7 @@ int command_info(int argc, char **argv)
         return info_gguf(&common);
     vksteer_session *session = NULL;
     vksteer_model *model = NULL;
+    planned.sites = sites;
     code = plan ? open_both(&common, NULL, NULL, &session, &model) : open_model(&common, &model);
     if (code == EXIT_DONE) {
         if (common.json) {
@@ -165,7 +214,7 @@ int command_info(int argc, char **argv)
             print_info(vksteer_model_info(model));
         }
         if ((sites && !show_sites(model, sites, common.json)) ||
-            (plan && !show_plan(model, sites, batch, micro, common.json)))
+            (plan && !show_plan(model, &planned, common.json)))
             code = EXIT_FAILED;
         if (common.json && !json_finish())
             code = EXIT_FAILED;

@@ -16,8 +16,11 @@ static bool on_progress(void *priv, const struct vksteer_progress *p)
     return !vksteer_interrupted();
 }
 
-static void print_result(const struct vksteer_train_params *params, const struct vksteer_progress *last, bool json)
+static void print_result(const struct vksteer_train_params *params, const struct vksteer_progress *last,
+                         const vksteer_session *session, bool json)
 {
+    uint64_t peak;
+    vksteer_session_memory(session, &peak);
     if (json) {
         json_open(NULL, '{');
         json_text("path", params->output);
@@ -36,6 +39,7 @@ static void print_result(const struct vksteer_train_params *params, const struct
             json_number("validation", last->validation);
             json_number("validation_floor", last->validation_floor);
         }
+        json_integer("device_peak_bytes", peak);
         json_integer("seed", params->seed);
         json_close();
         return;
@@ -72,7 +76,7 @@ static int train(const struct common *common, struct vksteer_train_params *param
     if (code == EXIT_INTERRUPTED && last.step > 0)  // closed forms, and a LinEAS before its first step, keep nothing
         say("stopped after %u steps: the same command with --resume goes on from there", last.step);
     if (code == EXIT_DONE) {
-        print_result(params, &last, common->json);
+        print_result(params, &last, session, common->json);
         if (common->json && !json_finish())
             code = EXIT_FAILED;
     }

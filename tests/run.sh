@@ -342,6 +342,21 @@ layouts()  # BUILD FOLDER: the sites of the published models, from files of thei
 sd-turbo 109 100160
 sdxl 256 294080
 END
+    # A LinEAS step of SDXL, batch 4 sample by sample, in the memory of a card of 8 GB: below 8e9 bytes.
+    if [ -n "$lavapipe" ]; then
+        for size in 512 1024; do
+            check "SDXL trains at $size pixels in 8 GB" on "$lavapipe" bash -c \
+                '"$1"/cli/vksteer info -m "$2" --sites "unet.*norm.*" --plan --batch 4 --micro-batch 1 -W $3 -H $3 --json |
+                    python3 -c "$4"' sh "$1" "$work/sdxl" "$size" '
+import json, sys
+model = json.load(sys.stdin)
+plan = model["plan"]
+unet = plan["stages"][1]["weight_bytes"]
+parameters = [part["parameters"] for part in model["parts"] if part["name"] == "unet"]
+assert 2 * parameters[0] <= unet < 2.01 * parameters[0], unet  # fp16, and norms and biases in fp32
+assert unet < plan["train_recompute_peak_bytes"] < 8e9 * 32 / 33, plan'
+        done
+    fi
     rm -rf "$work"
     summary
 }

@@ -476,6 +476,22 @@ mkdir sae && cp "$tiny/torch/module.bin" sae/unet.conv_norm_out.statedict
 refused "another kind of state" 1 "none of net.w1, mu1 and auroc" "$vksteer" import -q sae -m "$tiny/sd1" -o never.safetensors
 refused "an import of nothing" 2 "import needs a folder" "$vksteer" import -o never.safetensors
 
+# ---- little memory ---------------------------------------------------------------------------------------------------
+
+check "train" train -o roomy.safetensors --steps 3 --batch 8
+check "train in 30 MiB" train -o tight.safetensors --steps 3 --batch 8 --memory 30
+check "recomputation changes no bit" cmp roomy.safetensors tight.safetensors
+"$vksteer" train "${style[@]}" -o tighter.safetensors --steps 3 --batch 8 --memory 18 >/dev/null 2>tighter.log
+check "train says what it does in 18 MiB" grep -q "micro-batch 4 --recompute" tighter.log
+check "slices change no bit" cmp roomy.safetensors tighter.safetensors
+refused "a step that does not fit" 1 "even sample by sample" \
+    "$vksteer" train -q "${style[@]}" -o never.safetensors --memory 10
+check "a picture" "$vksteer" apply -q -p "a red apple" --steer a.safetensors -o roomy.png
+check "stages take turns" "$vksteer" apply -q -p "a red apple" --steer a.safetensors --memory 11 -o tight.png
+check "and change no bit" cmp roomy.png tight.png
+refused "a picture that does not fit" 1 "the UNet alone takes .* --memory" "$vksteer" apply -q -p x --memory 8 -o never.png
+refused "a picture whose UNet does not fit" 1 "512 x 512" "$vksteer" apply -q -p x -W 512 -H 512 --memory 20 -o never.png
+
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 json() { check "$1" bash -c "\"\$@\" | python3 -m json.tool >/dev/null" json "${@:2}"; }
@@ -487,6 +503,8 @@ check "a plan in slices takes less memory" test "$(plan train_bytes --batch 16 -
 check "and more work" test "$(plan train_flop --batch 16 --micro-batch 4)" -gt "$(plan train_flop --batch 16)"
 mkdir steps && cp -r "$here"/assets/emoji/* steps && echo '{"apply": {"steps": 3, "cfg_scale": 2}}' >steps/vksteer.json
 check "a plan counts steps and guidance" test "$(plan apply_flop -m ./steps)" -gt $((3 * $(plan apply_flop)))
+check "and less still with recomputation" test "$(plan train_recompute_bytes --batch 16)" -lt "$(plan train_bytes --batch 16)"
+check "a plan of larger pictures takes more" test "$(plan apply_peak_bytes -W 256 -H 256)" -gt "$(plan apply_peak_bytes)"
 refused "a plan of slices that do not fit" 1 "does not divide" "$vksteer" info --plan --batch 16 --micro-batch 5
 json "bake --json" "$vksteer" bake -q --steer a.safetensors -o baked.json --json
 json "inspect --json" "$vksteer" inspect a.safetensors --json

@@ -3,7 +3,8 @@
 //
 //     test_pictures [--phone] [DATA]
 //
-// 8/255 anywhere and 40 dB, for one and for several steps, with and without guidance.
+// 8/255 anywhere and 40 dB, for one and for several steps, with and without guidance. And pictures in little memory: the
+// same bits where the stages take turns, nearly the same where the decoder works in tiles.
 #include "test.h"
 
 #include <math.h>
@@ -128,7 +129,7 @@ static void check_plan(struct test *t, vksteer_model *model)
 {
     struct vksteer_plan plan;
     const uint64_t before = vksteer_session_memory(session, NULL);
-    CHECK(t, vksteer_model_plan(model, NULL, 2, 1, &plan));
+    CHECK(t, vksteer_model_plan(f->model, &(struct vksteer_plan_params){.batch = 2, .micro_batch = 1}, &plan));
     const uint64_t after = vksteer_session_memory(session, NULL);
     EXPECT(t, after == before, "the plan took %llu bytes", (unsigned long long)(after - before));
     EXPECT(t, plan.apply_bytes && plan.train_bytes && plan.apply_flop > 0 && plan.train_flop > 0, "an empty plan");
@@ -175,17 +176,97 @@ static void pictures(struct test *t)
     EXPECT(t, t->bad || count >= 7, "only %zu fixtures with pictures", count);
 }
 
+// ---- little memory --------------------------------------------------------------------------------------------------
+
+static bool phone;
+static int warnings;
+
+static void print_and_count(void *priv, enum vksteer_log_level level, const char *message)
+{
+    warnings += level == VKSTEER_LOG_WARN;
+    print(priv, level, message);
+}
+
+// Two prompts, in the memory of a session; `peak`: bytes that were on the device at once.
+static void paint_in(struct test *t, uint64_t memory_mib, const char *name, uint32_t size, struct vksteer_image images[2],
+                     uint64_t *peak)
+{
+    static const char *const prompts[] = {"a red apple", "a blue cat"};
+    const struct vksteer_session_params params = {.log = {.print = print_and_count, .level = VKSTEER_LOG_WARN},
+                                                  .memory_mib = memory_mib, .phone_limits = phone};
+    const struct vksteer_paint_params paint = {.width = size, .height = size};
+    vksteer_session *own = vksteer_session_open(&params);
+    vksteer_model *model = own ? vksteer_model_open(own, NULL, name) : NULL;
+    vksteer_painter *painter = model ? vksteer_painter_open(model, &paint) : NULL;
+    if (painter)
+        vksteer_painter_expect(painter, prompts, 2);
+    for (int i = 0; i < 2; i++)
+        EXPECT(t, painter && vksteer_paint(painter, prompts[i], NULL, 7, NULL, NULL, 0, &images[i]), "%s in %u MiB: %s",
+               name, (unsigned)memory_mib, last_error);
+    vksteer_painter_close(&painter);
+    if (own) {
+        const uint64_t left = vksteer_session_memory(own, peak);
+        EXPECT(t, left == 0, "%s leaves %llu bytes on the device", name, (unsigned long long)left);
+    }
+    vksteer_model_close(&model);
+    vksteer_session_close(&own);
+}
+
+// Whether two pictures, or what `least` dB leaves of them, are the same.
+static void compare(struct test *t, uint64_t memory_mib, const char *name, uint32_t size, double least)
+{
+    struct vksteer_image whole[2] = {{0}}, little[2] = {{0}};
+    uint64_t peak = 0, small = 0;
+    paint_in(t, 0, name, size, whole, &peak);
+    warnings = 0;
+    paint_in(t, memory_mib, name, size, little, &small);
+    EXPECT(t, t->bad || warnings == (least < INFINITY), "%s in %u MiB: %d warnings", name, (unsigned)memory_mib,
+           warnings);
+    EXPECT(t, t->bad || (peak > memory_mib << 20 && small <= memory_mib << 20), "%s: %llu bytes at once, %llu in %u MiB",
+           name, (unsigned long long)peak, (unsigned long long)small, (unsigned)memory_mib);
+    for (int i = 0; i < 2 && !t->bad; i++) {
+        int off = 0;
+        const double ratio = psnr(whole[i].rgb, little[i].rgb, (size_t)size * size * 3, &off);
+        printf("    %s, %u pixels, in %u of %.1f MiB: off by %d / 255 at most, %.1f dB\n", name, size,
+               (unsigned)memory_mib, (double)peak / (1 << 20), off, ratio);
+        EXPECT(t, ratio >= least, "%s in %u MiB: off by %d / 255, %.1f dB", name, (unsigned)memory_mib, off, ratio);
+    }
+    for (int i = 0; i < 2; i++) {
+        free(whole[i].rgb);
+        free(little[i].rgb);
+    }
+}
+
+static void stages_take_turns(struct test *t)
+{
+    char path[600];
+    if (!session)
+        SKIP(t, "no Vulkan device");
+    snprintf(path, sizeof(path), "%s/xl", data);
+    compare(t, 12, path, 128, INFINITY);     // graphs take turns
+    compare(t, 11, "emoji", 64, INFINITY);   // weights too
+}
+
+static void tiles_blend(struct test *t)
+{
+    if (!session)
+        SKIP(t, "no Vulkan device");
+    compare(t, 44, "emoji", 512, 40);
+}
+
 int main(int argc, char **argv)
 {
     struct test t = {0};
     struct vksteer_session_params params = {.log = {.print = print, .level = VKSTEER_LOG_WARN}};
     for (int i = 1; i < argc; i++)
         if (!strcmp(argv[i], "--phone"))
-            params.phone_limits = true;
+            params.phone_limits = phone = true;
         else
             data = argv[i];
     session = vksteer_session_open(&params);
     TEST(&t, pictures);
+    TEST(&t, stages_take_turns);
+    TEST(&t, tiles_blend);
     vksteer_session_close(&session);
     return test_summary(&t);
 }

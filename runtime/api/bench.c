@@ -413,7 +413,7 @@ static bool bench_train(const struct bench *bench)
     const struct vksteer_train_params params = {
         .source = prompts, .target = prompts, .source_count = PROMPTS, .target_count = PROMPTS, .output = output,
         .steps = STEPS, .batch = batch, .lr = 1e-6, .progress = on_step, .priv = &steps};
-    bool ok = output && state && vksteer_model_plan(bench->model, NULL, batch, 0, &plan) &&
+    bool ok = output && state && vksteer_model_plan(bench->model, &(struct vksteer_plan_params){.batch = batch}, &plan) &&
               vksteer_train(bench->model, &params, NULL) != VKSTEER_FAILED;
     if (output && state) {
         vks_os_remove(NULL, output);
@@ -428,18 +428,34 @@ static bool bench_train(const struct bench *bench)
     return ok;
 }
 
+// A row a stage: its last run, and what it takes.
+static void report_stages(const struct bench *bench, const vksteer_painter *painter)
+{
+    static const char *const names[VKS_STAGES] = {"the text encoders, a run", "the UNet, a run", "the decoder, a run"};
+    const struct vks_api_stage *stages = vks_api_painter_stages(painter);
+    for (int i = 0; i < VKS_STAGES; i++)
+        report(bench, (struct vksteer_bench_row){.name = "apply", .type = "f32", .what = names[i],
+               .load_seconds = stages[i].load_seconds, .planned_bytes = stages[i].weights + stages[i].run,
+               .device_bytes = stages[i].device, .process_bytes = vks_os_process_memory()},
+               stages[i].run_seconds, stages[i].flop);
+}
+
 static bool bench_apply(const struct bench *bench)
 {
-    double times[MOST_RUNS];
+    enum { PICTURES = 6 };
+    double times[PICTURES];
     size_t count = 0;
     struct vksteer_plan plan;
     uint32_t width, height, steps;
     double cfg;
     vksteer_painter *painter = vksteer_painter_open(bench->model, NULL);
-    bool ok = painter && vksteer_model_plan(bench->model, NULL, 1, 0, &plan);
-    for (uint64_t seed = 0; ok && seed < 6 && !stopped(bench); seed++) {
+    bool ok = painter && vksteer_model_plan(bench->model, NULL, &plan);
+    const double start = vks_os_seconds();
+    for (uint64_t seed = 0; ok && seed < PICTURES && !stopped(bench); seed++) {
         struct vksteer_image image;
         const double from = vks_os_seconds();
+        if (seed > 1 && from - start > BUDGET * 50)  // one is enough of a large model
+            break;
         // Another prompt each time: the text encoder belongs to it.
         ok = vksteer_paint(painter, seed & 1 ? "a cat" : "a dog", NULL, seed, NULL, NULL, 0, &image);
         if (ok && seed)
@@ -450,6 +466,7 @@ static bool bench_apply(const struct bench *bench)
         vksteer_painter_size(painter, &width, &height, &steps, &cfg);
         report(bench, (struct vksteer_bench_row){.name = "apply", .type = "f32", .m = width, .n = height,
                .what = "a picture"}, median(times, count), plan.apply_flop);
+        report_stages(bench, painter);
     }
     vksteer_painter_close(&painter);
     return ok;

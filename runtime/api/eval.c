@@ -98,6 +98,8 @@ static bool measure_pictures(vksteer_model *model, const struct vksteer_eval_par
     const float off[VKSTEER_MAX_STEERINGS] = {0};
     vksteer_painter *painter = vks_api_painter_open(model, &(struct vksteer_paint_params){0}, steerings);
     bool ok = painter != NULL;
+    if (ok)
+        vksteer_painter_expect(painter, prompts, count);
     for (size_t i = 0; i < count && ok; i++) {
         struct vksteer_image plain = {0}, steered = {0};
         ok = vksteer_paint(painter, prompts[i], NULL, params->seed, off, NULL, 0, &plain) &&

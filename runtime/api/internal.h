@@ -75,7 +75,7 @@ void vks_api_norms_text(const struct vks_api_norms *norms, char *text, size_t ca
 // named, or of something else.
 bool vks_api_not_finite(const vksteer_model *model, const char *what);
 
-// Adds the whole model with one sample: for lists of sites.
+// Adds the whole model with one sample, for lists of sites; uploads nothing.
 bool vks_api_graph(vksteer_model *model, struct vks_graph *graph);
 // Whether the model makes pictures; if not, says that `what` ("apply") is of such models.
 bool vks_api_paints(const vksteer_model *model, const char *what);
@@ -104,14 +104,30 @@ bool vks_api_noise(const vksteer_model *model, const struct vks_noise *noise, ui
 // (C, h, w) to (h, w, C).
 void vks_api_channels_last(const float *in, uint32_t channels, uint64_t pixels, float *out);
 
+// ---- describe.c: what is on the device ----------------------------------------------------------------------------
+
+// vks_weights_dry of the whole model.
+bool vks_api_dry(vksteer_model *model, bool dry);
+// Bytes that parameters which graphs asked for while it was dry are still going to take on the device, with what their
+// storages may waste.
+uint64_t vks_api_missing(const vksteer_model *model);
+#define VKS_API_SLACK(bytes) ((bytes) + (bytes) / 32 + ((uint64_t)1 << 20))  // what planned bytes may become
+
 // ---- text.c: prompts to embeddings --------------------------------------------------------------------------------
 
+#define VKS_API_TEXT_BATCH 8  // prompts that training reads at once
+
 struct vks_api_text;
-// `attachment` may be NULL. The batch is how many prompts one run takes.
+// `attachment` may be NULL. The batch is how many prompts one run takes. Holds the text encoders' weights.
 struct vks_api_text *vks_api_text_create(vksteer_model *model, uint32_t batch, struct vks_attachment *attachment);
 void vks_api_text_destroy(struct vks_api_text **text);
-// Floats of one prompt's context (T, C) and pooled vector (0 without).
-uint64_t vks_api_text_context(const struct vks_api_text *text, uint64_t *pooled);
+// What it would take, without uploading anything.
+struct vks_api_text_size {
+    uint32_t context[2], pooled;  // (T, C) of a prompt; width of its vector, 0 without
+    struct vks_exec_plan plan;    // of one run
+};
+bool vks_api_text_measure(vksteer_model *model, uint32_t batch, struct vks_attachment *attachment,
+                          struct vks_api_text_size *size);
 // Any number of prompts; context (count, T, C), pooled (count, P) or NULL. `step` may be NULL.
 bool vks_api_text_run(struct vks_api_text *text, const char *const prompts[], size_t count,
                       const uint32_t step[VKS_STEP_WORDS], float *context, float *pooled);
@@ -195,6 +211,32 @@ void vks_api_uses_step(const struct vks_api_uses *uses, const float *strengths, 
 // vksteer_painter_open with steerings that are loaded already, instead of those of the params.
 vksteer_painter *vks_api_painter_open(vksteer_model *model, const struct vksteer_paint_params *params,
                                       const struct vks_api_steerings *steerings);
+// What the stages of a picture take, and figures of what ran.
+struct vks_api_stage {
+    uint64_t weights, run;        // bytes on the device: parameters, and the graph's memory
+    double flop;                  // of one run
+    uint32_t dispatches;
+    uint32_t runs;                // so far
+    double run_seconds, load_seconds;   // of the last run, and of when it last came to the device, weights and all
+    uint64_t device;              // bytes that it then took
+};
+const struct vks_api_stage *vks_api_painter_stages(const vksteer_painter *painter);
+// The same before anything is painted, or checked for whether it fits the device.
+bool vks_api_painter_plan(vksteer_model *model, const struct vksteer_paint_params *params,
+                          struct vks_api_stage stages[VKS_STAGES]);
+
+// ---- tiles.c: a picture in overlapping pieces ---------------------------------------------------------------------
+
+// Along one axis: `count` tiles of `size`, the first at 0, the last ending at `extent`.
+struct vks_api_tiles {
+    uint32_t extent, size, count;
+};
+// Tiles that overlap by a quarter of their size at least.
+struct vks_api_tiles vks_api_tiles_of(uint32_t extent, uint32_t size);
+uint32_t vks_api_tile_first(const struct vks_api_tiles *tiles, uint32_t index);
+// How much of pixel `at` comes from tile `index`, where a latent is `factor` pixels: over all tiles these make 1, and
+// rise and fall in straight lines where two overlap.
+float vks_api_tile_share(const struct vks_api_tiles *tiles, uint32_t factor, uint32_t index, uint32_t at);
 
 // ---- fold.c: maps at fixed strengths, folded into parameters ------------------------------------------------------
 

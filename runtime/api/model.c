@@ -400,7 +400,7 @@ bool vks_api_can_run(const vksteer_model *model)
     return model->session || vks_fail(model->log, "the model was opened without a session, so it cannot run: open one");
 }
 
-bool vks_api_graph(vksteer_model *model, struct vks_graph *graph)
+static bool add_all(vksteer_model *model, struct vks_graph *graph)
 {
     struct vks_decoder_io io;
     if (!model->decoder)
@@ -408,6 +408,13 @@ bool vks_api_graph(vksteer_model *model, struct vks_graph *graph)
     const struct vks_decoder_params params = {
         .batch = 1, .length = vks_api_text_length(model), .head = VKS_HEAD_ALL};
     return vks_decoder_build(model->decoder, graph, &params, &io);
+}
+
+bool vks_api_graph(vksteer_model *model, struct vks_graph *graph)
+{
+    const bool was = vks_api_dry(model, true), ok = add_all(model, graph);
+    vks_api_dry(model, was);
+    return ok;
 }
 
 bool vks_api_paints(const vksteer_model *model, const char *what)

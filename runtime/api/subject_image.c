@@ -5,8 +5,6 @@
 #include "api/internal.h"
 #include "base/hash.h"
 
-#define TEXT_BATCH 8
-
 struct image_subject {
     struct vks_api_subject base;
     vksteer_model *model;
@@ -14,6 +12,7 @@ struct image_subject {
     struct vks_schedule schedule;
     double cfg;
     uint32_t rows, columns;        // latents
+    bool held;                     // the weights of what it runs
     bool text_inside;              // a steered site lies in a text encoder: it is part of every graph
     uint64_t context, pooled;      // floats of one prompt
     uint32_t context_shape[2], pooled_width;
@@ -112,7 +111,7 @@ static bool feed(void *priv, struct vks_exec *exec, const void *inputs, const st
                                   s->cfg);
 }
 
-// Whether an expression names a site of a text encoder.
+// Whether an expression names a site of a text encoder; uploads nothing.
 static bool names_text(struct image_subject *s, const char *expression, bool *inside)
 {
     struct vks_graph graph;
@@ -120,11 +119,13 @@ static bool names_text(struct image_subject *s, const char *expression, bool *in
     struct vks_site_pattern *pattern = expression ? vks_site_pattern_create(s->model->log, expression) : NULL;
     if (!expression || !pattern)
         return !expression;
+    const bool was = vks_pipeline_dry(s->model->pipeline, true);
     vks_graph_init(&graph, s->model->log);
     const bool ok = vks_pipeline_text_build(s->model->pipeline, &graph, 1, &text);
     for (size_t i = 0; i < graph.site_count && ok; i++)
         *inside |= vks_site_pattern_matches(pattern, graph.sites[i].name);
     vks_graph_finish(&graph);
+    vks_pipeline_dry(s->model->pipeline, was);
     vks_site_pattern_destroy(&pattern);
     return ok;
 }
@@ -132,21 +133,16 @@ static bool names_text(struct image_subject *s, const char *expression, bool *in
 // The shapes of a prompt's embedding, from a graph that is never run.
 static bool shape_text(struct image_subject *s)
 {
-    struct vks_graph graph;
-    struct vks_pipeline_text text;
-    vks_graph_init(&graph, s->model->log);
-    const bool ok = vks_pipeline_text_build(s->model->pipeline, &graph, 1, &text);
-    if (ok) {
-        s->context_shape[0] = text.context->shape[1];
-        s->context_shape[1] = text.context->shape[2];
-        s->pooled_width = text.pooled ? text.pooled->shape[1] : 0;
-        s->context = (uint64_t)s->context_shape[0] * s->context_shape[1];
-        s->pooled = s->pooled_width;
-    }
-    vks_graph_finish(&graph);
-    return ok;
+    struct vks_api_text_size size;
+    if (!vks_api_text_measure(s->model, 1, NULL, &size))
+        return false;
+    memcpy(s->context_shape, size.context, sizeof(s->context_shape));
+    s->context = (uint64_t)size.context[0] * size.context[1];
+    s->pooled = s->pooled_width = size.pooled;
+    return true;
 }
 
+// All prompts, once. The text encoders leave the device again.
 static bool embed(struct image_subject *s)
 {
     size_t most = 0;
@@ -154,7 +150,7 @@ static bool embed(struct image_subject *s)
         most = s->params.counts[set] > most ? s->params.counts[set] : most;
     if (!shape_text(s))
         return false;
-    struct vks_api_text *text = vks_api_text_create(s->model, most < TEXT_BATCH ? (uint32_t)most : TEXT_BATCH, NULL);
+    struct vks_api_text *text = vks_api_text_create(s->model, most < VKS_API_TEXT_BATCH ? (uint32_t)most : VKS_API_TEXT_BATCH, NULL);
     bool ok = text != NULL;
     for (int set = 0; set < VKS_SETS && ok; set++) {
         const size_t count = s->params.counts[set];
@@ -181,9 +177,22 @@ static void hash_all(struct image_subject *s)
     vks_api_subject_hash(&s->base, &hash, &s->params);
 }
 
+// Weights of what every graph of the subject runs.
+static void hold(struct image_subject *s)
+{
+    vks_pipeline_hold(s->model->pipeline, VKS_STAGE_UNET);
+    if (s->text_inside)
+        vks_pipeline_hold(s->model->pipeline, VKS_STAGE_TEXT);
+    s->held = true;
+}
+
 static void destroy(struct vks_api_subject *base)
 {
     struct image_subject *s = (struct image_subject *)base;
+    if (s->held)
+        vks_pipeline_drop(s->model->pipeline, VKS_STAGE_UNET);
+    if (s->held && s->text_inside)
+        vks_pipeline_drop(s->model->pipeline, VKS_STAGE_TEXT);
     for (int set = 0; set < VKS_SETS; set++) {
         free(s->contexts[set]);
         free(s->pooleds[set]);
@@ -211,9 +220,12 @@ struct vks_api_subject *vks_api_subject_of_pictures(vksteer_model *model, const 
         destroy(&s->base);
         return NULL;
     }
+    if (!params->dry)
+        hold(s);
     s->base.destroy = destroy;
     s->base.subject.priv = s;
     hash_all(s);
+    s->base.subject.all_weights = s->text_inside;
     s->base.subject.build = build;
     s->base.subject.feed = feed;
     return &s->base;

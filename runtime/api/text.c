@@ -13,6 +13,21 @@ struct vks_api_text {
     uint64_t context, pooled;  // floats of one prompt
 };
 
+static bool build(struct vks_api_text *text, struct vks_attachment *attachment)
+{
+    if (attachment)
+        vks_attachment_hook(attachment, &text->graph);
+    if (!vks_pipeline_text_build(text->model->pipeline, &text->graph, text->batch, &text->io))
+        return false;
+    text->io.context->keep = true;
+    text->context = vks_tensor_elements(text->io.context) / text->batch;
+    if (text->io.pooled) {
+        text->io.pooled->keep = true;
+        text->pooled = vks_tensor_elements(text->io.pooled) / text->batch;
+    }
+    return true;
+}
+
 struct vks_api_text *vks_api_text_create(vksteer_model *model, uint32_t batch, struct vks_attachment *attachment)
 {
     struct vks_api_text *text = calloc(1, sizeof(*text));
@@ -20,21 +35,31 @@ struct vks_api_text *vks_api_text_create(vksteer_model *model, uint32_t batch, s
         return vks_fail_null(model->log, VKS_NO_MEMORY);
     text->model = model;
     text->batch = batch;
+    vks_pipeline_hold(model->pipeline, VKS_STAGE_TEXT);
     vks_graph_init(&text->graph, model->log);
-    if (attachment)
-        vks_attachment_hook(attachment, &text->graph);
-    if (vks_pipeline_text_build(model->pipeline, &text->graph, batch, &text->io)) {
-        text->io.context->keep = true;
-        text->context = vks_tensor_elements(text->io.context) / batch;
-        if (text->io.pooled) {
-            text->io.pooled->keep = true;
-            text->pooled = vks_tensor_elements(text->io.pooled) / batch;
-        }
+    if (build(text, attachment))
         text->exec = vks_exec_create(&text->graph, &(struct vks_exec_params){.gpu = model->session->gpu});
-    }
     if (!text->exec)
         vks_api_text_destroy(&text);
     return text;
+}
+
+bool vks_api_text_measure(vksteer_model *model, uint32_t batch, struct vks_attachment *attachment,
+                          struct vks_api_text_size *size)
+{
+    struct vks_api_text text = {.model = model, .batch = batch};
+    const bool was = vks_pipeline_dry(model->pipeline, true);
+    *size = (struct vks_api_text_size){0};
+    vks_graph_init(&text.graph, model->log);
+    const bool ok = build(&text, attachment) &&
+                    vks_exec_measure(&text.graph, &(struct vks_exec_params){.gpu = model->session->gpu}, &size->plan);
+    if (ok) {
+        memcpy(size->context, text.io.context->shape + 1, sizeof(size->context));
+        size->pooled = (uint32_t)text.pooled;
+    }
+    vks_graph_finish(&text.graph);
+    vks_pipeline_dry(model->pipeline, was);
+    return ok;
 }
 
 void vks_api_text_destroy(struct vks_api_text **address)
@@ -45,13 +70,8 @@ void vks_api_text_destroy(struct vks_api_text **address)
     *address = NULL;
     vks_exec_destroy(&text->exec);
     vks_graph_finish(&text->graph);
+    vks_pipeline_drop(text->model->pipeline, VKS_STAGE_TEXT);
     free(text);
-}
-
-uint64_t vks_api_text_context(const struct vks_api_text *text, uint64_t *pooled)
-{
-    *pooled = text->pooled;
-    return text->context;
 }
 
 // One batch; the last is filled up with its last prompt.

@@ -204,6 +204,51 @@ static const char *sampler_of(const vksteer_model *model, char text[64])
     return used ? text : NULL;
 }
 
+// Bytes that a training would take beside what is on the device; UINT64_MAX: it cannot be planned.
+static uint64_t bytes_of(vksteer_model *model, const struct vks_subject *subject, const struct vks_train_params *params)
+{
+    struct vks_train_need need;
+    const bool was = vks_api_dry(model, true), ok = vks_train_measure(subject, params, &need);
+    const uint64_t bytes = ok ? vks_api_missing(model) + VKS_API_SLACK(need.bytes) : UINT64_MAX;
+    vks_api_dry(model, was);
+    return bytes;
+}
+
+// Recomputes and takes smaller slices, which changes no bit, until the training fits the memory that is left.
+static bool fit_memory(vksteer_model *model, const struct vks_subject *subject, struct vks_train_params *params)
+{
+    uint64_t budget, bytes = UINT64_MAX;
+    const uint64_t left = vks_gpu_available(subject->gpu, &budget);
+    const uint32_t first = params->micro_batch ? params->micro_batch : params->batch;
+    struct vks_train_params trial = *params;
+    if (params->method != VKS_METHOD_LINEAS)
+        return true;
+    for (uint32_t micro = first; micro > 0; micro--) {
+        if (params->batch % micro)
+            continue;
+        trial.micro_batch = micro;
+        for (int again = params->recompute; again < 2; again++) {
+            trial.recompute = again;
+            bytes = bytes_of(model, subject, &trial);
+            if (bytes == UINT64_MAX)
+                return false;
+            if (bytes > left)
+                continue;
+            if (micro != first || trial.recompute != params->recompute)
+                vks_info(model->log, "to fit the %llu MiB that are left, the training works as with --micro-batch %u%s: "
+                         "slower, but with the same bits", (unsigned long long)(left >> 20), micro,
+                         trial.recompute ? " --recompute" : "");
+            params->micro_batch = micro;
+            params->recompute = trial.recompute;
+            return true;
+        }
+    }
+    return vks_fail(model->log, "a training step takes %llu MiB even sample by sample and with --recompute, and of the "
+                    "%llu MiB that may be used %llu are left: train at a smaller size (-W, -H) or at fewer --sites, or "
+                    "raise --memory", (unsigned long long)((bytes >> 20) + 1), (unsigned long long)(budget >> 20),
+                    (unsigned long long)(left >> 20));
+}
+
 enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_train_params *params,
                                   struct vksteer_progress *last)
 {
@@ -253,7 +298,8 @@ enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_tra
     struct vks_subject watched = *vks_api_subject(subject);
     watched.watch = watch;
     watched.watch_priv = &bridge;
-    enum vks_train_result result = vks_train(&watched, &inner, &figures);
+    enum vks_train_result result =
+        fit_memory(model, &watched, &inner) ? vks_train(&watched, &inner, &figures) : VKS_TRAIN_FAILED;
     if (result == VKS_TRAIN_FAILED && bridge.stopped)
         result = VKS_TRAIN_STOPPED;
     vks_api_subject_destroy(&subject);

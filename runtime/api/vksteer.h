@@ -150,15 +150,33 @@ struct vksteer_site {
 bool vksteer_model_sites(vksteer_model *model, const char *expression, const struct vksteer_site **sites,
                          size_t *count);
 
-// Memory and work, without running anything or loading a weight: of a picture at the model's own size, steps and guidance, and of a training
-// step. Needs a session: the plan depends on the device's limits.
+// Memory and work, without running anything or loading a weight: of a picture with the model's own steps and guidance
+// (of a language model: a text of 64 tokens), and of a LinEAS training step on 32 source and 32 target prompts. Needs a
+// session: the plan depends on the device's limits. Bytes are those of device memory; what is allocated may be a few
+// percent more.
+struct vksteer_plan_params {
+    const char *sites;                  // zero members: the model's
+    uint32_t batch, micro_batch;        // of the training step; micro_batch 0: the batch
+    uint32_t width, height;             // pixels
+};
+struct vksteer_plan_stage {
+    const char *name;                   // "text encoders", "UNet", "decoder", "model"
+    uint64_t weight_bytes, run_bytes;   // parameters; and values beside them while it runs
+};
 struct vksteer_plan {
-    uint64_t weight_bytes, apply_bytes, train_bytes;   // of one picture; of a training step at the given batches
+    uint32_t width, height, batch, micro_batch;        // planned for
+    uint64_t budget_bytes;                             // that may be used (memory_mib of the session)
+    uint32_t stage_count;
+    struct vksteer_plan_stage stages[3];
+    uint64_t weight_bytes, apply_bytes;                // sums over the stages: all of them at once on the device,
+    uint64_t apply_peak_bytes;                         // and the largest of them alone
+    uint64_t train_weight_bytes;                       // of what a step runs,
+    uint64_t train_bytes, train_recompute_bytes;       // and beside them, with and without recomputation
+    uint64_t train_reading_bytes;                      // before, while the text encoders read the prompts, or 0
     double apply_flop, train_flop;
     uint32_t apply_dispatches, train_dispatches;
 };
-bool vksteer_model_plan(vksteer_model *model, const char *sites, uint32_t batch, uint32_t micro_batch,
-                        struct vksteer_plan *plan);
+bool vksteer_model_plan(vksteer_model *model, const struct vksteer_plan_params *params, struct vksteer_plan *plan);
 
 // The path of a file that comes with the program ("prompts/style.source.txt"), looked for where built-in models are.
 // free() it; NULL when it is not there (no message).
@@ -311,8 +329,11 @@ struct vksteer_train_params {
     const char *log_path;               // one JSON object a step
     const struct vksteer_use *base;     // steerings that are on already, in order, when sources run
     size_t base_count;                  // at most VKSTEER_MAX_STEERINGS - 1
-    bool resume, force, recompute;
+    bool resume, force;
     bool no_cache;                      // collect the targets' activations anew, and keep none in the cache folder
+    // Compute activations again in backward. Where memory is short, LinEAS does so anyway, and lowers micro_batch: neither
+    // changes a bit.
+    bool recompute;
     bool (*progress)(void *priv, const struct vksteer_progress *progress);  // false: stop and keep OUT.state
     void *priv;
 };
@@ -329,8 +350,9 @@ struct vksteer_image {
     uint8_t *rgb;                       // (height, width, 3), heap: free()
 };
 
-// A pipeline made ready: graphs for one size and one list of steerings, whose strengths may change from picture to
-// picture.
+// A pipeline made ready for one size and one list of steerings, whose strengths may change from picture to picture. Text
+// encoders, UNet and decoder stay on the device if all of them fit, and take turns where they do not; a decoder that does
+// not fit even by itself works in tiles, after a warning. No other bit depends on the memory.
 typedef struct vksteer_painter vksteer_painter;
 struct vksteer_paint_params {
     uint32_t width, height;             // 0: the model's
@@ -342,6 +364,9 @@ struct vksteer_paint_params {
 };
 vksteer_painter *vksteer_painter_open(vksteer_model *model, const struct vksteer_paint_params *params);
 void vksteer_painter_close(vksteer_painter **painter);
+// Prompts of the pictures that will be asked for, in this order; they must outlive the pictures, or be followed by NULL
+// and 0. Where memory is short they are read together, and the text encoders need not come back for each.
+void vksteer_painter_expect(vksteer_painter *painter, const char *const *prompts, size_t count);
 // `strengths`: one a steering, or NULL for those of the params. `latents`: initial noise (4 or so, H/8, W/8) in
 // PyTorch's order, or NULL for Philox noise of `seed`.
 // `negative_prompt` is read only with a guidance scale above 1; NULL stands for the empty prompt, or for zeros in place
@@ -558,6 +583,10 @@ struct vksteer_bench_row {
     uint32_t count;                     // how often this shape is there in one forward pass of the model
     double ms, gflops;                  // median of several runs, the first discarded; gflops 0: not meaningful
     double gbytes;                      // of weights a second, where reading them is the work; 0: not meaningful
+    // Of the stages of a picture: seconds until weights and graph were on the device, the bytes there as planned and as
+    // allocated, and those of the process meanwhile, without mapped files (on a CPU driver they count the device's too).
+    double load_seconds;
+    uint64_t planned_bytes, device_bytes, process_bytes;
 };
 struct vksteer_bench_params {
     const char *what;                   // "matmul", "rows", "sort", "attention", "train", "apply", "all" (NULL)

@@ -111,6 +111,8 @@ char *vks_os_filter(const struct vks_log *log, const char *command, const char *
 // Bytes that can be allocated now without swapping or being killed: what the system reports, bounded by the control
 // group's limit. 0 when unknown.
 uint64_t vks_os_available_memory(void);
+// Bytes of memory that this process holds, without the pages of files that it has mapped. 0 when unknown.
+uint64_t vks_os_process_memory(void);
 // Processors this process may use, at least 1.
 int vks_os_processors(void);
 

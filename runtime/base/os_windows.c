@@ -503,6 +503,11 @@ uint64_t vks_os_available_memory(void)
     return GlobalMemoryStatusEx(&status) ? status.ullAvailPhys : 0;
 }
 
+uint64_t vks_os_process_memory(void)
+{
+    return 0;
+}
+
 bool vks_os_set_env(const char *name, const char *value)
 {
     return _putenv_s(name, value) == 0;
