@@ -763,6 +763,16 @@ refused "a full disk" 1 "/dev/full" "$vksteer" apply -q -p x -o /dev/full
 refused "too little memory" 1 "\-\-memory" "$vksteer" apply -q -p x --memory 1 -o never.png
 cp -r "$here/assets/emoji" broken && rm broken/unet/*.safetensors
 refused "a model without its weights" 1 "unet" "$vksteer" apply -q -m ./broken -p x -o never.png
+cp -r "$here/assets/emoji" rotten && python3 - rotten/unet/*.safetensors <<'END'
+import json, struct, sys
+with open(sys.argv[1], "r+b") as file:
+    size = struct.unpack("<Q", file.read(8))[0]
+    at = json.loads(file.read(size))["mid_block.resnets.0.conv1.weight"]["data_offsets"][0]
+    file.seek(8 + size + at)
+    file.write(struct.pack("<2H", 0x7e00, 0x7e00))  # not a number, twice, in fp16
+END
+refused "weights that are no numbers" 1 "holds values that are no numbers" "$vksteer" apply -q -m ./rotten -p x -o never.png
+refused "training on such weights" 1 "not finite" "$vksteer" train -q -m ./rotten "${style[@]}" -o never.safetensors
 echo '{"_class_name": "UNet2DConditionModel", "block_out_channels": [32, "x"]}' >broken/unet/config.json
 refused "a broken configuration" 1 "config.json" "$vksteer" apply -q -m ./broken -p x -o never.png
 cp -r "$here/assets/emoji/unet/." broken/unet/ && truncate -s 100000 broken/unet/*.safetensors

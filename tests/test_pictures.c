@@ -129,7 +129,7 @@ static void check_plan(struct test *t, vksteer_model *model)
 {
     struct vksteer_plan plan;
     const uint64_t before = vksteer_session_memory(session, NULL);
-    CHECK(t, vksteer_model_plan(f->model, &(struct vksteer_plan_params){.batch = 2, .micro_batch = 1}, &plan));
+    CHECK(t, vksteer_model_plan(model, &(struct vksteer_plan_params){.batch = 2, .micro_batch = 1}, &plan));
     const uint64_t after = vksteer_session_memory(session, NULL);
     EXPECT(t, after == before, "the plan took %llu bytes", (unsigned long long)(after - before));
     EXPECT(t, plan.apply_bytes && plan.train_bytes && plan.apply_flop > 0 && plan.train_flop > 0, "an empty plan");
@@ -179,11 +179,12 @@ static void pictures(struct test *t)
 // ---- little memory --------------------------------------------------------------------------------------------------
 
 static bool phone;
-static int warnings;
+static int warnings, errors;
 
 static void print_and_count(void *priv, enum vksteer_log_level level, const char *message)
 {
     warnings += level == VKSTEER_LOG_WARN;
+    errors += level == VKSTEER_LOG_ERROR;
     print(priv, level, message);
 }
 
@@ -254,6 +255,37 @@ static void tiles_blend(struct test *t)
     compare(t, 44, "emoji", 512, 40);
 }
 
+// Memory that is gone when a picture is painted is one line, and the painter goes on once it is back.
+static void memory_runs_out(struct test *t)
+{
+    char path[600];
+    const struct vksteer_session_params params = {.log = {.print = print_and_count, .level = VKSTEER_LOG_WARN},
+                                                  .memory_mib = 22, .phone_limits = phone};
+    const struct vksteer_paint_params paint = {.width = 128, .height = 128};
+    struct vksteer_image first = {0}, again = {0}, other = {0};
+    if (!session)
+        SKIP(t, "no Vulkan device");
+    snprintf(path, sizeof(path), "%s/xl", data);
+    vksteer_session *own = vksteer_session_open(&params);
+    vksteer_model *model = own ? vksteer_model_open(own, NULL, path) : NULL;
+    vksteer_painter *a = model ? vksteer_painter_open(model, &paint) : NULL;
+    vksteer_painter *b = a ? vksteer_painter_open(model, &paint) : NULL;
+    EXPECT(t, b && vksteer_paint(b, "x", NULL, 1, NULL, NULL, 0, &first), "%s", last_error);
+    errors = 0;
+    EXPECT(t, t->bad || (!vksteer_paint(a, "x", NULL, 1, NULL, NULL, 0, &other) && !other.rgb && errors == 1 &&
+                         strstr(last_error, "--memory")), "%d errors, the last: %s", errors, last_error);
+    EXPECT(t, t->bad || vksteer_paint(b, "x", NULL, 2, NULL, NULL, 0, &other), "%s", last_error);
+    vksteer_painter_close(&b);
+    EXPECT(t, t->bad || (vksteer_paint(a, "x", NULL, 1, NULL, NULL, 0, &again) &&
+                         memcmp(first.rgb, again.rgb, 128 * 128 * 3) == 0), "another picture, or none: %s", last_error);
+    vksteer_painter_close(&a);
+    vksteer_model_close(&model);
+    vksteer_session_close(&own);
+    free(first.rgb);
+    free(again.rgb);
+    free(other.rgb);
+}
+
 int main(int argc, char **argv)
 {
     struct test t = {0};
@@ -267,6 +299,7 @@ int main(int argc, char **argv)
     TEST(&t, pictures);
     TEST(&t, stages_take_turns);
     TEST(&t, tiles_blend);
+    TEST(&t, memory_runs_out);
     vksteer_session_close(&session);
     return test_summary(&t);
 }

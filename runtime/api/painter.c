@@ -482,9 +482,15 @@ static bool denoise(struct vksteer_painter *p, const struct embedding *prompt, u
             outputs[k] = said + (s + VKS_SCHEDULER_OUTPUTS - k) % VKS_SCHEDULER_OUTPUTS * count;
         vks_scheduler_advance(at, count, latents, before, outputs, other);
     }
+    return true;
+}
+
+// `what`: "the latents are"
+static bool are_numbers(const struct vksteer_painter *p, const char *what, const float *values, size_t count)
+{
     for (size_t i = 0; i < count; i++)
-        if (!isfinite(latents[i]))  // a decoder may make a picture of anything
-            return vks_api_not_finite(p->model, "the latents are");
+        if (!isfinite(values[i]))
+            return vks_api_not_finite(p->model, what);
     return true;
 }
 
@@ -492,6 +498,8 @@ static bool denoise(struct vksteer_painter *p, const struct embedding *prompt, u
 static bool to_bytes(const struct vksteer_painter *p, const float *values, struct vksteer_image *image)
 {
     const size_t count = (size_t)p->width * p->height * 3;
+    if (!are_numbers(p, "the picture is", values, count))
+        return false;
     image->width = p->width;
     image->height = p->height;
     image->rgb = malloc(count);
@@ -499,11 +507,6 @@ static bool to_bytes(const struct vksteer_painter *p, const float *values, struc
         return vks_fail(p->model->log, VKS_NO_MEMORY);
     for (size_t i = 0; i < count; i++) {
         const float x = values[i] * 0.5f + 0.5f;
-        if (!isfinite(x)) {
-            free(image->rgb);
-            *image = (struct vksteer_image){0};
-            return vks_api_not_finite(p->model, "the picture is");
-        }
         image->rgb[i] = (uint8_t)lrintf(255 * (x < 0 ? 0 : x > 1 ? 1 : x));
     }
     return true;
@@ -591,8 +594,8 @@ bool vksteer_paint(vksteer_painter *p, const char *prompt, const char *negative_
     painted = ok ? values + (1 + WORK) * count : NULL;
     ok = ok && start(p, seed, latents, latent_count, values) && (read = read_prompt(p, prompt, step)) != NULL &&
          (!p->guided || read_negative(p, negative_prompt, step)) && enter(p, VKS_STAGE_UNET) &&
-         denoise(p, read, seed, step, values, values + count) && decode(p, values, step, painted) &&
-         to_bytes(p, painted, image);
+         denoise(p, read, seed, step, values, values + count) && are_numbers(p, "the latents are", values, count) &&  // a decoder may make a picture of anything
+         decode(p, values, step, painted) && to_bytes(p, painted, image);
     free(values);
     return ok;
 }
