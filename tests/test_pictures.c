@@ -252,7 +252,7 @@ static void tiles_blend(struct test *t)
 {
     if (!session)
         SKIP(t, "no Vulkan device");
-    compare(t, 44, "emoji", 512, 40);
+    compare(t, 25, "emoji", 320, 40);
 }
 
 // Memory that is gone when a picture is painted is one line, and the painter goes on once it is back.
