@@ -594,7 +594,8 @@ bool vksteer_paint(vksteer_painter *p, const char *prompt, const char *negative_
     painted = ok ? values + (1 + WORK) * count : NULL;
     ok = ok && start(p, seed, latents, latent_count, values) && (read = read_prompt(p, prompt, step)) != NULL &&
          (!p->guided || read_negative(p, negative_prompt, step)) && enter(p, VKS_STAGE_UNET) &&
-         denoise(p, read, seed, step, values, values + count) && are_numbers(p, "the latents are", values, count) &&  // a decoder may make a picture of anything
+         denoise(p, read, seed, step, values, values + count) &&
+         are_numbers(p, "the latents are", values, count) &&  // a decoder may make a picture of anything
          decode(p, values, step, painted) && to_bytes(p, painted, image);
     free(values);
     return ok;
