@@ -69,10 +69,11 @@ float vks_normal_cdf(float x)
     return cdf;
 }
 
-// Standard normal density.
+// Standard normal density. Its exponential is that of the distribution function, so compilers take it once for both.
 float vks_normal_pdf(float x)
 {
-    precise const float pdf = 0.39894228 * vks_exp(-0.5 * min(x * x, 170.0));
+    const float v = x * 0.70710678, z = min(v * v, 81.0);
+    precise const float pdf = 0.39894228 * vks_exp(-z);
     return pdf;
 }
 
