@@ -50,13 +50,6 @@ static int read_prompts(struct job *job)
     return EXIT_DONE;
 }
 
-static bool paint(struct job *job, const char *prompt, int64_t seed, const float *strengths,
-                  struct vksteer_image *image)
-{
-    return vksteer_paint(job->painter, prompt, job->negative, (uint64_t)seed, strengths, job->latents,
-                         job->latent_count, image);
-}
-
 // `sheet`: all pictures are in this one.
 static bool save(struct job *job, const char *prompt, int64_t seed, const char *sweep, uint32_t index, bool sheet,
                  const struct vksteer_image *image)
@@ -124,62 +117,113 @@ static void write_label(const struct job *job, size_t row, uint32_t point, doubl
         snprintf(out, LABEL, point == 0 && *name ? "%.4g\n%s" : "%.4g", strength, name);
 }
 
-// A row a prompt and seed, a column a strength; or the pictures of all prompts and seeds in a grid.
-static int paint_sheet(struct job *job)
+// What is asked for: a row a prompt and seed, a column a point of the sweep.
+struct order {
+    struct job *job;
+    size_t count;
+    uint32_t points;
+    struct vksteer_picture *pictures;            // (rows, points)
+    float (*strengths)[VKSTEER_MAX_STEERINGS];   // (points)
+    double *points_at;                           // (points): what the labels say
+    struct vksteer_image *images;                // of a sheet
+    bool failed;
+};
+
+static void finish_order(struct order *order)
 {
-    const uint32_t points = job->sweep.count ? job->sweep.count : 1;
-    const size_t rows = job->prompt_count * job->batch, count = rows * points;
-    struct vksteer_image *images = calloc(count, sizeof(*images)), sheet = {0};
-    const char **labels = calloc(count, sizeof(*labels));
-    char (*texts)[LABEL] = calloc(count, sizeof(*texts)), sweep[96] = "";
-    bool ok = (images && labels && texts) || (say_error(NO_MEMORY), false);
-    for (size_t i = 0; i < count && ok && !vksteer_interrupted(); i++) {
-        const size_t row = i / points;
-        const uint32_t point = (uint32_t)(i % points);
-        float strengths[VKSTEER_MAX_STEERINGS];
-        const double strength = sweep_strength(&job->sweep, point, strengths);
-        const char *prompt = job->prompts[row / job->batch];
-        const int64_t seed = job->seed + (int64_t)(row % job->batch);
-        ok = paint(job, prompt, seed, job->sweep.count ? strengths : NULL, &images[i]);
-        write_label(job, row, point, strength, texts[i]);
-        labels[i] = texts[i];
-        progress_show("painting", (uint32_t)i + 1, (uint32_t)count, "");
-    }
-    progress_done();
-    if (job->sweep.count)
-        snprintf(sweep, sizeof(sweep), "%.9g:%.9g:%u", job->sweep.from, job->sweep.to, points);
-    const uint32_t columns = job->grid ? job->grid : points > 1 ? points : (uint32_t)count;
-    if (ok && !vksteer_interrupted())
-        ok = vksteer_image_grid(cli_log(), images, count, columns, labels, &sheet) &&
-             save(job, job->prompts[0], job->seed, *sweep ? sweep : NULL, 0, true, &sheet);
-    for (size_t i = 0; images && i < count; i++)
-        free(images[i].rgb);
-    free(sheet.rgb);
-    free(images);
-    free(labels);
-    free(texts);
-    return vksteer_interrupted() ? EXIT_INTERRUPTED : ok ? EXIT_DONE : EXIT_FAILED;
+    for (size_t i = 0; order->images && i < order->count; i++)
+        free(order->images[i].rgb);
+    free(order->images);
+    free(order->pictures);
+    free(order->strengths);
+    free(order->points_at);
 }
 
-static int paint_each(struct job *job)
+static bool make_order(struct job *job, struct order *order)
 {
-    const size_t count = job->prompt_count * job->batch;
-    for (size_t i = 0; i < count; i++) {
-        struct vksteer_image image = {0};
-        const char *prompt = job->prompts[i / job->batch];
-        const int64_t seed = job->seed + (int64_t)(i % job->batch);
-        const bool ok = paint(job, prompt, seed, NULL, &image) &&
-                        save(job, prompt, seed, NULL, (uint32_t)i, false, &image);
-        free(image.rgb);
-        if (count > 1)
-            progress_show("painting", (uint32_t)i + 1, (uint32_t)count, "");
-        if (!ok)
-            return EXIT_FAILED;
-        if (vksteer_interrupted())
-            return EXIT_INTERRUPTED;
+    const uint32_t points = job->sweep.count ? job->sweep.count : 1;
+    const size_t count = job->prompt_count * job->batch * points;
+    *order = (struct order){
+        .job = job,
+        .count = count,
+        .points = points,
+        .pictures = calloc(count, sizeof(*order->pictures)),
+        .strengths = calloc(points, sizeof(*order->strengths)),
+        .points_at = calloc(points, sizeof(*order->points_at)),
+        .images = calloc(count, sizeof(*order->images)),
+    };
+    if (!order->pictures || !order->strengths || !order->points_at || !order->images)
+        return say_error(NO_MEMORY), false;
+    for (uint32_t i = 0; i < points; i++)
+        order->points_at[i] = sweep_strength(&job->sweep, i, order->strengths[i]);
+    for (size_t i = 0; i < count; i++)
+        order->pictures[i] = (struct vksteer_picture){
+            .prompt = job->prompts[i / points / job->batch],
+            .negative_prompt = job->negative,
+            .seed = (uint64_t)(job->seed + (int64_t)(i / points % job->batch)),
+            .strengths = job->sweep.count ? order->strengths[i % points] : NULL,
+            .latents = job->latents,
+            .latent_count = job->latent_count,
+        };
+    return true;
+}
+
+static bool keep_picture(void *priv, size_t index, struct vksteer_image *image)
+{
+    struct order *order = priv;
+    order->images[index] = *image;
+    progress_show("painting", (uint32_t)index + 1, (uint32_t)order->count, "");
+    return !vksteer_interrupted();
+}
+
+static bool save_sheet(struct order *order)
+{
+    struct job *job = order->job;
+    struct vksteer_image sheet = {0};
+    const char **labels = calloc(order->count, sizeof(*labels));
+    char (*texts)[LABEL] = calloc(order->count, sizeof(*texts)), sweep[96] = "";
+    bool ok = (labels && texts) || (say_error(NO_MEMORY), false);
+    for (size_t i = 0; i < order->count && ok; i++) {
+        const uint32_t point = (uint32_t)(i % order->points);
+        write_label(job, i / order->points, point, order->points_at[point], texts[i]);
+        labels[i] = texts[i];
     }
+    if (job->sweep.count)
+        snprintf(sweep, sizeof(sweep), "%.9g:%.9g:%u", job->sweep.from, job->sweep.to, order->points);
+    const uint32_t columns = job->grid ? job->grid : order->points > 1 ? order->points : (uint32_t)order->count;
+    ok = ok && vksteer_image_grid(cli_log(), order->images, order->count, columns, labels, &sheet) &&
+         save(job, job->prompts[0], job->seed, *sweep ? sweep : NULL, 0, true, &sheet);
+    free(sheet.rgb);
+    free(labels);
+    free(texts);
+    return ok;
+}
+
+static bool save_picture_of(void *priv, size_t index, struct vksteer_image *image)
+{
+    struct order *order = priv;
+    const struct vksteer_picture *picture = &order->pictures[index];
+    order->failed = !save(order->job, picture->prompt, (int64_t)picture->seed, NULL, (uint32_t)index, false, image);
+    free(image->rgb);
+    if (order->count > 1)
+        progress_show("painting", (uint32_t)index + 1, (uint32_t)order->count, "");
+    return !order->failed && !vksteer_interrupted();
+}
+
+// A strip or grid, or a file a picture.
+static int paint(struct job *job)
+{
+    struct order order;
+    const bool sheet = job->sweep.count || job->has_grid;
+    bool ok = make_order(job, &order) &&
+              vksteer_paint_all(job->painter, order.pictures, order.count, sheet ? keep_picture : save_picture_of,
+                                &order) != VKSTEER_FAILED && !order.failed;
     progress_done();
-    return EXIT_DONE;
+    const bool stopped = ok && vksteer_interrupted();
+    if (ok && !stopped && sheet)
+        ok = save_sheet(&order);
+    finish_order(&order);
+    return !ok ? EXIT_FAILED : stopped ? EXIT_INTERRUPTED : EXIT_DONE;
 }
 
 // An option that was given and is for the other kind of model; NULL: none.
@@ -218,12 +262,10 @@ static int apply_pictures(struct job *job)
         say("seeds %lld to %lld", (long long)job->seed, (long long)(job->seed + job->batch - 1));
     else
         say("seed %lld", (long long)job->seed);
-    vksteer_painter_expect(job->painter, job->prompts, job->prompt_count);
     vksteer_catch_interrupt();
     if (job->common.json)
         json_open(NULL, '[');
-    int code = job->sweep.count || job->has_grid ? paint_sheet(job) : paint_each(job);
-    progress_done();
+    int code = paint(job);
     if (job->common.json && !json_finish())
         code = EXIT_FAILED;
     return code;

@@ -188,6 +188,12 @@ static void print_and_count(void *priv, enum vksteer_log_level level, const char
     print(priv, level, message);
 }
 
+static bool keep(void *priv, size_t index, struct vksteer_image *image)
+{
+    ((struct vksteer_image *)priv)[index] = *image;
+    return true;
+}
+
 // Two prompts, in the memory of a session; `peak`: bytes that were on the device at once.
 static void paint_in(struct test *t, uint64_t memory_mib, const char *name, uint32_t size, struct vksteer_image images[2],
                      uint64_t *peak)
@@ -199,11 +205,9 @@ static void paint_in(struct test *t, uint64_t memory_mib, const char *name, uint
     vksteer_session *own = vksteer_session_open(&params);
     vksteer_model *model = own ? vksteer_model_open(own, NULL, name) : NULL;
     vksteer_painter *painter = model ? vksteer_painter_open(model, &paint) : NULL;
-    if (painter)
-        vksteer_painter_expect(painter, prompts, 2);
-    for (int i = 0; i < 2; i++)
-        EXPECT(t, painter && vksteer_paint(painter, prompts[i], NULL, 7, NULL, NULL, 0, &images[i]), "%s in %u MiB: %s",
-               name, (unsigned)memory_mib, last_error);
+    const struct vksteer_picture pictures[] = {{.prompt = prompts[0], .seed = 7}, {.prompt = prompts[1], .seed = 7}};
+    EXPECT(t, painter && vksteer_paint_all(painter, pictures, 2, keep, images) == VKSTEER_DONE, "%s in %u MiB: %s", name,
+           (unsigned)memory_mib, last_error);
     vksteer_painter_close(&painter);
     if (own) {
         const uint64_t left = vksteer_session_memory(own, peak);

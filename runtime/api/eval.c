@@ -90,35 +90,53 @@ static double squared_error(const struct vksteer_image *a, const struct vksteer_
     return sum / (double)count;
 }
 
+struct pairs {
+    struct vksteer_eval *eval;
+    struct vksteer_image plain;
+};
+
+// Pictures come in pairs, without and with the steering.
+static bool add_picture(void *priv, size_t index, struct vksteer_image *image)
+{
+    struct pairs *pairs = priv;
+    struct vksteer_eval *eval = pairs->eval;
+    if (index % 2 == 0) {
+        pairs->plain = *image;
+        return true;
+    }
+    const double error = squared_error(&pairs->plain, image);
+    eval->mse += error;
+    // A picture that did not move counts as one that moved by less than a hundredth of a level.
+    eval->psnr += 10 * log10(255.0 * 255 / fmax(error, 1e-4));
+    eval->pictures++;
+    free(pairs->plain.rgb);
+    free(image->rgb);
+    pairs->plain.rgb = NULL;
+    return true;
+}
+
 static bool measure_pictures(vksteer_model *model, const struct vksteer_eval_params *params,
                              const struct vks_api_steerings *steerings, struct vksteer_eval *eval)
 {
     const char *const *prompts = params->prompts ? params->prompts : params->source;
     const size_t count = params->prompts ? params->prompt_count : params->source_count;
     const float off[VKSTEER_MAX_STEERINGS] = {0};
+    struct pairs pairs = {.eval = eval};
+    struct vksteer_picture *pictures = calloc(2 * count + 1, sizeof(*pictures));
+    if (!pictures)
+        return vks_fail(model->log, VKS_NO_MEMORY);
+    for (size_t i = 0; i < 2 * count; i++)
+        pictures[i] = (struct vksteer_picture){
+            .prompt = prompts[i / 2], .seed = params->seed, .strengths = i % 2 ? NULL : off};
     vksteer_painter *painter = vks_api_painter_open(model, &(struct vksteer_paint_params){0}, steerings);
-    bool ok = painter != NULL;
-    if (ok)
-        vksteer_painter_expect(painter, prompts, count);
-    for (size_t i = 0; i < count && ok; i++) {
-        struct vksteer_image plain = {0}, steered = {0};
-        ok = vksteer_paint(painter, prompts[i], NULL, params->seed, off, NULL, 0, &plain) &&
-             vksteer_paint(painter, prompts[i], NULL, params->seed, NULL, NULL, 0, &steered);
-        if (ok) {
-            const double error = squared_error(&plain, &steered);
-            eval->mse += error;
-            // A picture that did not move counts as one that moved by less than a hundredth of a level.
-            eval->psnr += 10 * log10(255.0 * 255 / fmax(error, 1e-4));
-            eval->pictures++;
-        }
-        free(plain.rgb);
-        free(steered.rgb);
-    }
+    const bool ok = painter && vksteer_paint_all(painter, pictures, 2 * count, add_picture, &pairs) == VKSTEER_DONE;
     if (eval->pictures) {
         eval->mse /= (double)eval->pictures;
         eval->psnr /= (double)eval->pictures;
     }
+    free(pairs.plain.rgb);
     vksteer_painter_close(&painter);
+    free(pictures);
     return ok;
 }
 

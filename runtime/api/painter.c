@@ -13,6 +13,7 @@
 #include "base/os.h"
 
 #define MOST_EMBEDDINGS 64
+#define MOST_ROUND 64  // pictures that are denoised before they are decoded, where memory is short
 
 struct embedding {
     char *prompt;              // NULL: nothing stored
@@ -33,7 +34,7 @@ struct vksteer_painter {
     bool held[VKS_STAGES];     // its weights
     struct embedding prompts[MOST_EMBEDDINGS], negative;
     size_t prompt_count;
-    const char *const *coming; // prompts of pictures to come, the caller's
+    const struct vksteer_picture *coming;  // pictures that are asked for, the caller's
     size_t coming_count;
     struct vks_api_text *text;
     struct vks_graph unet_graph, decoder_graph;
@@ -358,12 +359,6 @@ void vksteer_painter_size(const vksteer_painter *painter, uint32_t *width, uint3
     *cfg_scale = painter->cfg;
 }
 
-void vksteer_painter_expect(vksteer_painter *painter, const char *const *prompts, size_t count)
-{
-    painter->coming = prompts;
-    painter->coming_count = count;
-}
-
 // ---- pictures -----------------------------------------------------------------------------------------------------
 
 static bool embed(struct vksteer_painter *p, struct embedding *embedding, const char *prompt, const uint32_t *step)
@@ -413,10 +408,10 @@ static const struct embedding *read_prompt(struct vksteer_painter *p, const char
         p->prompt_count = 0;
     if (!add_embedding(p, prompt, step))
         return NULL;
-    while (at < p->coming_count && strcmp(p->coming[at], prompt) != 0)
+    while (at < p->coming_count && p->coming[at].prompt != prompt)
         at++;
     for (; keeps && at < p->coming_count && p->prompt_count < MOST_EMBEDDINGS; at++)
-        if (!find_embedding(p, p->coming[at]) && !add_embedding(p, p->coming[at], step))
+        if (!find_embedding(p, p->coming[at].prompt) && !add_embedding(p, p->coming[at].prompt, step))
             return NULL;
     return find_embedding(p, prompt);
 }
@@ -579,24 +574,89 @@ static bool decode(struct vksteer_painter *p, const float *latents, const uint32
     return ok;
 }
 
+static size_t latent_values(const struct vksteer_painter *p)
+{
+    return (size_t)p->rows * p->columns * p->channels;
+}
+
+static bool make_latents(struct vksteer_painter *p, const struct vksteer_picture *picture, float *values)
+{
+    const size_t count = latent_values(p);
+    uint32_t step[VKS_STEP_WORDS];
+    const struct embedding *read = NULL;
+    if (!vks_api_uses_check(&p->uses, p->model->log, picture->strengths))
+        return false;
+    vks_api_uses_step(&p->uses, picture->strengths, step);
+    float *work = malloc(WORK * count * sizeof(*work));
+    bool ok = work != NULL || vks_fail(p->model->log, VKS_NO_MEMORY);
+    ok = ok && start(p, picture->seed, picture->latents, picture->latent_count, values) &&
+         (read = read_prompt(p, picture->prompt, step)) != NULL &&
+         (!p->guided || read_negative(p, picture->negative_prompt, step)) && enter(p, VKS_STAGE_UNET) &&
+         denoise(p, read, picture->seed, step, values, work) &&
+         are_numbers(p, "the latents are", values, count);  // a decoder may make a picture of anything
+    free(work);
+    return ok;
+}
+
+static bool make_image(struct vksteer_painter *p, const struct vksteer_picture *picture, const float *latents,
+                       struct vksteer_image *image)
+{
+    uint32_t step[VKS_STEP_WORDS];
+    *image = (struct vksteer_image){0};
+    vks_api_uses_step(&p->uses, picture->strengths, step);
+    float *pixels = malloc((size_t)p->width * p->height * 3 * sizeof(*pixels));
+    const bool ok = (pixels || vks_fail(p->model->log, VKS_NO_MEMORY)) && decode(p, latents, step, pixels) &&
+                    to_bytes(p, pixels, image);
+    free(pixels);
+    return ok;
+}
+
+// Whether UNet and decoder can be on the device together.
+static bool both_fit(const struct vksteer_painter *p)
+{
+    uint64_t budget, bytes = vks_gpu_available(p->model->session->gpu, &budget), wanted = 0;
+    for (int i = 0; i < VKS_STAGES; i++) {
+        bytes += (p->held[i] ? p->stages[i].weights : 0) + (ready(p, (enum vks_stage)i) ? p->stages[i].run : 0);
+        wanted += i == VKS_STAGE_TEXT ? 0 : p->stages[i].weights + p->stages[i].run;
+    }
+    return VKS_API_SLACK(wanted) <= bytes;
+}
+
+enum vksteer_result vksteer_paint_all(vksteer_painter *p, const struct vksteer_picture *pictures, size_t count,
+                                      bool (*done)(void *priv, size_t index, struct vksteer_image *image), void *priv)
+{
+    // Where the UNet must leave for the decoder, it makes the latents of many pictures before.
+    const size_t round = both_fit(p) ? 1 : count < MOST_ROUND ? count : MOST_ROUND, size = latent_values(p);
+    float *latents = malloc((round ? round : 1) * size * sizeof(*latents));
+    bool ok = latents != NULL || vks_fail(p->model->log, VKS_NO_MEMORY), go_on = true;
+    p->coming = pictures;
+    p->coming_count = count;
+    for (size_t first = 0; first < count && ok && go_on; first += round) {
+        const size_t n = count - first < round ? count - first : round;
+        for (size_t i = 0; i < n && ok; i++)
+            ok = make_latents(p, &pictures[first + i], latents + i * size);
+        for (size_t i = 0; i < n && ok && go_on; i++) {
+            struct vksteer_image image;
+            ok = make_image(p, &pictures[first + i], latents + i * size, &image);
+            go_on = ok && done(priv, first + i, &image);
+        }
+    }
+    p->coming_count = 0;
+    free(latents);
+    return !ok ? VKSTEER_FAILED : go_on ? VKSTEER_DONE : VKSTEER_STOPPED;
+}
+
+static bool take(void *priv, size_t index, struct vksteer_image *image)
+{
+    (void)index;
+    *(struct vksteer_image *)priv = *image;
+    return true;
+}
+
 bool vksteer_paint(vksteer_painter *p, const char *prompt, const char *negative_prompt, uint64_t seed,
                    const float *strengths, const float *latents, size_t latent_count, struct vksteer_image *image)
 {
-    const size_t count = (size_t)p->rows * p->columns * p->channels, pixels = (size_t)p->width * p->height * 3;
-    uint32_t step[VKS_STEP_WORDS];
+    const struct vksteer_picture picture = {prompt, negative_prompt, seed, strengths, latents, latent_count};
     *image = (struct vksteer_image){0};
-    if (!vks_api_uses_check(&p->uses, p->model->log, strengths))
-        return false;
-    vks_api_uses_step(&p->uses, strengths, step);
-    float *values = malloc(((1 + WORK) * count + pixels) * sizeof(*values)), *painted;
-    bool ok = values != NULL || vks_fail(p->model->log, VKS_NO_MEMORY);
-    const struct embedding *read = NULL;
-    painted = ok ? values + (1 + WORK) * count : NULL;
-    ok = ok && start(p, seed, latents, latent_count, values) && (read = read_prompt(p, prompt, step)) != NULL &&
-         (!p->guided || read_negative(p, negative_prompt, step)) && enter(p, VKS_STAGE_UNET) &&
-         denoise(p, read, seed, step, values, values + count) &&
-         are_numbers(p, "the latents are", values, count) &&  // a decoder may make a picture of anything
-         decode(p, values, step, painted) && to_bytes(p, painted, image);
-    free(values);
-    return ok;
+    return vksteer_paint_all(p, &picture, 1, take, image) == VKSTEER_DONE;
 }

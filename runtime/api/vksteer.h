@@ -364,15 +364,24 @@ struct vksteer_paint_params {
 };
 vksteer_painter *vksteer_painter_open(vksteer_model *model, const struct vksteer_paint_params *params);
 void vksteer_painter_close(vksteer_painter **painter);
-// Prompts of the pictures that will be asked for, in this order; they must outlive the pictures, or be followed by NULL
-// and 0. Where memory is short they are read together, and the text encoders need not come back for each.
-void vksteer_painter_expect(vksteer_painter *painter, const char *const *prompts, size_t count);
 // `strengths`: one a steering, or NULL for those of the params. `latents`: initial noise (4 or so, H/8, W/8) in
 // PyTorch's order, or NULL for Philox noise of `seed`.
 // `negative_prompt` is read only with a guidance scale above 1; NULL stands for the empty prompt, or for zeros in place
 // of the text where the model's files ask for it, as those of SDXL do.
 bool vksteer_paint(vksteer_painter *painter, const char *prompt, const char *negative_prompt, uint64_t seed,
                    const float *strengths, const float *latents, size_t latent_count, struct vksteer_image *image);
+// The same of many pictures. Where memory is short it loads less than one after the other: prompts are read together,
+// and the UNet works on up to 64 pictures before the decoder does.
+struct vksteer_picture {
+    const char *prompt, *negative_prompt;
+    uint64_t seed;
+    const float *strengths, *latents;
+    size_t latent_count;
+};
+// `done` gets the pictures in order, each as soon as it is there, and frees image->rgb; when it returns false the rest is
+// left out (VKSTEER_STOPPED).
+enum vksteer_result vksteer_paint_all(vksteer_painter *painter, const struct vksteer_picture *pictures, size_t count,
+                                      bool (*done)(void *priv, size_t index, struct vksteer_image *image), void *priv);
 // What zero members of the params became.
 void vksteer_painter_size(const vksteer_painter *painter, uint32_t *width, uint32_t *height, uint32_t *steps,
                           double *cfg_scale);

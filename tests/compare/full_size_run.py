@@ -4,13 +4,15 @@
     python3 full_size_run.py VKSTEER FOLDER [--picture] [--train SIZE]
 
 FOLDER is a diffusers folder, such as full_size.py writes with --random. --picture: a picture at the model's own size and
-steps, the second of two (drivers compile during the first). --train: a LinEAS step at `unet.*norm.*`, batch 1, of
-pictures of SIZE pixels; its time holds the compiling. Linux alone tells a process's memory. The standard library alone.
+steps (where it takes a minute, the first, with what the driver compiles). --train: a LinEAS step at `unet.*norm.*`, batch
+1, of pictures of SIZE pixels; its time holds the compiling. On a machine that does other work too, read processor time.
+Linux alone tells a process's memory. Python's standard library alone.
 """
 
 import argparse
 import json
 import pathlib
+import resource
 import subprocess
 import tempfile
 import threading
@@ -32,6 +34,7 @@ def own_memory(pid):
 def run(*command):
     """The program's JSON, the seconds at which it said something, and the most memory that it held."""
     said, most, start = [], [0], time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def listen():
@@ -52,6 +55,9 @@ def run(*command):
         thread.join()
     if process.wait():
         raise SystemExit(f"{command[1]} ended with {process.returncode}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{command[1]}: {time.monotonic() - start:.1f} s, {after.ru_utime - before.ru_utime:.1f} s of processor time and "
+          f"{after.ru_stime - before.ru_stime:.1f} s in the system", flush=True)
     return json.loads(out), said, most[0]
 
 
