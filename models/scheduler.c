@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <cjson/cJSON.h>
+
 #include "models/config.h"
 
 static const char *const class_names[] = {"EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
@@ -34,6 +36,9 @@ const char *vks_scheduler_name(enum vks_scheduler_class kind)
 static bool check_settings(const struct vks_log *log, const struct vks_json *json, int kind)
 {
     const bool clipping = kind == VKS_SCHEDULER_DDIM || kind == VKS_SCHEDULER_LCM;
+    if (kind == VKS_SCHEDULER_EULER && cJSON_IsTrue(vks_json_get(json->root, "use_karras_sigmas")))
+        return vks_fail(log, "%s: use_karras_sigmas is not supported: give --scheduler ddim or euler-a, which go by "
+                        "timesteps", json->path);
     return vks_config_check(log, json, only) &&
            (kind != VKS_SCHEDULER_EULER || vks_config_check(log, json, only_euler)) &&
            (!clipping || vks_config_check(log, json, only_clipping));
