@@ -150,6 +150,7 @@ interrupted "killed after step 1, resumed" KILL 1 137
 interrupted "killed after step 4, resumed" KILL 4 137
 
 check "paint" "$vksteer" apply -q -p "a red apple" -o p.png
+check "with the seconds of each stage" bash -c "'$vksteer' apply -v -p x --steps 2 -o v.png 2>&1 | grep -E -c '(text|step|decoder): [0-9.]+ s\$' | grep -qx 4"
 check "paint again" "$vksteer" apply -q -p "a red apple" -o q.png
 check "the same picture" cmp p.png q.png
 check "paint at strength 0" "$vksteer" apply -q -p "a red apple" --steer a.safetensors:0 -o z.png

@@ -155,11 +155,14 @@ static bool enter(struct vksteer_painter *p, enum vks_stage stage)
     return ready(p, stage);
 }
 
-// Counts a run of a stage that began at `start`.
+// Counts a run of a stage that began at `start`, and with -v says how long it took.
 static void count_run(struct vksteer_painter *p, enum vks_stage stage, double start)
 {
+    static const char *const names[VKS_STAGES] = {
+        [VKS_STAGE_TEXT] = "text", [VKS_STAGE_UNET] = "step", [VKS_STAGE_DECODER] = "decoder"};
     p->stages[stage].runs++;
     p->stages[stage].run_seconds = vks_os_seconds() - start;
+    vks_debug(p->model->log, "%s: %.3f s", names[stage], p->stages[stage].run_seconds);
 }
 
 // ---- opening ------------------------------------------------------------------------------------------------------
