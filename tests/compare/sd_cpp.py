@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Seconds of one picture: vksteer beside stable-diffusion.cpp's Vulkan and CPU backends, in one run, on the same weights,
+driver and machine.
+
+    python3.12 -m venv ENV && ENV/bin/pip install cyllama-vulkan==0.7.0 numpy pillow   (brings stable-diffusion.cpp built)
+    ENV/bin/python tests/compare/sd_cpp.py VKSTEER FOLDER [--size 256] [--only vulkan] [--fast]
+
+FOLDER: SD-Turbo's layout with random weights; written there by full_size.py if it is not (2.6 GB, and once more in one file). Both programs make
+the same pictures: one step, no guidance, the same noise and tokens; how far they differ is printed too. The first picture
+of each, in which weights are loaded and kernels compiled, does not count; of the others the medians stand, as each program
+says them, with the processor time of all cores in brackets. VK_DRIVER_FILES chooses the driver of both.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "golden")]
+import full_size
+import tokens
+
+STAGES = ("text", "step", "decoder")
+OURS = {"text": r"debug: text: ([\d.]+) s", "step": r"debug: step: ([\d.]+) s", "decoder": r"debug: decoder: ([\d.]+) s"}
+THEIRS = {"text": r"get_learned_condition completed, taking ([\d.]+)s", "step": r"sampling completed, taking ([\d.]+)s",
+          "decoder": r"decode_first_stage completed, taking ([\d.]+)s"}
+SEED = 42
+BOS, EOS = 49406, 49407
+PROMPTS = ["a b c", "x y z", "k l m", "r s t"]  # words of one letter are the same tokens in both vocabularies
+
+
+def prepare(folder):
+    """Writes the folder if there is none, and the file for stable-diffusion.cpp in it."""
+    if not (folder / "model_index.json").exists():
+        full_size.write("sd-turbo", folder, full_size.Weights(1))
+    # The other program has CLIP's tokens built in: letters as here, but these two at the end, and padding with "!".
+    tokens.write(folder / "tokenizer", 77, pad="!")
+    path = folder / "tokenizer" / "vocab.json"
+    words = [w for w in json.loads(path.read_text()) if w not in ("<|startoftext|>", "<|endoftext|>")]
+    words += [f"<unused{i}>" for i in range(BOS - len(words))] + ["<|startoftext|>", "<|endoftext|>"]
+    path.write_text(json.dumps({w: i for i, w in enumerate(words)}, ensure_ascii=False))
+    if not single(folder).exists():
+        join([(part, next((folder / name).glob("*.safetensors"))) for part, name in
+              (("unet", "unet"), ("vae", "vae"), ("te", "text_encoder"))], single(folder))
+
+
+def single(folder):
+    return folder / "single.safetensors"
+
+
+def join(parts, path):
+    """One file of several, each with a word before its names: stable-diffusion.cpp reads those of diffusers so."""
+    header, at, rests = {}, 0, []
+    for word, source in parts:
+        with open(source, "rb") as file:
+            size, = struct.unpack("<Q", file.read(8))
+            tensors = json.loads(file.read(size))
+        tensors.pop("__metadata__", None)
+        for name, tensor in tensors.items():
+            header[f"{word}.{name}"] = dict(tensor, data_offsets=[at + x for x in tensor["data_offsets"]])
+        at += source.stat().st_size - 8 - size
+        rests.append((source, 8 + size))
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        for source, begin in rests:
+            with open(source, "rb") as file:
+                file.seek(begin)
+                shutil.copyfileobj(file, out, 1 << 24)
+
+
+def theirs(folder, backend, size, count, fast, out):
+    """Runs in a process of its own."""
+    from cyllama.sd import Prediction, SampleMethod, Scheduler, SDContext, SDContextParams, set_log_callback
+    set_log_callback(lambda _level, text: print(text, end="", flush=True))
+    params = SDContextParams()
+    params.model_path = str(single(folder))
+    params.backend = backend
+    params.n_threads = os.cpu_count()
+    params.prediction = Prediction.EPS
+    params.auto_fit = False
+    params.eager_load = True
+    if fast:
+        params.diffusion_flash_attn = params.diffusion_conv_direct = params.vae_conv_direct = True
+    context = SDContext(params)
+    for i, prompt in enumerate(PROMPTS[:count]):
+        print("begin", flush=True)
+        images = context.generate(prompt=prompt, width=size, height=size, seed=SEED, sample_steps=1, cfg_scale=1.0,
+                                  sample_method=SampleMethod.EULER, scheduler=Scheduler.DISCRETE)
+        images[0].save(f"{out}/{i}.png")
+
+
+def processor_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_memory(pid):
+    return int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) / 2**20
+
+
+def measure(command, patterns, environment):
+    """What the program says of its stages: medians of (seconds, processor seconds), without the first; peak GiB."""
+    seconds = {stage: [] for stage in STAGES}
+    last, peak, said = 0.0, 0.0, []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env=environment) as process:
+        for line in process.stdout:
+            said.append(line)
+            now = processor_seconds(process.pid)
+            for stage, pattern in patterns.items():
+                if found := re.search(pattern, line):
+                    seconds[stage].append((float(found[1]), now - last))
+                    peak = peak_memory(process.pid)
+            if line.startswith("begin") or any(re.search(pattern, line) for pattern in patterns.values()):
+                last = now
+    if process.returncode != 0 or not all(len(rows) > 1 for rows in seconds.values()):
+        sys.exit("".join(said[-30:]) + f"{command[0]}: exit {process.returncode}, stages {seconds}")
+    return {stage: [statistics.median(column) for column in zip(*rows[1:])] for stage, rows in seconds.items()}, peak
+
+
+def difference(a, b):
+    import numpy
+    from PIL import Image
+    x, y = (numpy.asarray(Image.open(path).convert("RGB")).astype(float) for path in (a, b))
+    if min(x.std(), y.std()) < 2:
+        return "one is blank"
+    mean = numpy.mean((x - y) ** 2)
+    return f"{numpy.abs(x - y).max():.0f}/255 at most, {10 * numpy.log10(255 ** 2 / max(mean, 1e-9)):.1f} dB"
+
+
+def print_table(rows):
+    print("| | " + " | ".join(STAGES) + " | picture | peak memory |\n|---|" + "---|" * 5)
+    total = {name: [sum(x) for x in zip(*stages.values())] for name, (stages, _) in rows.items()}
+    for name, (stages, peak) in rows.items():
+        cells = [f"{wall:.2f} s ({cpu:.2f})" for wall, cpu in [*stages.values(), total[name]]]
+        print(f"| {name} | " + " | ".join(cells) + f" | {peak:.1f} GiB |")
+    for name, (stages, _) in rows.items():
+        if name != "vksteer":
+            mine = rows["vksteer"][0]
+            ratios = [f"{stages[s][0] / mine[s][0]:.2f} ({stages[s][1] / max(mine[s][1], .01):.2f})" for s in STAGES]
+            whole = [x / y for x, y in zip(total[name], total["vksteer"])]
+            print(f"| vksteer's speed over {name} | " + " | ".join(ratios) + f" | {whole[0]:.2f} ({whole[1]:.2f}) | |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("vksteer")
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--size", type=int, default=512, help="pixels of width and height")
+    parser.add_argument("--pictures", type=int, default=2, choices=range(2, len(PROMPTS) + 1))
+    parser.add_argument("--only", choices=["vulkan", "cpu"], help="one backend of stable-diffusion.cpp")
+    parser.add_argument("--fast", action="store_true", help="with its flash attention and direct convolutions")
+    parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        theirs(options.folder, options.run[0], options.size, options.pictures, options.fast, options.run[1])
+        return
+    prepare(options.folder)
+    environment = dict(os.environ)
+    environment.setdefault("GGML_VK_VISIBLE_DEVICES", "0")  # otherwise it passes CPU drivers by
+    rows, size, count = {}, str(options.size), options.pictures
+    with tempfile.TemporaryDirectory() as out:
+        prompts = pathlib.Path(out) / "prompts.txt"
+        prompts.write_text("\n".join(PROMPTS[:count]) + "\n")
+        rows["vksteer"] = measure(
+            [options.vksteer, "apply", "-v", "-m", str(options.folder), "--prompts", str(prompts), "-W", size, "-H", size,
+             "--steps", "1", "--cfg-scale", "1", "-s", str(SEED), "-o", f"{out}/%d.png"], OURS, environment)
+        for name, backend in (("Vulkan", "vulkan0"), ("CPU", "cpu")):
+            if options.only in (None, name.lower()):
+                folder = pathlib.Path(out) / backend
+                folder.mkdir()
+                rows[f"stable-diffusion.cpp, {name}"] = measure(
+                    [sys.executable, __file__, options.vksteer, str(options.folder), "--size", size, "--pictures",
+                     str(count), "--run", backend, str(folder)] + ["--fast"] * options.fast, THEIRS, environment)
+                print(f"pictures of vksteer and stable-diffusion.cpp, {name}: " + "; ".join(
+                    difference(f"{out}/{i}.png", folder / f"{i}.png") for i in range(count)), flush=True)
+    print_table(rows)
+
+
+if __name__ == "__main__":
+    main()
