@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Seconds of one picture: vksteer beside stable-diffusion.cpp's Vulkan and CPU backends, in one run, on the same weights,
-driver and machine.
+"""Seconds of one picture: vksteer beside stable-diffusion.cpp's Vulkan and CPU backends, in one run, on the same
+weights, driver and machine.
 
-    python3.12 -m venv ENV && ENV/bin/pip install cyllama-vulkan==0.7.0 numpy pillow   (brings stable-diffusion.cpp built)
+    python3.12 -m venv ENV && ENV/bin/pip install cyllama-vulkan==0.7.0 numpy pillow
     ENV/bin/python tests/compare/sd_cpp.py VKSTEER FOLDER [--size 256] [--only vulkan] [--fast]
 
-FOLDER: SD-Turbo's layout with random weights; written there by full_size.py if it is not (2.6 GB, and once more in one file). Both programs make
-the same pictures: one step, no guidance, the same noise and tokens; how far they differ is printed too. The first picture
-of each, in which weights are loaded and kernels compiled, does not count; of the others the medians stand, as each program
-says them, with the processor time of all cores in brackets. VK_DRIVER_FILES chooses the driver of both.
+(cyllama-vulkan brings stable-diffusion.cpp built, for Python 3.12 or newer.) FOLDER: SD-Turbo's layout with random
+weights, written where it is missing: 2.6 GB, and once more in one file. Both programs make the same pictures: one
+step, no guidance, the same noise and tokens; how far the pictures differ is printed too. The first picture of each,
+in which weights are loaded and kernels compiled, does not count; of the others the medians stand, as each program
+says them, and in brackets the processor time of all cores. VK_DRIVER_FILES chooses the driver of both.
 """
 
 import argparse
@@ -29,27 +30,29 @@ import full_size
 import tokens
 
 STAGES = ("text", "step", "decoder")
-OURS = {"text": r"debug: text: ([\d.]+) s", "step": r"debug: step: ([\d.]+) s", "decoder": r"debug: decoder: ([\d.]+) s"}
-THEIRS = {"text": r"get_learned_condition completed, taking ([\d.]+)s", "step": r"sampling completed, taking ([\d.]+)s",
-          "decoder": r"decode_first_stage completed, taking ([\d.]+)s"}
+OURS = {stage: rf"debug: {stage}: ([\d.]+) s$" for stage in STAGES}
+THEIRS = {stage: rf"{words} completed, taking ([\d.]+)s" for stage, words in
+          zip(STAGES, ("get_learned_condition", "sampling", "decode_first_stage"))}
 SEED = 42
-BOS, EOS = 49406, 49407
+BOS = 49406  # and EOS behind it
 PROMPTS = ["a b c", "x y z", "k l m", "r s t"]  # words of one letter are the same tokens in both vocabularies
 
 
 def prepare(folder):
-    """Writes the folder if there is none, and the file for stable-diffusion.cpp in it."""
-    if not (folder / "model_index.json").exists():
-        full_size.write("sd-turbo", folder, full_size.Weights(1))
+    """Writes the folder if there is none, and in it the one file for stable-diffusion.cpp, last."""
+    if single(folder).exists():
+        return
+    if folder.exists() and any(folder.iterdir()):
+        sys.exit(f"{folder}: was not written by this script: give an empty or new folder")
+    full_size.write("sd-turbo", folder, full_size.Weights(1))
     # The other program has CLIP's tokens built in: letters as here, but these two at the end, and padding with "!".
     tokens.write(folder / "tokenizer", 77, pad="!")
     path = folder / "tokenizer" / "vocab.json"
     words = [w for w in json.loads(path.read_text()) if w not in ("<|startoftext|>", "<|endoftext|>")]
     words += [f"<unused{i}>" for i in range(BOS - len(words))] + ["<|startoftext|>", "<|endoftext|>"]
     path.write_text(json.dumps({w: i for i, w in enumerate(words)}, ensure_ascii=False))
-    if not single(folder).exists():
-        join([(part, next((folder / name).glob("*.safetensors"))) for part, name in
-              (("unet", "unet"), ("vae", "vae"), ("te", "text_encoder"))], single(folder))
+    join([(part, next((folder / name).glob("*.safetensors"))) for part, name in
+          (("unet", "unet"), ("vae", "vae"), ("te", "text_encoder"))], single(folder))
 
 
 def single(folder):
@@ -149,7 +152,8 @@ def print_table(rows):
             mine = rows["vksteer"][0]
             ratios = [f"{stages[s][0] / mine[s][0]:.2f} ({stages[s][1] / max(mine[s][1], .01):.2f})" for s in STAGES]
             whole = [x / y for x, y in zip(total[name], total["vksteer"])]
-            print(f"| vksteer's speed over {name} | " + " | ".join(ratios) + f" | {whole[0]:.2f} ({whole[1]:.2f}) | |")
+            ratios.append(f"{whole[0]:.2f} ({whole[1]:.2f})")
+            print(f"| vksteer's speed over {name} | " + " | ".join(ratios) + " | |")
 
 
 def main():
@@ -167,14 +171,15 @@ def main():
         return
     prepare(options.folder)
     environment = dict(os.environ)
-    environment.setdefault("GGML_VK_VISIBLE_DEVICES", "0")  # otherwise it passes CPU drivers by
+    environment.setdefault("GGML_VK_VISIBLE_DEVICES", "0")  # otherwise CPU drivers are passed by
     rows, size, count = {}, str(options.size), options.pictures
     with tempfile.TemporaryDirectory() as out:
         prompts = pathlib.Path(out) / "prompts.txt"
         prompts.write_text("\n".join(PROMPTS[:count]) + "\n")
         rows["vksteer"] = measure(
-            [options.vksteer, "apply", "-v", "-m", str(options.folder), "--prompts", str(prompts), "-W", size, "-H", size,
-             "--steps", "1", "--cfg-scale", "1", "-s", str(SEED), "-o", f"{out}/%d.png"], OURS, environment)
+            [options.vksteer, "apply", "-v", "-m", str(options.folder), "--prompts", str(prompts), "-W", size,
+             "-H", size, "--steps", "1", "--cfg-scale", "1", "-s", str(SEED), "-o", f"{out}/%d.png"],
+            OURS, environment)
         for name, backend in (("Vulkan", "vulkan0"), ("CPU", "cpu")):
             if options.only in (None, name.lower()):
                 folder = pathlib.Path(out) / backend
