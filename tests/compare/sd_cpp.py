@@ -111,7 +111,7 @@ def peak_memory(pid):
     return int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1]) / 2**20
 
 
-def measure(command, patterns, environment):
+def measure(name, command, patterns, environment):
     """What the program says of its stages: medians of (seconds, processor seconds), without the first; peak GiB."""
     seconds = {stage: [] for stage in STAGES}
     last, peak, said = 0.0, 0.0, []
@@ -123,6 +123,7 @@ def measure(command, patterns, environment):
             for stage, pattern in patterns.items():
                 if found := re.search(pattern, line):
                     seconds[stage].append((float(found[1]), now - last))
+                    print(f"{name}: {stage} {found[1]} s", file=sys.stderr)
                     peak = peak_memory(process.pid)
             if line.startswith("begin") or any(re.search(pattern, line) for pattern in patterns.values()):
                 last = now
@@ -173,22 +174,23 @@ def main():
     environment = dict(os.environ)
     environment.setdefault("GGML_VK_VISIBLE_DEVICES", "0")  # otherwise CPU drivers are passed by
     rows, size, count = {}, str(options.size), options.pictures
+    ours = [options.vksteer, "apply", "-v", "-m", options.folder, "-W", size, "-H", size, "--steps", "1",
+            "--cfg-scale", "1", "-s", str(SEED)]
+    others = [sys.executable, __file__, options.vksteer, options.folder, "--size", size, "--pictures", str(count)]
     with tempfile.TemporaryDirectory() as out:
         prompts = pathlib.Path(out) / "prompts.txt"
         prompts.write_text("\n".join(PROMPTS[:count]) + "\n")
-        rows["vksteer"] = measure(
-            [options.vksteer, "apply", "-v", "-m", str(options.folder), "--prompts", str(prompts), "-W", size,
-             "-H", size, "--steps", "1", "--cfg-scale", "1", "-s", str(SEED), "-o", f"{out}/%d.png"],
-            OURS, environment)
+        rows["vksteer"] = measure("vksteer", ours + ["--prompts", prompts, "-o", f"{out}/%d.png"], OURS, environment)
         for name, backend in (("Vulkan", "vulkan0"), ("CPU", "cpu")):
-            if options.only in (None, name.lower()):
-                folder = pathlib.Path(out) / backend
-                folder.mkdir()
-                rows[f"stable-diffusion.cpp, {name}"] = measure(
-                    [sys.executable, __file__, options.vksteer, str(options.folder), "--size", size, "--pictures",
-                     str(count), "--run", backend, str(folder)] + ["--fast"] * options.fast, THEIRS, environment)
-                print(f"pictures of vksteer and stable-diffusion.cpp, {name}: " + "; ".join(
-                    difference(f"{out}/{i}.png", folder / f"{i}.png") for i in range(count)), flush=True)
+            if options.only not in (None, name.lower()):
+                continue
+            folder = pathlib.Path(out) / backend
+            folder.mkdir()
+            name = f"stable-diffusion.cpp, {name}"
+            rows[name] = measure(name, others + ["--run", backend, folder] + ["--fast"] * options.fast, THEIRS,
+                                 environment)
+            print(f"pictures of vksteer and {name}: " + "; ".join(
+                difference(f"{out}/{i}.png", folder / f"{i}.png") for i in range(count)), flush=True)
     print_table(rows)
 
 
