@@ -8,8 +8,9 @@ weights, driver and machine.
 (cyllama-vulkan brings stable-diffusion.cpp built, for Python 3.12 or newer.) FOLDER: SD-Turbo's layout with random
 weights, written where it is missing: 2.6 GB, and once more in one file. Both programs make the same pictures: one
 step, no guidance, the same noise and tokens; how far the pictures differ is printed too. The first picture of each,
-in which weights are loaded and kernels compiled, does not count; of the others the medians stand, as each program
-says them, and in brackets the processor time of all cores. VK_DRIVER_FILES chooses the driver of both.
+in which kernels are compiled, stands apart (a CPU driver may take half an hour for the other program's, and Mesa's
+keeps them for later runs); of the others the medians stand, as each program says them, and in brackets the processor
+time of all cores. VK_DRIVER_FILES chooses the driver of both.
 """
 
 import argparse
@@ -112,7 +113,8 @@ def peak_memory(pid):
 
 
 def measure(name, command, patterns, environment):
-    """What the program says of its stages: medians of (seconds, processor seconds), without the first; peak GiB."""
+    """What the program says of its stages, (seconds, processor seconds): of the first picture, medians of the others;
+    and the peak GiB."""
     seconds = {stage: [] for stage in STAGES}
     last, peak, said = 0.0, 0.0, []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -128,8 +130,11 @@ def measure(name, command, patterns, environment):
             if line.startswith("begin") or any(re.search(pattern, line) for pattern in patterns.values()):
                 last = now
     if process.returncode != 0 or not all(len(rows) > 1 for rows in seconds.values()):
-        sys.exit("".join(said[-30:]) + f"{command[0]}: exit {process.returncode}, stages {seconds}")
-    return {stage: [statistics.median(column) for column in zip(*rows[1:])] for stage, rows in seconds.items()}, peak
+        print("".join(said[-30:]) + f"{name}: exit {process.returncode}, stages {seconds}", file=sys.stderr)
+        return None
+    first = [sum(rows[0][i] for rows in seconds.values()) for i in (0, 1)]
+    stages = {stage: [statistics.median(column) for column in zip(*rows[1:])] for stage, rows in seconds.items()}
+    return stages | {"picture": [sum(x) for x in zip(*stages.values())], "first picture": first}, peak
 
 
 def difference(a, b):
@@ -143,18 +148,16 @@ def difference(a, b):
 
 
 def print_table(rows):
-    print("| | " + " | ".join(STAGES) + " | picture | peak memory |\n|---|" + "---|" * 5)
-    total = {name: [sum(x) for x in zip(*stages.values())] for name, (stages, _) in rows.items()}
-    for name, (stages, peak) in rows.items():
-        cells = [f"{wall:.2f} s ({cpu:.2f})" for wall, cpu in [*stages.values(), total[name]]]
+    columns = [*STAGES, "picture", "first picture"]
+    print("| | " + " | ".join(columns) + " | peak memory |\n|---|" + "---|" * (len(columns) + 1))
+    for name, (parts, peak) in rows.items():
+        cells = [f"{wall:.2f} s ({cpu:.2f})" for wall, cpu in (parts[c] for c in columns)]
         print(f"| {name} | " + " | ".join(cells) + f" | {peak:.1f} GiB |")
-    for name, (stages, _) in rows.items():
-        if name != "vksteer":
-            mine = rows["vksteer"][0]
-            ratios = [f"{stages[s][0] / mine[s][0]:.2f} ({stages[s][1] / max(mine[s][1], .01):.2f})" for s in STAGES]
-            whole = [x / y for x, y in zip(total[name], total["vksteer"])]
-            ratios.append(f"{whole[0]:.2f} ({whole[1]:.2f})")
-            print(f"| vksteer's speed over {name} | " + " | ".join(ratios) + " | |")
+    ours = rows.get("vksteer", [{}])[0]
+    for name, (parts, _) in rows.items():
+        if ours and name != "vksteer":
+            cells = [f"{parts[c][0] / ours[c][0]:.2f} ({parts[c][1] / max(ours[c][1], .01):.2f})" for c in columns]
+            print(f"| vksteer's speed over {name} | " + " | ".join(cells) + " | |")
 
 
 def main():
@@ -189,9 +192,11 @@ def main():
             name = f"stable-diffusion.cpp, {name}"
             rows[name] = measure(name, others + ["--run", backend, folder] + ["--fast"] * options.fast, THEIRS,
                                  environment)
-            print(f"pictures of vksteer and {name}: " + "; ".join(
-                difference(f"{out}/{i}.png", folder / f"{i}.png") for i in range(count)), flush=True)
-    print_table(rows)
+            if rows["vksteer"] and rows[name]:
+                print(f"pictures of vksteer and {name}: " + "; ".join(
+                    difference(f"{out}/{i}.png", folder / f"{i}.png") for i in range(count)), flush=True)
+    print_table({name: row for name, row in rows.items() if row})
+    sys.exit(0 if all(rows.values()) else 1)
 
 
 if __name__ == "__main__":
