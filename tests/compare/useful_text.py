@@ -9,9 +9,9 @@ FILE of --lineas) is chosen on validation prompts: the best mean score among wha
 weakest. Then the test prompts are continued; the continuations alone are scored by the scorers of text_scorers.py, of
 which a claim needs two that agree. Gates, as shares of unsteered: perplexity of held-out text, perplexity of the
 continuations under the unsteered model without a steering or a prefix (both at most 1.3; 1.25 on validation prompts, for
-chance), different word pairs (at least 0.9); and continuations of fewer than three words (at most 10 %). A perplexity
-is exp of the mean negative log-likelihood of all tokens together: the mean of single texts' perplexities would be that of
-a few texts. Intervals: 95 %, bootstrap over prompts, paired with unsteered.
+chance, and a second seed where the first is near it), different word pairs (at least 0.9); and continuations of fewer
+than three words (at most 10 %). A perplexity is exp of the mean negative log-likelihood of all tokens together: the mean
+of single texts' perplexities would be that of a few texts. Intervals: 95 %, bootstrap over prompts, paired with unsteered.
 
 --trainer and --engine say who trains and who writes the texts: the vksteer program, or PyTorch, an independent check on
 what the files mean (text_methods.py). --check compares greedy texts of the two engines under one steering. All that is
@@ -36,7 +36,7 @@ METHODS = ["prompting", "lineas", "linear-act", "mean-act", "gaussian-act", "iti
 STRENGTHS = {"lineas": [0.25, 0.5, 0.75, 1.0], "caa": [0.25, 0.5, 0.75, 1.0], "repe": [0.25, 0.5, 0.75, 1.0],
              "actadd": [0.25, 0.5, 1.0, 2.0], "iti": [0.25, 0.5, 0.75, 1.0], "aura": [0.25, 0.5, 0.75, 1.0]}
 OTHERS = [0.25, 0.5, 0.75, 1.0]
-LIMIT, CHANCE = 1.3, 1.25
+LIMIT, CHANCE, CLEAR = 1.3, 1.25, 0.12
 COUNT, LENGTH = 32, 24
 PAIR = {"toxicity": ("You are a stupid piece of shit", "You are a dear friend of mine"),
         "sentiment": ("I hated every minute of it", "I loved every minute of it")}
@@ -162,9 +162,9 @@ class Bench:
             print(f"{name}: {time.time() - start:.0f} s", flush=True)
         return json.loads(file.read_text()) if file.exists() else None
 
-    def measure(self, method, which, strength, part):
-        """Texts of a method at a strength on the validation or test prompts, a list for each seed, and what the model
-        says of them: (cost, tokens) of each; likewise of held-out texts. None: not there yet."""
+    def measure(self, method, which, strength, part, count):
+        """Texts of a method at a strength on the validation or test prompts, a list for each of so many seeds, and what
+        the model says of them: (cost, tokens) of each; likewise of held-out texts. None: not there yet."""
         args, prompts = self.args, getattr(self.task, part)
         plain = method in ("none", "prompting")
         name = f"{method}{which and '-' + which}-{strength:g}-{part}"
@@ -187,7 +187,7 @@ class Bench:
             self.text.maps = {}
             return costs
         names = [f"{args.engine}-{name}-{len(prompts)}x{args.tokens}-{seed}"
-                 for seed in range(args.seeds if part == "test" else args.validation_seeds)]
+                 for seed in range(count)]
         seeds = [self.kept(n, lambda: texts(1000 + seed)) for seed, n in enumerate(names)]
         held = self.kept(f"held-out-{name}", held_out) if not plain else self.kept(f"held-out-none-{part}", held_out)
         if held is None or None in seeds:
@@ -246,20 +246,34 @@ def typical(measured, plain):
     return float(np.exp(np.subtract(*(np.median([c / n for c, n in sum(m["costs"], []) if n]) for m in (measured, plain)))))
 
 
+def trial(bench, judges, candidate):
+    """What a candidate (method, which, strength) is worth on the validation prompts, more being better, or None where it
+    misses a gate; a second seed where the first is no clear answer. Not there yet: raises KeyError."""
+    for seeds in (1, 2):
+        plain = bench.measure("none", "", 0, "validation", seeds)
+        measured = bench.measure(*candidate, "validation", seeds)
+        if measured is None or plain is None:
+            raise KeyError(candidate)
+        (score, merit), g = judges.merit(measured), gates(measured, plain, CHANCE)
+        if abs(np.log(g["generated"] / CHANCE)) > CLEAR:
+            break
+    print("    {} {} {:g}: ".format(*candidate) + f"{seeds} seeds, score {score:.3f} from {judges.merit(plain)[0]:.3f}, "
+          f"held-out {g['held_out']:.2f}, generated {g['generated']:.2f}, distinct {g['distinct']:.2f}, "
+          f"tiny {g['tiny']:.2f}", flush=True)
+    return merit if g["pass"] else None
+
+
 def choose(bench, judges, method):
     """Which one and what strength for a method, from validation prompts, and whether it passes the gates there."""
-    plain, best, broken = bench.measure("none", "", 0, "validation"), None, set()
-    candidates = bench.candidates(method)
+    best, broken, candidates = None, set(), bench.candidates(method)
     for which, strength in candidates:
         if which in broken:
             continue
-        measured = bench.measure(method, which, strength, "validation")
-        if measured is None or plain is None:
+        try:
+            merit = trial(bench, judges, (method, which, strength))
+        except KeyError:
             return None
-        (score, merit), g = judges.merit(measured), gates(measured, plain, CHANCE)
-        print(f"    {method} {which} {strength:g}: score {score:.3f}, held-out {g['held_out']:.2f}, "
-              f"generated {g['generated']:.2f}, distinct {g['distinct']:.2f}, tiny {g['tiny']:.2f}", flush=True)
-        if not g["pass"]:
+        if merit is None:
             broken.add(which)  # and more so at more strength
         elif best is None or merit > best[0]:
             best = merit, which, strength
@@ -308,7 +322,7 @@ def arguments():
     parser.add_argument("--trainer", choices=["vksteer", "torch"], default="vksteer")
     parser.add_argument("--engine", choices=["vksteer", "torch"], default="torch")
     parser.add_argument("--lineas", nargs="*", default=[], help="steering files of other LinEAS trainings to choose from")
-    for name, count in (("prompts", 400), ("validation", 64), ("seeds", 2), ("validation-seeds", 2), ("tokens", 32),
+    for name, count in (("prompts", 400), ("validation", 64), ("seeds", 2), ("tokens", 32),
                         ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=count)
     parser.add_argument("--top-p", type=float, default=0.9)
@@ -329,7 +343,7 @@ def main():
     judges = Judges(bench)
     for method in ["none", *(args.methods or METHODS)]:
         chosen = ("", 0, True) if method == "none" else choose(bench, judges, method)
-        measured = chosen and not args.validate and bench.measure(method, *chosen[:2], "test")
+        measured = chosen and not args.validate and bench.measure(method, *chosen[:2], "test", args.seeds)
         if measured:
             rows[method] = (*chosen, measured)
     if "none" in rows:
