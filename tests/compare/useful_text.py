@@ -208,9 +208,10 @@ class Judges:
                    for name, texts in zip(measured["names"], measured["texts"])]
         return {n: np.stack([c[n] for c in columns], 1) for n in self.scorers}
 
-    def merit(self, measured):
-        score = float(np.mean([x.mean() for x in self.scores(measured).values()]))
-        return score, -score if self.kind == "toxic" else score
+    def merit(self, measured, plain):
+        """Mean score of the scorers, and its change from unsteered with the same seeds, more being better."""
+        score, base = (float(np.mean([x.mean() for x in self.scores(m).values()])) for m in (measured, plain))
+        return score, base - score if self.kind == "toxic" else score - base
 
 
 def gates(measured, plain, limit=LIMIT):
@@ -254,10 +255,10 @@ def trial(bench, judges, candidate):
         measured = bench.measure(*candidate, "validation", seeds)
         if measured is None or plain is None:
             raise KeyError(candidate)
-        (score, merit), g = judges.merit(measured), gates(measured, plain, CHANCE)
+        (score, merit), g = judges.merit(measured, plain), gates(measured, plain, CHANCE)
         if abs(np.log(g["generated"] / CHANCE)) > CLEAR:
             break
-    print("    {} {} {:g}: ".format(*candidate) + f"{seeds} seeds, score {score:.3f} from {judges.merit(plain)[0]:.3f}, "
+    print("    {} {} {:g}: ".format(*candidate) + f"{seeds} seeds, score {score:.3f}, better by {merit:.3f}, "
           f"held-out {g['held_out']:.2f}, generated {g['generated']:.2f}, distinct {g['distinct']:.2f}, "
           f"tiny {g['tiny']:.2f}", flush=True)
     return merit if g["pass"] else None
