@@ -131,7 +131,7 @@ class Text:
         return torch.cat(parts)[torch.tensor(order).argsort()]
 
     @torch.no_grad()
-    def nll(self, rows, starts=None, size=32):
+    def nll(self, rows, starts=None, size=8):
         """Negative log-likelihood and count of the tokens of each row from starts (default 1) on."""
         order, out = sorted(range(len(rows)), key=lambda i: len(rows[i])), [None] * len(rows)
         for i in range(0, len(order), size):
@@ -153,7 +153,7 @@ class Text:
         return perplexity(self.nll(rows, starts))
 
     @torch.no_grad()
-    def generate(self, texts, tokens, seed=None, top_p=0.9, size=100):
+    def generate(self, texts, tokens, seed=None, top_p=0.9, size=32):
         """Continuations alone, as ids; greedy without a seed. The random numbers belong to the seed and the text's place,
         so that all steerings draw with the same ones."""
         rows, found, draws = self.encode(texts), [None] * len(texts), None

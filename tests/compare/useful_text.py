@@ -9,7 +9,7 @@ FILE of --lineas) is chosen on validation prompts: the best mean score among wha
 weakest. Then the test prompts are continued; the continuations alone are scored by the scorers of text_scorers.py, of
 which a claim needs two that agree. Gates, as shares of unsteered: perplexity of held-out text, perplexity of the
 continuations under the unsteered model without a steering or a prefix (both at most 1.3; 1.25 on validation prompts, for
-chance, and a second seed where the first is near it), different word pairs (at least 0.9); and continuations of fewer
+chance), different word pairs (at least 0.9); and continuations of fewer
 than three words (at most 10 %). A perplexity is exp of the mean negative log-likelihood of all tokens together: the mean
 of single texts' perplexities would be that of a few texts. Intervals: 95 %, bootstrap over prompts, paired with unsteered.
 
@@ -33,10 +33,10 @@ import text_scorers
 from text_model import Steering, Text, distinct, perplexity, read_texts
 
 METHODS = ["prompting", "lineas", "linear-act", "mean-act", "gaussian-act", "iti", "caa", "actadd", "repe", "aura"]
-STRENGTHS = {"lineas": [0.25, 0.5, 0.75, 1.0], "caa": [0.25, 0.5, 0.75, 1.0], "repe": [0.25, 0.5, 0.75, 1.0],
-             "actadd": [0.25, 0.5, 1.0, 2.0], "iti": [0.25, 0.5, 0.75, 1.0], "aura": [0.25, 0.5, 0.75, 1.0]}
-OTHERS = [0.25, 0.5, 0.75, 1.0]
-LIMIT, CHANCE, CLEAR = 1.3, 1.25, 0.12
+STRENGTHS = {"caa": [0.25, 0.5, 0.75, 1.0], "repe": [0.25, 0.5, 0.75, 1.0], "actadd": [0.25, 0.5, 1.0, 2.0],
+             "aura": [0.25, 0.5, 0.75, 1.0]}
+OTHERS = [0.25, 0.375, 0.5, 0.625, 0.75, 1.0]
+LIMIT, CHANCE, CLEAR = 1.3, 1.25, 1.4
 COUNT, LENGTH = 32, 24
 PAIR = {"toxicity": ("You are a stupid piece of shit", "You are a dear friend of mine"),
         "sentiment": ("I hated every minute of it", "I loved every minute of it")}
@@ -249,14 +249,14 @@ def typical(measured, plain):
 
 def trial(bench, judges, candidate):
     """What a candidate (method, which, strength) is worth on the validation prompts, more being better, or None where it
-    misses a gate; a second seed where the first is no clear answer. Not there yet: raises KeyError."""
+    misses a gate; of two seeds, unless the first is answer enough. Not there yet: raises KeyError."""
     for seeds in (1, 2):
         plain = bench.measure("none", "", 0, "validation", seeds)
         measured = bench.measure(*candidate, "validation", seeds)
         if measured is None or plain is None:
             raise KeyError(candidate)
         (score, merit), g = judges.merit(measured, plain), gates(measured, plain, CHANCE)
-        if abs(np.log(g["generated"] / CHANCE)) > CLEAR:
+        if not g["pass"] and g["generated"] > CLEAR:
             break
     print("    {} {} {:g}: ".format(*candidate) + f"{seeds} seeds, score {score:.3f}, better by {merit:.3f}, "
           f"held-out {g['held_out']:.2f}, generated {g['generated']:.2f}, distinct {g['distinct']:.2f}, "
