@@ -16,11 +16,12 @@ of single texts' perplexities would be that of a few texts. Intervals: 95 %, boo
 --trainer and --engine say who trains and who writes the texts: the vksteer program, or PyTorch, an independent check on
 what the files mean (text_methods.py). --check compares greedy texts of the two engines under one steering. All that is
 done is kept in --out, one file for each method, strength and seed, so that a run which is cut off goes on; --report
-prints the table of what is there. Matrix products are of bfloat16 (text_model.halve). Needs requirements.txt.
+prints the table of what is there. Runs for other methods or seeds may go on beside, in the same folder. Matrix products are of bfloat16 (text_model.halve). Needs requirements.txt.
 """
 import argparse
 import csv
 import json
+import os
 import pathlib
 import subprocess
 import time
@@ -158,7 +159,9 @@ class Bench:
         if not file.exists() and (name.startswith("scores") or not self.args.report):
             start = time.time()
             made = make()
-            file.write_text(json.dumps(made, indent=1))
+            part = file.with_suffix(f".{os.getpid()}")
+            part.write_text(json.dumps(made, indent=1))
+            part.replace(file)  # whole or not at all: several runs may share the folder
             print(f"{name}: {time.time() - start:.0f} s", flush=True)
         return json.loads(file.read_text()) if file.exists() else None
 
