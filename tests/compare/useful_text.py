@@ -251,8 +251,8 @@ def typical(measured, plain):
 
 
 def trial(bench, judges, candidate):
-    """What a candidate (method, which, strength) is worth on the validation prompts, more being better, or None where it
-    misses a gate; of two seeds, unless the first is answer enough. Not there yet: raises KeyError."""
+    """What a candidate (method, which, strength) is worth on the validation prompts, more being better, and whether it
+    passes the gates; of two seeds, unless the first is answer enough. Not there yet: raises KeyError."""
     for seeds in (1, 2):
         plain = bench.measure("none", "", 0, "validation", seeds)
         measured = bench.measure(*candidate, "validation", seeds)
@@ -264,24 +264,26 @@ def trial(bench, judges, candidate):
     print("    {} {} {:g}: ".format(*candidate) + f"{seeds} seeds, score {score:.3f}, better by {merit:.3f}, "
           f"held-out {g['held_out']:.2f}, generated {g['generated']:.2f}, distinct {g['distinct']:.2f}, "
           f"tiny {g['tiny']:.2f}", flush=True)
-    return merit if g["pass"] else None
+    return merit, g["pass"]
 
 
 def choose(bench, judges, method):
     """Which one and what strength for a method, from validation prompts, and whether it passes the gates there."""
-    best, broken, candidates = None, set(), bench.candidates(method)
+    passed, weakest, broken, candidates = [], [], set(), bench.candidates(method)
     for which, strength in candidates:
         if which in broken:
             continue
         try:
-            merit = trial(bench, judges, (method, which, strength))
+            merit, well = trial(bench, judges, (method, which, strength))
         except KeyError:
             return None
-        if merit is None:
+        if well:
+            passed.append((merit, which, strength))
+        else:
             broken.add(which)  # and more so at more strength
-        elif best is None or merit > best[0]:
-            best = merit, which, strength
-    return (*best[1:], True) if best else (*candidates[0], False)
+        if strength == candidates[0][1]:
+            weakest.append((merit, which, strength))
+    return (*max(passed or weakest)[1:], bool(passed))
 
 
 def report(bench, judges, rows):
