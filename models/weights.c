@@ -278,7 +278,8 @@ bool vks_weights_dry(struct vks_weights *weights, bool dry)
 // Bytes that a parameter takes as it is, or will be, laid out.
 static uint64_t planned_size(const struct entry *entry)
 {
-    return entry->at.size ? entry->at.size : device_size(entry, packable(entry) ? VKS_WEIGHT_PACKED : VKS_WEIGHT_MATRIX);
+    return entry->at.size ? entry->at.size
+                          : device_size(entry, packable(entry) ? VKS_WEIGHT_PACKED : VKS_WEIGHT_MATRIX);
 }
 
 uint64_t vks_weights_wanted(const struct vks_weights *weights, uint64_t *missing)

@@ -3,8 +3,8 @@
 //
 //     test_pictures [--phone] [DATA]
 //
-// 8/255 anywhere and 40 dB, for one and for several steps, with and without guidance. And pictures in little memory: the
-// same bits where the stages take turns, nearly the same where the decoder works in tiles.
+// 8/255 anywhere and 40 dB, for one and for several steps, with and without guidance. And pictures in little memory:
+// the same bits where the stages take turns, nearly the same where the decoder works in tiles.
 #include "test.h"
 
 #include <math.h>
@@ -176,7 +176,7 @@ static void pictures(struct test *t)
     EXPECT(t, t->bad || count >= 7, "only %zu fixtures with pictures", count);
 }
 
-// ---- little memory --------------------------------------------------------------------------------------------------
+// ---- little memory ------------------------------------------------------------------------------------------------
 
 static bool phone;
 static int warnings, errors;
@@ -195,8 +195,8 @@ static bool keep(void *priv, size_t index, struct vksteer_image *image)
 }
 
 // Two prompts, in the memory of a session; `peak`: bytes that were on the device at once.
-static void paint_in(struct test *t, uint64_t memory_mib, const char *name, uint32_t size, struct vksteer_image images[2],
-                     uint64_t *peak)
+static void paint_in(struct test *t, uint64_t memory_mib, const char *name, uint32_t size,
+                     struct vksteer_image images[2], uint64_t *peak)
 {
     static const char *const prompts[] = {"a red apple", "a blue cat"};
     const struct vksteer_session_params params = {.log = {.print = print_and_count, .level = VKSTEER_LOG_WARN},
@@ -206,8 +206,8 @@ static void paint_in(struct test *t, uint64_t memory_mib, const char *name, uint
     vksteer_model *model = own ? vksteer_model_open(own, NULL, name) : NULL;
     vksteer_painter *painter = model ? vksteer_painter_open(model, &paint) : NULL;
     const struct vksteer_picture pictures[] = {{.prompt = prompts[0], .seed = 7}, {.prompt = prompts[1], .seed = 7}};
-    EXPECT(t, painter && vksteer_paint_all(painter, pictures, 2, keep, images) == VKSTEER_DONE, "%s in %u MiB: %s", name,
-           (unsigned)memory_mib, last_error);
+    EXPECT(t, painter && vksteer_paint_all(painter, pictures, 2, keep, images) == VKSTEER_DONE, "%s in %u MiB: %s",
+           name, (unsigned)memory_mib, last_error);
     vksteer_painter_close(&painter);
     if (own) {
         const uint64_t left = vksteer_session_memory(own, peak);
@@ -227,8 +227,8 @@ static void compare(struct test *t, uint64_t memory_mib, const char *name, uint3
     paint_in(t, memory_mib, name, size, little, &small);
     EXPECT(t, t->bad || warnings == (least < INFINITY), "%s in %u MiB: %d warnings", name, (unsigned)memory_mib,
            warnings);
-    EXPECT(t, t->bad || (peak > memory_mib << 20 && small <= memory_mib << 20), "%s: %llu bytes at once, %llu in %u MiB",
-           name, (unsigned long long)peak, (unsigned long long)small, (unsigned)memory_mib);
+    EXPECT(t, t->bad || (peak > memory_mib << 20 && small <= memory_mib << 20),
+           "%s: %llu bytes at once, %llu in %u MiB", name, (unsigned long long)peak, (unsigned long long)small, (unsigned)memory_mib);
     for (int i = 0; i < 2 && !t->bad; i++) {
         int off = 0;
         const double ratio = psnr(whole[i].rgb, little[i].rgb, (size_t)size * size * 3, &off);
@@ -281,7 +281,8 @@ static void memory_runs_out(struct test *t)
     EXPECT(t, t->bad || vksteer_paint(b, "x", NULL, 2, NULL, NULL, 0, &other), "%s", last_error);
     vksteer_painter_close(&b);
     EXPECT(t, t->bad || (vksteer_paint(a, "x", NULL, 1, NULL, NULL, 0, &again) &&
-                         memcmp(first.rgb, again.rgb, 128 * 128 * 3) == 0), "another picture, or none: %s", last_error);
+                         memcmp(first.rgb, again.rgb, 128 * 128 * 3) == 0), "another picture, or none: %s",
+           last_error);
     vksteer_painter_close(&a);
     vksteer_model_close(&model);
     vksteer_session_close(&own);

@@ -142,8 +142,8 @@ static bool measure_train(vksteer_model *model, const struct vks_subject *subjec
     return true;
 }
 
-static bool measure(vksteer_model *model, const struct vksteer_plan_params *params, const struct vks_train_params *train,
-                    struct vksteer_plan *plan)
+static bool measure(vksteer_model *model, const struct vksteer_plan_params *params,
+                    const struct vks_train_params *train, struct vksteer_plan *plan)
 {
     enum { PROMPTS = 32 };  // of each set, as in the paper
     const char *prompts[PROMPTS];

@@ -1,9 +1,9 @@
-// Text to picture: text encoders, UNet step by step, decoder, each a graph recorded once. Between steps the latents are
-// on the host, where the scheduler's arithmetic is a line a value.
+// Text to picture: text encoders, UNet step by step, decoder, each a graph recorded once. Between steps the latents
+// are on the host, where the scheduler's arithmetic is a line a value.
 //
-// The three stages stay on the device as long as there is room. Where there is not, one that is needed makes the others
-// leave: first their graphs, then their weights, text encoders before the decoder before the UNet. The prompts of
-// pictures to come are read together, so that the text encoders come once; no bit depends on who was where.
+// The three stages stay on the device as long as there is room. Where there is not, one that is needed makes the
+// others leave: first their graphs, then their weights, text encoders before the decoder before the UNet. The prompts
+// of pictures to come are read together, so that the text encoders come once; no bit depends on who was where.
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -55,7 +55,8 @@ static bool build_unet(struct vksteer_painter *p)
     if (p->uses.attachment)
         vks_attachment_hook(p->uses.attachment, graph);
     p->sample = vks_graph_input(graph, "sample", VKS_F32, 4, sample, false);
-    p->unet_text = (struct vks_pipeline_text){.context = vks_graph_input(graph, "context", VKS_F32, 3, context, false)};
+    p->unet_text = (struct vks_pipeline_text){0};
+    p->unet_text.context = vks_graph_input(graph, "context", VKS_F32, 3, context, false);
     if (p->pooled)
         p->unet_text.pooled = vks_graph_input(graph, "pooled", VKS_F32, 2, pooled, false);
     if (!vks_pipeline_unet_build(p->model->pipeline, graph, &unscaled, p->sample, &p->unet_text, &p->unet))
@@ -106,11 +107,22 @@ static void leave(struct vksteer_painter *p, enum vks_stage stage)
     p->held[stage] = false;
 }
 
+// Bytes of its weights that are not on the device. Another painter of the model may hold them; where it cannot be
+// told, because somebody else has planned since (vks_weights_dry), they count as missing.
+static uint64_t missing_weights(const struct vksteer_painter *p, enum vks_stage stage)
+{
+    uint64_t missing;
+    const uint64_t weights = p->stages[stage].weights;
+    if (p->held[stage])
+        return 0;
+    return vks_pipeline_wanted(p->model->pipeline, stage, &missing) == weights ? missing : weights;
+}
+
 static bool has_room(const struct vksteer_painter *p, enum vks_stage stage)
 {
     uint64_t budget;
-    const struct vks_api_stage *s = &p->stages[stage];
-    return VKS_API_SLACK((p->held[stage] ? 0 : s->weights) + s->run) <= vks_gpu_available(p->model->session->gpu, &budget);
+    return VKS_API_SLACK(missing_weights(p, stage) + p->stages[stage].run) <=
+           vks_gpu_available(p->model->session->gpu, &budget);
 }
 
 static void make_room(struct vksteer_painter *p, enum vks_stage stage)
@@ -261,8 +273,8 @@ static bool choose_tiles(struct vksteer_painter *p)
     }
     if (ok && has_room(p, VKS_STAGE_DECODER))
         vks_warn(p->model->log, "decoding %u x %u pixels in one piece takes %" PRIu64 " MiB, more than there is (see "
-                 "--memory): it is done in tiles of %u x %u, blended where they overlap, and colours may differ a little "
-                 "from one to the next", p->width, p->height, whole >> 20, p->across.size * factor,
+                 "--memory): it is done in tiles of %u x %u, blended where they overlap, and colours may differ a "
+                 "little from one to the next", p->width, p->height, whole >> 20, p->across.size * factor,
                  p->down.size * factor);
     return ok;
 }
@@ -278,9 +290,9 @@ static bool fits(struct vksteer_painter *p)
             return false;
         const uint64_t bytes = VKS_API_SLACK(p->stages[i].weights + p->stages[i].run);
         if (!has_room(p, (enum vks_stage)i))
-            return vks_fail(p->model->log, "%s alone take%s %" PRIu64 " MiB for %u x %u pixels, and of the %" PRIu64 " MiB "
-                            "that may be used %" PRIu64 " are left: use a smaller picture (-W, -H) or model, or raise "
-                            "--memory", names[i], i ? "s" : "", (bytes >> 20) + 1, p->width, p->height, budget >> 20,
+            return vks_fail(p->model->log, "%s alone take%s %" PRIu64 " MiB for %u x %u pixels, and of the %" PRIu64
+                            " MiB that may be used %" PRIu64 " are left: use a smaller picture (-W, -H) or model, or "
+                            "raise --memory", names[i], i ? "s" : "", (bytes >> 20) + 1, p->width, p->height, budget >> 20,
                             left >> 20);
     }
     return true;
@@ -545,7 +557,8 @@ static bool decode_tile(struct vksteer_painter *p, uint32_t i, uint32_t j, const
     const size_t line = (size_t)columns * p->channels;
     float *tile = work, *out = work + rows * line;
     for (uint32_t y = 0; y < rows; y++)
-        memcpy(tile + y * line, latents + ((size_t)(top + y) * p->columns + left) * p->channels, line * sizeof(*tile));
+        memcpy(tile + y * line, latents + ((size_t)(top + y) * p->columns + left) * p->channels,
+               line * sizeof(*tile));
     if (!decode_piece(p, tile, step, out))
         return false;
     for (uint32_t y = top * factor; y < (top + rows) * factor; y++) {
@@ -620,7 +633,8 @@ static bool both_fit(const struct vksteer_painter *p)
     uint64_t budget, bytes = vks_gpu_available(p->model->session->gpu, &budget), wanted = 0;
     for (int i = 0; i < VKS_STAGES; i++) {
         bytes += (p->held[i] ? p->stages[i].weights : 0) + (ready(p, (enum vks_stage)i) ? p->stages[i].run : 0);
-        wanted += i == VKS_STAGE_TEXT ? 0 : p->stages[i].weights + p->stages[i].run;
+        if (i != VKS_STAGE_TEXT)
+            wanted += (p->held[i] ? p->stages[i].weights : missing_weights(p, (enum vks_stage)i)) + p->stages[i].run;
     }
     return VKS_API_SLACK(wanted) <= bytes;
 }
