@@ -1,78 +1,14 @@
-#include "models/weights.h"
+#include "models/weights_private.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/arena.h"
-#include "base/half.h"
 #include "base/os.h"
 #include "base/quant.h"
 #include "base/text.h"
 #include "models/checkpoint.h"
-#include "models/gguf_names.h"
-
-// Small parameters share storages of at most this size; a larger one gets a storage of its own.
-#define BLOCK_SIZE ((uint64_t)64 << 20)
-
-// Converted rows are uploaded this many bytes at a time.
-#define STAGE_SIZE ((size_t)4 << 20)
-
-// Where something lies on the device.
-struct place {
-    enum vks_weight_layout layout;
-    struct vks_storage *storage;  // NULL: not uploaded
-    uint64_t offset, size;        // bytes
-    enum vks_dtype dtype;
-};
-
-// A parameter, in its file and on the device.
-struct entry {
-    struct vks_weight weight;
-    bool readable;                // its type is one that can be computed with, namely:
-    enum vks_quant_type type;
-    enum vks_gguf_form form;
-    bool changed;                 // some of weights->changes are its
-    bool wanted;                  // by the graphs of the last time that it was dry
-    struct place at;
-};
-
-struct changed {
-    size_t entry;
-    struct vks_weight_change change;
-};
-
-// Parameters lie one behind the other.
-struct block {
-    struct vks_storage *storage;
-    uint64_t used;                // bytes
-};
-
-struct constant {
-    const char *key;
-    struct place at;
-};
-
-struct vks_weights {
-    const struct vks_log *log;
-    struct vks_gpu *gpu;
-    const char *path;             // for messages
-    struct vks_tensor_file file;  // one of the two
-    struct vks_gguf *gguf;
-    uint32_t head_width;          // rows of a head, where a GGUF file pairs them
-    struct entry *entries;        // sorted by name
-    size_t entry_count;
-    struct vks_arena arena;       // keys of constants, names
-    struct constant *constants;
-    size_t constant_count, constant_capacity;
-    struct changed *changes;      // in the order given
-    size_t change_count, change_capacity;
-    struct block *blocks;
-    size_t block_count, block_capacity;
-    uint32_t holders;
-    bool dry;                     // nothing is uploaded now
-};
 
 // Finds the weights of a folder, in one file or a set: safetensors before what torch.save wrote, and of each the
 // variant that was asked for, or else the plain ones before those of fp16.
@@ -113,18 +49,18 @@ static bool open_file(const struct vks_log *log, const char *folder, const char 
 
 static int by_name(const void *a, const void *b)
 {
-    const struct entry *left = a, *right = b;
+    const struct vks_weights_entry *left = a, *right = b;
     return strcmp(left->weight.name, right->weight.name);
 }
 
-static struct entry *find(const struct vks_weights *weights, const char *name)
+static struct vks_weights_entry *find(const struct vks_weights *weights, const char *name)
 {
-    const struct entry key = {.weight.name = name};
+    const struct vks_weights_entry key = {.weight.name = name};
     return weights->entry_count ? bsearch(&key, weights->entries, weights->entry_count, sizeof(key), by_name) : NULL;
 }
 
 // Whether a parameter is a matrix that can stay in its blocks.
-static bool packable(const struct entry *entry)
+static bool packable(const struct vks_weights_entry *entry)
 {
     const struct vks_weight *weight = &entry->weight;
     return weight->rank == 2 && entry->form != VKS_GGUF_PLUS_ONE && weight->shape[1] <= UINT32_MAX &&
@@ -132,7 +68,7 @@ static bool packable(const struct entry *entry)
 }
 
 // The type of a parameter on the device, in a layout.
-static enum vks_dtype device_type(const struct entry *entry, enum vks_weight_layout layout)
+static enum vks_dtype device_type(const struct vks_weights_entry *entry, enum vks_weight_layout layout)
 {
     return layout == VKS_WEIGHT_PACKED                                      ? VKS_I32
            : layout == VKS_WEIGHT_VECTOR || entry->form == VKS_GGUF_PLUS_ONE ? VKS_F32
@@ -141,8 +77,7 @@ static enum vks_dtype device_type(const struct entry *entry, enum vks_weight_lay
                                                                             : VKS_F32;
 }
 
-// Bytes that a parameter takes on the device in a layout.
-static uint64_t device_size(const struct entry *entry, enum vks_weight_layout layout)
+uint64_t vks_weights_device_size(const struct vks_weights_entry *entry, enum vks_weight_layout layout)
 {
     const struct vks_weight *weight = &entry->weight;
     if (layout == VKS_WEIGHT_PACKED)
@@ -154,7 +89,7 @@ static bool add_tensors(struct vks_weights *weights)
 {
     for (size_t i = 0; i < weights->file.tensor_count; i++) {
         const struct vks_st_tensor *tensor = &weights->file.tensors[i];
-        struct entry *entry = &weights->entries[weights->entry_count++];
+        struct vks_weights_entry *entry = &weights->entries[weights->entry_count++];
         entry->weight = (struct vks_weight){.name = tensor->name,
                                             .type = vks_st_dtype_name(tensor->dtype),
                                             .rank = tensor->rank,
@@ -179,7 +114,7 @@ static bool add_gguf(struct vks_weights *weights, const char *architecture)
         enum vks_gguf_form form;
         if (!vks_gguf_module(architecture, tensor->name, module, sizeof(module), &form))
             continue;
-        struct entry *entry = &weights->entries[weights->entry_count++];
+        struct vks_weights_entry *entry = &weights->entries[weights->entry_count++];
         entry->weight = (struct vks_weight){
             .name = vks_arena_printf(&weights->arena, "%s%s", module, strrchr(tensor->name, '.')),
             .type = vks_quant(tensor->type)->name,
@@ -275,11 +210,10 @@ bool vks_weights_dry(struct vks_weights *weights, bool dry)
     return before;
 }
 
-// Bytes that a parameter takes as it is, or will be, laid out.
-static uint64_t planned_size(const struct entry *entry)
+uint64_t vks_weights_planned_size(const struct vks_weights_entry *entry)
 {
     return entry->at.size ? entry->at.size
-                          : device_size(entry, packable(entry) ? VKS_WEIGHT_PACKED : VKS_WEIGHT_MATRIX);
+                          : vks_weights_device_size(entry, packable(entry) ? VKS_WEIGHT_PACKED : VKS_WEIGHT_MATRIX);
 }
 
 uint64_t vks_weights_wanted(const struct vks_weights *weights, uint64_t *missing)
@@ -287,9 +221,9 @@ uint64_t vks_weights_wanted(const struct vks_weights *weights, uint64_t *missing
     uint64_t bytes = 0;
     *missing = 0;
     for (size_t i = 0; i < weights->entry_count; i++) {
-        const struct entry *entry = &weights->entries[i];
-        bytes += entry->wanted ? planned_size(entry) : 0;
-        *missing += entry->wanted && !entry->at.storage ? planned_size(entry) : 0;
+        const struct vks_weights_entry *entry = &weights->entries[i];
+        bytes += entry->wanted ? vks_weights_planned_size(entry) : 0;
+        *missing += entry->wanted && !entry->at.storage ? vks_weights_planned_size(entry) : 0;
     }
     return bytes;
 }
@@ -353,8 +287,8 @@ uint64_t vks_weights_device_bytes(const struct vks_weights *weights)
 {
     uint64_t bytes = 0;
     for (size_t i = 0; i < weights->entry_count; i++) {
-        const struct entry *entry = &weights->entries[i];
-        bytes += device_size(entry, packable(entry) ? VKS_WEIGHT_PACKED : VKS_WEIGHT_MATRIX);
+        const struct vks_weights_entry *entry = &weights->entries[i];
+        bytes += vks_weights_device_size(entry, packable(entry) ? VKS_WEIGHT_PACKED : VKS_WEIGHT_MATRIX);
     }
     return bytes;
 }
@@ -392,13 +326,13 @@ uint64_t vks_weights_bytes(const struct vks_weights *weights)
 
 const struct vks_weight *vks_weights_find(const struct vks_weights *weights, const char *name)
 {
-    const struct entry *entry = find(weights, name);
+    const struct vks_weights_entry *entry = find(weights, name);
     return entry ? &entry->weight : NULL;
 }
 
 bool vks_weights_place(const struct vks_weights *weights, const char *name, struct vks_weight_place *place)
 {
-    const struct entry *entry = find(weights, name);
+    const struct vks_weights_entry *entry = find(weights, name);
     if (!entry || !entry->at.storage)
         return false;
     *place = (struct vks_weight_place){.storage = entry->at.storage,
@@ -408,230 +342,9 @@ bool vks_weights_place(const struct vks_weights *weights, const char *name, stru
     return true;
 }
 
-// Bytes of what is still to come: of all parameters, or of those that a plan has asked for. Starts are aligned.
-static uint64_t bytes_to_come(const struct vks_weights *weights, uint64_t align)
-{
-    uint64_t wanted = 0, all = 0;
-    for (size_t i = 0; i < weights->entry_count; i++) {
-        const struct entry *entry = &weights->entries[i];
-        const uint64_t size = entry->at.storage ? 0 : (planned_size(entry) + align - 1) / align * align;
-        all += size;
-        wanted += entry->wanted ? size : 0;
-    }
-    return wanted ? wanted : all;
-}
-
-// Finds room for entry->size bytes: at the end of the first block that has it, so that small parameters fill what
-// large ones leave.
-static bool make_room(struct vks_weights *weights, struct place *entry)
-{
-    const struct vks_gpu_limits *limits = vks_gpu_limits(weights->gpu);
-    const uint64_t align = limits->offset_align > 16 ? limits->offset_align : 16;
-    for (size_t i = 0; i < weights->block_count; i++) {
-        struct block *block = &weights->blocks[i];
-        const uint64_t at = (block->used + align - 1) / align * align, size = vks_storage_size(block->storage);
-        if (at <= size && entry->size <= size - at) {
-            entry->storage = block->storage;
-            entry->offset = at;
-            block->used = at + entry->size;
-            return true;
-        }
-    }
-    if (!vks_grow(&weights->blocks, &weights->block_capacity, weights->block_count, sizeof(*weights->blocks)))
-        return vks_fail(weights->log, VKS_NO_MEMORY);
-    uint64_t size = bytes_to_come(weights, align) + 4096;  // constants
-    size = size < BLOCK_SIZE ? size : BLOCK_SIZE;
-    size = size < limits->max_alloc ? size : limits->max_alloc;
-    size = size > entry->size ? size : entry->size;
-    struct vks_storage *storage = vks_storage_create(weights->gpu, size);
-    if (!storage)
-        return false;
-    weights->blocks[weights->block_count++] = (struct block){storage, entry->size};
-    entry->storage = storage;
-    entry->offset = 0;
-    return true;
-}
-
-// (O, I, KH, KW) -> (O, KH, KW, I), elements of `size` bytes, the same bits.
-static void channels_last(unsigned char *out, const unsigned char *in, const uint64_t shape[4], size_t size)
-{
-    const uint64_t plane = shape[2] * shape[3], channels = shape[1];
-    for (uint64_t o = 0; o < shape[0]; o++)
-        for (uint64_t p = 0; p < plane; p++)
-            for (uint64_t i = 0; i < channels; i++) {
-                memcpy(out, in + ((o * channels + i) * plane + p) * size, size);
-                out += size;
-            }
-}
-
-// Whether the elements change places as a whole: all of them are turned at once.
-static bool is_turned(const struct vks_weights *weights, const struct entry *entry, enum vks_weight_layout layout)
-{
-    const struct vks_weight *weight = &entry->weight;
-    return layout == VKS_WEIGHT_CONV1D ? !weights->gguf
-                                       : layout == VKS_WEIGHT_CONV && weight->rank == 4 &&
-                                             weight->shape[2] * weight->shape[3] > 1;
-}
-
-// From the file's order to the layout's.
-static void turn_elements(const struct entry *entry, const unsigned char *from, unsigned char *to)
-{
-    // A Conv1D matrix (I, O) is (1, I, O, 1) with its channels put last.
-    const uint64_t *shape = entry->weight.shape, matrix[] = {1, shape[0], shape[1], 1};
-    channels_last(to, from, entry->at.layout == VKS_WEIGHT_CONV1D ? matrix : shape, vks_dtype_size(entry->at.dtype));
-}
-
-static bool upload_turned(struct vks_weights *weights, struct entry *entry)
-{
-    unsigned char *copy = malloc(entry->weight.size + 1);
-    if (!copy)
-        return vks_fail(weights->log, VKS_NO_MEMORY);
-    turn_elements(entry, entry->weight.data, copy);
-    const bool done = vks_storage_write(entry->at.storage, entry->at.offset, copy, entry->weight.size);
-    free(copy);
-    return done;
-}
-
-// The row of the file that is row `row` of the module.
-static uint64_t file_row(const struct vks_weights *weights, const struct entry *entry, uint64_t row)
-{
-    if (entry->form != VKS_GGUF_PAIRED_ROWS)
-        return row;
-    const uint64_t in = row % weights->head_width, half = weights->head_width / 2;
-    return row - in + (in < half ? 2 * in : 2 * (in - half) + 1);
-}
-
-// A parameter as rows of the module; a vector is one row, unless its elements change places.
-struct rows {
-    const struct vks_weights *weights;
-    const struct entry *entry;
-    enum vks_dtype dtype;     // wanted
-    uint64_t count, columns;
-    size_t size, file_size;   // bytes of a row, as wanted and in the file
-};
-
-// False after one message: they are not the rows of whole heads, as they should be.
-static bool rows_of(const struct vks_weights *weights, const struct entry *entry, enum vks_dtype dtype,
-                    struct rows *rows)
-{
-    const struct vks_weight *weight = &entry->weight;
-    const bool paired = entry->form == VKS_GGUF_PAIRED_ROWS;
-    const uint64_t count = weight->rank >= 2 || paired ? weight->shape[0] : 1;
-    if (paired && (!weights->head_width || count % weights->head_width || weight->size % count))
-        return vks_fail(weights->log, "%s: %s has %llu rows, which are no heads of %u: the file is damaged, fetch it "
-                        "again", weights->path, weight->name, (unsigned long long)count, weights->head_width);
-    *rows = (struct rows){weights, entry, dtype, count, weight->count / count, 0, weight->size / count};
-    rows->size = dtype == VKS_I32 ? device_size(entry, VKS_WEIGHT_PACKED) / count
-                                  : rows->columns * vks_dtype_size(dtype);
-    return true;
-}
-
-static void convert_rows(const struct rows *rows, uint64_t first, uint64_t count, unsigned char *out)
-{
-    const struct entry *entry = rows->entry;
-    const bool same = rows->dtype == VKS_I32 ||
-                      (rows->size == rows->file_size && entry->form != VKS_GGUF_PLUS_ONE);
-    for (uint64_t i = 0; i < count; i++) {
-        const unsigned char *in = entry->weight.data + file_row(rows->weights, entry, first + i) * rows->file_size;
-        if (same) {
-            memcpy(out, in, rows->file_size);
-            memset(out + rows->file_size, 0, rows->size - rows->file_size);
-        } else {
-            float *values = (void *)out;
-            vks_quant_unpack(entry->type, in, rows->columns, values);
-            for (uint64_t c = 0; c < rows->columns && entry->form == VKS_GGUF_PLUS_ONE; c++)
-                values[c] -= 1;
-        }
-        out += rows->size;
-    }
-}
-
-// Row by row, converted on the way, in pieces of bounded size.
-static bool upload_rows(struct vks_weights *weights, struct entry *entry)
-{
-    struct rows rows = {0};
-    if (!rows_of(weights, entry, entry->at.dtype, &rows))
-        return false;
-    const uint64_t most = STAGE_SIZE / rows.size ? STAGE_SIZE / rows.size : 1;
-    const uint64_t piece = most < rows.count ? most : rows.count;
-    unsigned char *stage = malloc(piece * rows.size);
-    bool done = stage || vks_fail(weights->log, VKS_NO_MEMORY);
-    for (uint64_t at = 0; at < rows.count && done; at += piece) {
-        const uint64_t count = piece < rows.count - at ? piece : rows.count - at;
-        convert_rows(&rows, at, count, stage);
-        done = vks_storage_write(entry->at.storage, entry->at.offset + at * rows.size, stage, count * rows.size);
-    }
-    free(stage);
-    return done;
-}
-
-static void from_f32(enum vks_dtype dtype, const float *values, size_t count, void *out)
-{
-    if (dtype == VKS_F16)
-        vks_f16_from_f32_array(out, values, count);
-    else if (dtype == VKS_BF16)
-        vks_bf16_from_f32_array(out, values, count);
-    else
-        memcpy(out, values, count * sizeof(*values));
-}
-
-// With its changes, rounded once, to the type of the file.
-static bool upload_changed(struct vks_weights *weights, struct entry *entry)
-{
-    const size_t count = (size_t)entry->weight.count;
-    float *values = malloc(count * sizeof(*values));
-    unsigned char *bytes = malloc((size_t)entry->at.size), *turned = malloc((size_t)entry->at.size);
-    bool done = (values && bytes && turned) || vks_fail(weights->log, VKS_NO_MEMORY);
-    done = done && vks_weights_read(weights, (size_t)(entry - weights->entries), values);
-    if (done) {
-        const bool turn = is_turned(weights, entry, entry->at.layout);
-        from_f32(entry->at.dtype, values, count, bytes);
-        if (turn)
-            turn_elements(entry, bytes, turned);
-        done = vks_storage_write(entry->at.storage, entry->at.offset, turn ? turned : bytes, entry->at.size);
-    }
-    free(values);
-    free(bytes);
-    free(turned);
-    return done;
-}
-
-static bool upload(struct vks_weights *weights, struct entry *entry)
-{
-    bool done = make_room(weights, &entry->at);
-    if (entry->changed)
-        done = done && upload_changed(weights, entry);
-    else if (is_turned(weights, entry, entry->at.layout))
-        done = done && upload_turned(weights, entry);
-    else if (entry->at.size == entry->weight.size && entry->form == VKS_GGUF_AS_IS)  // the same bits
-        done = done && vks_storage_write(entry->at.storage, entry->at.offset, entry->weight.data, entry->weight.size);
-    else
-        done = done && upload_rows(weights, entry);
-    if (!done)
-        entry->at.storage = NULL;
-    return done;
-}
-
-bool vks_weights_read(const struct vks_weights *weights, size_t index, float *out)
-{
-    const struct entry *entry = &weights->entries[index];
-    struct rows rows = {0};
-    if (!entry->readable)
-        return vks_fail(weights->log, "%s: %s is of type %s: convert the weights to F32, F16 or BF16", weights->path,
-                        entry->weight.name, entry->weight.type);
-    if (!entry->weight.count || !rows_of(weights, entry, VKS_F32, &rows))
-        return !entry->weight.count;
-    convert_rows(&rows, 0, rows.count, (void *)out);
-    for (size_t i = 0; entry->changed && i < weights->change_count; i++)
-        if (weights->changes[i].entry == index &&
-            !vks_weight_change_add(&weights->changes[i].change, rows.count, rows.columns, out))
-            return vks_fail(weights->log, VKS_NO_MEMORY);
-    return true;
-}
-
 bool vks_weights_change(struct vks_weights *weights, const char *name, const struct vks_weight_change *change)
 {
-    struct entry *entry = find(weights, name);
+    struct vks_weights_entry *entry = find(weights, name);
     const struct vks_weight *weight = entry ? &entry->weight : NULL;
     const uint64_t rows = entry && weight->rank >= 2 ? weight->shape[0] : 1;
     if (!entry || !entry->readable || weights->gguf)
@@ -644,7 +357,7 @@ bool vks_weights_change(struct vks_weights *weights, const char *name, const str
                         name);
     if (!vks_grow(&weights->changes, &weights->change_capacity, weights->change_count, sizeof(*weights->changes)))
         return vks_fail(weights->log, VKS_NO_MEMORY);
-    weights->changes[weights->change_count++] = (struct changed){(size_t)(entry - weights->entries), *change};
+    weights->changes[weights->change_count++] = (struct vks_weights_changed){(size_t)(entry - weights->entries), *change};
     entry->changed = true;
     return true;
 }
@@ -712,19 +425,19 @@ static const char *shape_text(struct vks_graph *graph, int rank, const uint64_t 
     return copy ? copy : "";
 }
 
-static struct vks_tensor *state_of(struct vks_graph *graph, const struct place *at, const char *name,
+static struct vks_tensor *state_of(struct vks_graph *graph, const struct vks_weights_slot *at, const char *name,
                                    uint32_t rank, const uint32_t shape[])
 {
     return vks_graph_state(graph, name, at->dtype, rank, shape, at->storage, at->offset / vks_dtype_size(at->dtype));
 }
 
 // The parameter, uploaded; NULL: the graph has failed.
-static const struct entry *need(struct vks_weights *weights, struct vks_graph *graph, const char *name,
+static const struct vks_weights_entry *need(struct vks_weights *weights, struct vks_graph *graph, const char *name,
                                 enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[])
 {
     if (graph->failed)
         return NULL;
-    struct entry *entry = find(weights, name);
+    struct vks_weights_entry *entry = find(weights, name);
     if (!entry)
         return vks_graph_fail(graph, "%s: the tensor %s is missing: %s; download the model again", weights->path,
                               name, weights->gguf ? "the file is no whole model"
@@ -746,10 +459,10 @@ static const struct entry *need(struct vks_weights *weights, struct vks_graph *g
     if (!entry->at.storage) {
         entry->at.layout = layout;
         entry->at.dtype = device_type(entry, layout);
-        entry->at.size = device_size(entry, layout);
+        entry->at.size = vks_weights_device_size(entry, layout);
     }
     entry->wanted |= weights->dry;
-    if (weights->gpu && !weights->dry && !entry->at.storage && !upload(weights, entry)) {
+    if (weights->gpu && !weights->dry && !entry->at.storage && !vks_weights_upload(weights, entry)) {
         graph->failed = true;  // said why
         return NULL;
     }
@@ -759,20 +472,20 @@ static const struct entry *need(struct vks_weights *weights, struct vks_graph *g
 struct vks_tensor *vks_weights_get(struct vks_weights *weights, struct vks_graph *graph, const char *name,
                                    enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[])
 {
-    const struct entry *entry = need(weights, graph, name, layout, rank, shape);
+    const struct vks_weights_entry *entry = need(weights, graph, name, layout, rank, shape);
     return entry ? state_of(graph, &entry->at, name, rank, shape) : NULL;
 }
 
 bool vks_weights_is_packed(const struct vks_weights *weights, const char *name)
 {
-    const struct entry *entry = find(weights, name);
+    const struct vks_weights_entry *entry = find(weights, name);
     return entry && packable(entry);
 }
 
 struct vks_tensor *vks_weights_get_packed(struct vks_weights *weights, struct vks_graph *graph, const char *name,
                                           uint32_t rows, uint32_t columns, struct vks_packed *packed)
 {
-    const struct entry *entry = need(weights, graph, name, VKS_WEIGHT_PACKED, 2, (uint32_t[]){rows, columns});
+    const struct vks_weights_entry *entry = need(weights, graph, name, VKS_WEIGHT_PACKED, 2, (uint32_t[]){rows, columns});
     if (!entry)
         return NULL;
     *packed = (struct vks_packed){entry->type, columns};
@@ -788,7 +501,7 @@ struct vks_tensor *vks_weights_constant(struct vks_weights *weights, struct vks_
     while (at < weights->constant_count && strcmp(weights->constants[at].key, key) != 0)
         at++;
     if (at == weights->constant_count) {
-        struct constant constant = {.key = vks_arena_strdup(&weights->arena, key), .at = {.dtype = dtype}};
+        struct vks_weights_constant constant = {.key = vks_arena_strdup(&weights->arena, key), .at = {.dtype = dtype}};
         constant.at.size = vks_dtype_size(dtype);
         for (uint32_t i = 0; i < rank; i++)
             constant.at.size *= shape[i];
@@ -797,9 +510,9 @@ struct vks_tensor *vks_weights_constant(struct vks_weights *weights, struct vks_
             return vks_graph_fail(graph, VKS_NO_MEMORY);
         weights->constants[weights->constant_count++] = constant;
     }
-    struct place *place = &weights->constants[at].at;
+    struct vks_weights_slot *place = &weights->constants[at].at;
     if (weights->gpu && !weights->dry && !place->storage &&
-        !(make_room(weights, place) && vks_storage_write(place->storage, place->offset, data, place->size))) {
+        !(vks_weights_make_room(weights, place) && vks_storage_write(place->storage, place->offset, data, place->size))) {
         place->storage = NULL;
         graph->failed = true;  // said why
         return NULL;
