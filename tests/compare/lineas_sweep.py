@@ -5,7 +5,8 @@
 A RUN is OPTIMIZER:REDUCTION:RATE:STEPS[:GAMMA], as sgd:sum:1:40 or adam:sum:0.003:150, with W_2^2 summed (or averaged)
 over the channels of a site, and averaged over sites. Without runs, a grid of 40 steps. SGD with the mean at rate r D is
 SGD with the sum at r, where all sites have D channels; `--check` shows it over three steps. Each run appends a line to
-the file and is not repeated; with --save FOLDER its maps are kept there as a steering file. --table prints what the file holds.
+the file and is not repeated; with --save FOLDER its maps are kept there as a steering file. --table prints what the
+file holds.
 --against FILE says how far the maps of a run are from those of a steering file, such as that of `vksteer train` with the
 same settings: sources come in its order (seed 42).
 
@@ -102,8 +103,8 @@ class Maps:
         notes = {"format": "vksteer-1", "method": "lineas", "model": type(task.text.net).__name__, "sites": SITES,
                  "pool": "mean", "position": "all", "loss_scale": run["reduction"], "optimizer": run["optimizer"],
                  "lr": f"{run['lr']:g}", "steps": str(run["steps"]), "batch": str(task.batch),
-                 "gamma": f"{run['gamma']:g}", "source_count": str(COUNT), "target_count": str(COUNT), "loss_first": f"{first:.9g}",
-                 "loss_last": f"{last:.9g}"}
+                 "gamma": f"{run['gamma']:g}", "source_count": str(COUNT), "target_count": str(COUNT),
+                 "loss_first": f"{first:.9g}", "loss_last": f"{last:.9g}"}
         tensors = {}
         for site, (w, b) in self.views().items():
             tensors |= {f"{site}.weight": w.detach().clone(), f"{site}.bias": b.detach().clone()}

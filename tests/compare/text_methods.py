@@ -1,6 +1,6 @@
 """Steerings of language models by methods without gradients, in PyTorch: what vksteer computes, written a second time.
 
-Formulas: the papers that runtime/steer names. AcT (arXiv 2410.23054) layer by layer, every map seeing the ones before it;
+Formulas: the papers that runtime/steer names. AcT (arXiv 2410.23054) behind the heads, layer by layer, every map seeing the ones before it;
 CAA (2312.06681), ActAdd (2308.10248) and RepE (2310.01405) at the output of one block of the middle, pooled at the last
 token; AurA (2407.12824) at the linear layers of the feed-forward parts, pooled by maximum.
 """
@@ -18,7 +18,7 @@ def sites_of(text, method):
     layers = text.net.config.num_hidden_layers  # CAA: 13 of 32
     if method in VECTORS:
         return [f"model.layers.{layers * 13 // 32}"]
-    return text.sites(r".*mlp\..*_proj" if method == "aura" else r".*post.*layernorm")
+    return text.sites(r".*mlp\..*_proj" if method == "aura" else r".*o_proj")
 
 
 def transport(method, a, b):
@@ -52,9 +52,9 @@ def aura(a, b):
 
 
 @torch.no_grad()
-def train(text, method, source, target, path, expression=None):
-    """Writes the steering file of a method from tokenized texts, at its own sites or those of a regular expression."""
-    sites, pool = text.sites(expression) if expression else sites_of(text, method), POOLS.get(method, "mean")
+def train(text, method, source, target, path):
+    """Writes the steering file of a method from tokenized texts."""
+    sites, pool = sites_of(text, method), POOLS.get(method, "mean")
     targets = text.observe(target, sites, pool)
     widths = [text.widths[s] for s in sites]
     targets = {s: x.double().numpy() for s, x in zip(sites, targets.split(widths, 1))}

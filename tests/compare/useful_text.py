@@ -16,7 +16,8 @@ of single texts' perplexities would be that of a few texts. Intervals: 95 %, boo
 --trainer and --engine say who trains and who writes the texts: the vksteer program, or PyTorch, an independent check on
 what the files mean (text_methods.py). --check compares greedy texts of the two engines under one steering. All that is
 done is kept in --out, one file for each method, strength and seed, so that a run which is cut off goes on; --report
-prints the table of what is there. Runs for other methods or seeds may go on beside, in the same folder. Matrix products are of bfloat16 (text_model.halve). Needs requirements.txt.
+prints the table of what is there. Runs for other methods or seeds may go on beside, in the same folder. Matrix products
+are of bfloat16 (text_model.halve). Needs requirements.txt.
 """
 import argparse
 import csv
