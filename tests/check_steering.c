@@ -256,7 +256,8 @@ static void site_case(struct check *c, const struct shape *s, uint32_t parts, en
 {
     const uint64_t n = (uint64_t)s->samples * s->rows * s->cols, per = (uint64_t)s->samples * s->cols;
     const uint32_t slice = check_random(c, 4), total = s->samples + slice + check_random(c, 3);
-    const uint32_t first = 4 * check_random(c, 5) + (s->cols % 4 != 0), width = s->cols + first + 4 * check_random(c, 9);
+    const uint32_t first = 4 * check_random(c, 5) + (s->cols % 4 != 0);
+    const uint32_t width = s->cols + first + 4 * check_random(c, 9);
     const uint32_t flat[] = {total, width}, vector[] = {width};
     const uint64_t all = (uint64_t)total * width;
     uint32_t shape[4];
@@ -344,7 +345,8 @@ void check_steering(struct check *c)
         for (uint32_t k = 0; k < 2; k++) {
             static const uint32_t parts[] = {POOL | ACT | TRAINED, POOL | TRAINED, ACT | TRAINED,
                                              POOL | ACT, ACT};
-            site_case(c, &shapes[i], parts[(i + 2 * k) % 5], (enum vks_unary)((i + 3 * k) % 7), (i + k) % 4 ? 0.8 : 0);
+            const enum vks_unary kind = (enum vks_unary)((i + 3 * k) % 7);
+            site_case(c, &shapes[i], parts[(i + 2 * k) % 5], kind, (i + k) % 4 ? 0.8 : 0);
         }
     // Partial sums of a sample that no binding of 64 KiB holds: 64 blocks of 300 columns.
     const struct shape wide = {2, 1024, 300, true, true};
@@ -353,6 +355,9 @@ void check_steering(struct check *c)
         affine_case(c, &wide, (enum vks_position)k, 0.8, true);
     }
     site_case(c, &(struct shape){2, 1024, 300, true, false}, POOL | ACT | TRAINED, VKS_SILU, 0.8);
+    // Rows of which 64 KiB hold one, but not two partial sums of each channel.
+    site_case(c, &(struct shape){3, 3, 10000, false, false}, POOL | ACT | TRAINED, VKS_SILU, 0.8);
+    site_case(c, &(struct shape){3, 1, 10000, false, false}, ACT | TRAINED, VKS_SILU, 0.8);
     pool_case(c, &(struct shape){4, 20, 3000, false, false}, VKS_POOL_MEAN, true);
     affine_case(c, &(struct shape){4, 20, 3000, false, true}, VKS_POSITION_ALL, 1, true);
 }

@@ -23,14 +23,16 @@ bool vks_site_next_columns(struct vks_site_rows *site)
 
 bool vks_site_next_slice(const struct vks_site_rows *site, struct vks_site_slice *at)
 {
-    const uint64_t fit = vks_binding_words(site->emitter) / site->cols / site->sums;  // rows
+    const uint64_t words = vks_binding_words(site->emitter), fit = words / site->cols;  // rows
+    const uint64_t parts = words / site->sums / site->blocks / most_columns(site);      // samples
     if (at->end) {
         at->first = at->end < site->rows ? at->end : 0;
         at->sample += at->first ? 0 : at->samples;
     }
     if (at->sample >= site->samples)
         return false;
-    at->samples = fit < site->rows ? 1 : (uint32_t)vks_min_u64(fit / site->rows, site->samples - at->sample);
+    at->samples = fit < site->rows ? 1 : (uint32_t)vks_min_u64(vks_min_u64(fit / site->rows, parts),
+                                                               site->samples - at->sample);
     // Whole blocks if one fits; otherwise parts of one block.
     uint64_t end = at->first + fit;
     if (fit >= VKS_POOL_BLOCK)
