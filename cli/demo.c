@@ -45,10 +45,11 @@ static bool read_set(struct demo *demo, const char *name, struct vksteer_prompts
 
 static bool on_progress(void *priv, const struct vksteer_progress *p)
 {
+    const bool training = strcmp(p->stage, "training") == 0;
     char note[96] = "";
-    if (p->steps)
+    if (training)
         snprintf(note, sizeof(note), "loss %.4g (floor %.3g)", p->loss, p->floor);
-    progress_show(p->steps ? (const char *)priv : p->stage, p->step, p->steps, note);
+    progress_show(training ? (const char *)priv : p->stage, p->step, p->steps, note);
     return !vksteer_interrupted();
 }
 
