@@ -55,7 +55,8 @@ struct vks_scheduler_config {
 };
 
 // Reads FOLDER/scheduler_config.json: for the class that it names, or for that of `name` (may be NULL) in its place,
-// which takes the settings of both and its own defaults for the rest, as diffusers' from_config does.
+// which takes the settings of both and its own defaults for the rest, as diffusers' from_config does; but
+// skip_prk_steps, without which PNDM is refused, is then true by default, and in diffusers false.
 bool vks_scheduler_config_read(const struct vks_log *log, const char *folder, const char *name,
                                struct vks_scheduler_config *config);
 
