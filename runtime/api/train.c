@@ -8,9 +8,11 @@
 struct bridge {
     const struct vksteer_train_params *params;
     bool stopped;                      // while targets were collected
+    uint32_t micro_batch;              // what fits the memory
+    bool recompute;
 };
 
-static void translate(const struct vks_train_progress *in, struct vksteer_progress *out)
+static void translate(const struct bridge *bridge, const struct vks_train_progress *in, struct vksteer_progress *out)
 {
     *out = (struct vksteer_progress){
         .stage = "training",
@@ -26,6 +28,8 @@ static void translate(const struct vks_train_progress *in, struct vksteer_progre
         .validation_first = in->validation_first,
         .validation = in->validation,
         .validation_floor = in->validation_floor,
+        .micro_batch = bridge->micro_batch,
+        .recompute = bridge->recompute,
     };
 }
 
@@ -35,7 +39,7 @@ static bool report(void *priv, const struct vks_train_progress *progress)
     struct vksteer_progress out;
     if (!bridge->params->progress)
         return true;
-    translate(progress, &out);
+    translate(bridge, progress, &out);
     return bridge->params->progress(bridge->params->priv, &out);
 }
 
@@ -205,7 +209,8 @@ static const char *sampler_of(const vksteer_model *model, char text[64])
 }
 
 // Bytes that a training would take beside what is on the device; UINT64_MAX: it cannot be planned.
-static uint64_t bytes_of(vksteer_model *model, const struct vks_subject *subject, const struct vks_train_params *params)
+static uint64_t bytes_of(vksteer_model *model, const struct vks_subject *subject,
+                         const struct vks_train_params *params)
 {
     struct vks_train_need need;
     const bool was = vks_api_dry(model, true), ok = vks_train_measure(subject, params, &need);
@@ -235,18 +240,18 @@ static bool fit_memory(vksteer_model *model, const struct vks_subject *subject, 
             if (bytes > left)
                 continue;
             if (micro != first || trial.recompute != params->recompute)
-                vks_info(model->log, "to fit the %llu MiB that are left, the training works as with --micro-batch %u%s: "
-                         "slower, but with the same bits", (unsigned long long)(left >> 20), micro,
+                vks_info(model->log, "to fit the %llu MiB that are left, the training works as with --micro-batch "
+                         "%u%s: slower, but with the same bits", (unsigned long long)(left >> 20), micro,
                          trial.recompute ? " --recompute" : "");
             params->micro_batch = micro;
             params->recompute = trial.recompute;
             return true;
         }
     }
-    return vks_fail(model->log, "a training step takes %llu MiB even sample by sample and with --recompute, and of the "
-                    "%llu MiB that may be used %llu are left: train at a smaller size (-W, -H) or at fewer --sites, or "
-                    "raise --memory", (unsigned long long)((bytes >> 20) + 1), (unsigned long long)(budget >> 20),
-                    (unsigned long long)(left >> 20));
+    return vks_fail(model->log, "a training step takes %llu MiB even sample by sample and with --recompute, and of "
+                    "the %llu MiB that may be used %llu are left: train at a smaller size (-W, -H) or at fewer "
+                    "--sites, or raise --memory", (unsigned long long)((bytes >> 20) + 1),
+                    (unsigned long long)(budget >> 20), (unsigned long long)(left >> 20));
 }
 
 enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_train_params *params,
@@ -298,13 +303,15 @@ enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_tra
     struct vks_subject watched = *vks_api_subject(subject);
     watched.watch = watch;
     watched.watch_priv = &bridge;
-    enum vks_train_result result =
-        fit_memory(model, &watched, &inner) ? vks_train(&watched, &inner, &figures) : VKS_TRAIN_FAILED;
+    const bool fits = fit_memory(model, &watched, &inner);
+    bridge.micro_batch = inner.micro_batch;
+    bridge.recompute = inner.recompute;
+    enum vks_train_result result = fits ? vks_train(&watched, &inner, &figures) : VKS_TRAIN_FAILED;
     if (result == VKS_TRAIN_FAILED && bridge.stopped)
         result = VKS_TRAIN_STOPPED;
     vks_api_subject_destroy(&subject);
     vks_api_steerings_finish(&base);
     if (last)
-        translate(&figures, last);
+        translate(&bridge, &figures, last);
     return result == VKS_TRAIN_DONE ? VKSTEER_DONE : result == VKS_TRAIN_STOPPED ? VKSTEER_STOPPED : VKSTEER_FAILED;
 }

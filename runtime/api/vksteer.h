@@ -285,6 +285,9 @@ struct vksteer_progress {
     // Held-out prompts against the targets, in the loss's own measure: before training, now (at every tenth of the
     // steps), and between identical laws. NaN without such prompts.
     double validation_first, validation, validation_floor;
+    // Of LinEAS: what a step works with, which may be more sparing than what was asked for (see `recompute` below).
+    uint32_t micro_batch;
+    bool recompute;
 };
 
 enum vksteer_result {
@@ -331,8 +334,8 @@ struct vksteer_train_params {
     size_t base_count;                  // at most VKSTEER_MAX_STEERINGS - 1
     bool resume, force;
     bool no_cache;                      // collect the targets' activations anew, and keep none in the cache folder
-    // Compute activations again in backward. Where memory is short, LinEAS does so anyway, and lowers micro_batch: neither
-    // changes a bit.
+    // Compute activations again in backward. Where memory is short, LinEAS does so anyway, and lowers micro_batch:
+    // neither changes a bit.
     bool recompute;
     bool (*progress)(void *priv, const struct vksteer_progress *progress);  // false: stop and keep OUT.state
     void *priv;
