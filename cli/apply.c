@@ -210,14 +210,21 @@ static bool save_picture_of(void *priv, size_t index, struct vksteer_image *imag
     return !order->failed && !vksteer_interrupted();
 }
 
+static bool on_denoised(void *priv, size_t index)
+{
+    const struct order *order = priv;
+    progress_show("denoising", (uint32_t)index + 1, (uint32_t)order->count, "");
+    return !vksteer_interrupted();
+}
+
 // A strip or grid, or a file a picture.
 static int paint(struct job *job)
 {
     struct order order;
     const bool sheet = job->sweep.count || job->has_grid;
+    const struct vksteer_paint_calls calls = {sheet ? keep_picture : save_picture_of, on_denoised, &order};
     bool ok = make_order(job, &order) &&
-              vksteer_paint_all(job->painter, order.pictures, order.count, sheet ? keep_picture : save_picture_of,
-                                &order) != VKSTEER_FAILED && !order.failed;
+              vksteer_paint_all(job->painter, order.pictures, order.count, &calls) != VKSTEER_FAILED && !order.failed;
     progress_done();
     const bool stopped = ok && vksteer_interrupted();
     if (ok && !stopped && sheet)

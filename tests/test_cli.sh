@@ -493,6 +493,9 @@ refused "a step that does not fit" 1 "even sample by sample" \
 check "a picture" "$vksteer" apply -q -p "a red apple" --steer a.safetensors -o roomy.png
 check "stages take turns" "$vksteer" apply -q -p "a red apple" --steer a.safetensors --memory 11 -o tight.png
 check "and change no bit" cmp roomy.png tight.png
+check "progress of pictures that are decoded later" bash -c "'$vksteer' apply -p 'a red apple' -b 2 --memory 11 \
+    -o round%d.png 2>&1 | grep -q 'denoising 2/2'"
+check "which then are" ls round0.png round1.png
 refused "a picture that does not fit" 1 "the UNet alone takes .* --memory" "$vksteer" apply -q -p x --memory 8 -o never.png
 refused "a picture whose UNet does not fit" 1 "512 x 512" "$vksteer" apply -q -p x -W 512 -H 512 --memory 20 -o never.png
 

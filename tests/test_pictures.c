@@ -206,8 +206,9 @@ static void paint_in(struct test *t, uint64_t memory_mib, const char *name, uint
     vksteer_model *model = own ? vksteer_model_open(own, NULL, name) : NULL;
     vksteer_painter *painter = model ? vksteer_painter_open(model, &paint) : NULL;
     const struct vksteer_picture pictures[] = {{.prompt = prompts[0], .seed = 7}, {.prompt = prompts[1], .seed = 7}};
-    EXPECT(t, painter && vksteer_paint_all(painter, pictures, 2, keep, images) == VKSTEER_DONE, "%s in %u MiB: %s",
-           name, (unsigned)memory_mib, last_error);
+    const struct vksteer_paint_calls calls = {.done = keep, .priv = images};
+    EXPECT(t, painter && vksteer_paint_all(painter, pictures, 2, &calls) == VKSTEER_DONE, "%s in %u MiB: %s", name,
+           (unsigned)memory_mib, last_error);
     vksteer_painter_close(&painter);
     if (own) {
         const uint64_t left = vksteer_session_memory(own, peak);
@@ -228,7 +229,8 @@ static void compare(struct test *t, uint64_t memory_mib, const char *name, uint3
     EXPECT(t, t->bad || warnings == (least < INFINITY), "%s in %u MiB: %d warnings", name, (unsigned)memory_mib,
            warnings);
     EXPECT(t, t->bad || (peak > memory_mib << 20 && small <= memory_mib << 20),
-           "%s: %llu bytes at once, %llu in %u MiB", name, (unsigned long long)peak, (unsigned long long)small, (unsigned)memory_mib);
+           "%s: %llu bytes at once, %llu in %u MiB", name, (unsigned long long)peak, (unsigned long long)small,
+           (unsigned)memory_mib);
     for (int i = 0; i < 2 && !t->bad; i++) {
         int off = 0;
         const double ratio = psnr(whole[i].rgb, little[i].rgb, (size_t)size * size * 3, &off);
@@ -250,6 +252,55 @@ static void stages_take_turns(struct test *t)
     snprintf(path, sizeof(path), "%s/xl", data);
     compare(t, 12, path, 128, INFINITY);     // graphs take turns
     compare(t, 11, "emoji", 64, INFINITY);   // weights too
+}
+
+struct told {
+    int denoised, done, stop_at;
+};
+
+static bool count_denoised(void *priv, size_t index)
+{
+    struct told *told = priv;
+    (void)index;
+    return ++told->denoised != told->stop_at;
+}
+
+static bool count_done(void *priv, size_t index, struct vksteer_image *image)
+{
+    struct told *told = priv;
+    told->done += image->rgb && index == (size_t)told->done;
+    free(image->rgb);
+    return true;
+}
+
+// Where the UNet works on all pictures before the decoder does: it can be stopped between, and a picture that fails
+// takes none with it that was there before.
+static void rounds_end_early(struct test *t)
+{
+    const float noise = 0;
+    const struct vksteer_session_params params = {.log = {.print = print_and_count, .level = VKSTEER_LOG_WARN},
+                                                  .memory_mib = 11, .phone_limits = phone};
+    const struct vksteer_paint_params paint = {.width = 64, .height = 64};
+    const struct vksteer_picture pictures[] = {{.prompt = "a red apple"}, {.prompt = "a blue cat"},
+                                               {.prompt = "a fish", .latents = &noise, .latent_count = 1}};
+    struct told failed = {0}, stopped = {.stop_at = 1};
+    const struct vksteer_paint_calls fail = {count_done, count_denoised, &failed};
+    const struct vksteer_paint_calls stop = {count_done, count_denoised, &stopped};
+    if (!session)
+        SKIP(t, "no Vulkan device");
+    vksteer_session *own = vksteer_session_open(&params);
+    vksteer_model *model = own ? vksteer_model_open(own, NULL, "emoji") : NULL;
+    vksteer_painter *painter = model ? vksteer_painter_open(model, &paint) : NULL;
+    errors = 0;
+    EXPECT(t, painter && vksteer_paint_all(painter, pictures, 3, &fail) == VKSTEER_FAILED && errors == 1 &&
+                  failed.denoised == 2 && failed.done == 2,
+           "%d denoised, %d done, %d errors: %s", failed.denoised, failed.done, errors, last_error);
+    EXPECT(t, t->bad || (vksteer_paint_all(painter, pictures, 2, &stop) == VKSTEER_STOPPED &&
+                         stopped.denoised == 1 && stopped.done == 0),
+           "%d denoised, %d done: %s", stopped.denoised, stopped.done, last_error);
+    vksteer_painter_close(&painter);
+    vksteer_model_close(&model);
+    vksteer_session_close(&own);
 }
 
 static void tiles_blend(struct test *t)
@@ -303,6 +354,7 @@ int main(int argc, char **argv)
     session = vksteer_session_open(&params);
     TEST(&t, pictures);
     TEST(&t, stages_take_turns);
+    TEST(&t, rounds_end_early);
     TEST(&t, tiles_blend);
     TEST(&t, memory_runs_out);
     vksteer_session_close(&session);

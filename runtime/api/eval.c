@@ -129,7 +129,8 @@ static bool measure_pictures(vksteer_model *model, const struct vksteer_eval_par
         pictures[i] = (struct vksteer_picture){
             .prompt = prompts[i / 2], .seed = params->seed, .strengths = i % 2 ? NULL : off};
     vksteer_painter *painter = vks_api_painter_open(model, &(struct vksteer_paint_params){0}, steerings);
-    const bool ok = painter && vksteer_paint_all(painter, pictures, 2 * count, add_picture, &pairs) == VKSTEER_DONE;
+    const struct vksteer_paint_calls calls = {.done = add_picture, .priv = &pairs};
+    const bool ok = painter && vksteer_paint_all(painter, pictures, 2 * count, &calls) == VKSTEER_DONE;
     if (eval->pictures) {
         eval->mse /= (double)eval->pictures;
         eval->psnr /= (double)eval->pictures;

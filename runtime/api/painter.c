@@ -292,8 +292,8 @@ static bool fits(struct vksteer_painter *p)
         if (!has_room(p, (enum vks_stage)i))
             return vks_fail(p->model->log, "%s alone take%s %" PRIu64 " MiB for %u x %u pixels, and of the %" PRIu64
                             " MiB that may be used %" PRIu64 " are left: use a smaller picture (-W, -H) or model, or "
-                            "raise --memory", names[i], i ? "s" : "", (bytes >> 20) + 1, p->width, p->height, budget >> 20,
-                            left >> 20);
+                            "raise --memory", names[i], i ? "s" : "", (bytes >> 20) + 1, p->width, p->height,
+                            budget >> 20, left >> 20);
     }
     return true;
 }
@@ -639,28 +639,45 @@ static bool both_fit(const struct vksteer_painter *p)
     return VKS_API_SLACK(wanted) <= bytes;
 }
 
+// Pictures [first, first + count): the latents of all, then what the decoder makes of those that are there.
+static enum vksteer_result paint_round(struct vksteer_painter *p, const struct vksteer_picture *pictures,
+                                       size_t first, size_t count, const struct vksteer_paint_calls *calls,
+                                       float *latents)
+{
+    const size_t size = latent_values(p);
+    size_t there = 0;
+    bool ok = true, go_on = true;
+    while (there < count && ok && go_on) {
+        ok = make_latents(p, &pictures[first + there], latents + there * size);
+        if (ok && count > 1 && calls->denoised)
+            go_on = calls->denoised(calls->priv, first + there);
+        there += ok;
+    }
+    for (size_t i = 0; i < there && go_on; i++) {
+        struct vksteer_image image;
+        if (!make_image(p, &pictures[first + i], latents + i * size, &image))
+            return VKSTEER_FAILED;
+        go_on = calls->done(calls->priv, first + i, &image);
+    }
+    return !ok ? VKSTEER_FAILED : go_on ? VKSTEER_DONE : VKSTEER_STOPPED;
+}
+
 enum vksteer_result vksteer_paint_all(vksteer_painter *p, const struct vksteer_picture *pictures, size_t count,
-                                      bool (*done)(void *priv, size_t index, struct vksteer_image *image), void *priv)
+                                      const struct vksteer_paint_calls *calls)
 {
     // Where the UNet must leave for the decoder, it makes the latents of many pictures before.
-    const size_t round = both_fit(p) ? 1 : count < MOST_ROUND ? count : MOST_ROUND, size = latent_values(p);
-    float *latents = malloc((round ? round : 1) * size * sizeof(*latents));
-    bool ok = latents != NULL || vks_fail(p->model->log, VKS_NO_MEMORY), go_on = true;
+    const size_t round = both_fit(p) ? 1 : count < MOST_ROUND ? count : MOST_ROUND;
+    float *latents = malloc((round ? round : 1) * latent_values(p) * sizeof(*latents));
+    enum vksteer_result result = VKSTEER_DONE;
+    if (!latents)
+        return vks_fail(p->model->log, VKS_NO_MEMORY), VKSTEER_FAILED;
     p->coming = pictures;
     p->coming_count = count;
-    for (size_t first = 0; first < count && ok && go_on; first += round) {
-        const size_t n = count - first < round ? count - first : round;
-        for (size_t i = 0; i < n && ok; i++)
-            ok = make_latents(p, &pictures[first + i], latents + i * size);
-        for (size_t i = 0; i < n && ok && go_on; i++) {
-            struct vksteer_image image;
-            ok = make_image(p, &pictures[first + i], latents + i * size, &image);
-            go_on = ok && done(priv, first + i, &image);
-        }
-    }
+    for (size_t first = 0; first < count && result == VKSTEER_DONE; first += round)
+        result = paint_round(p, pictures, first, count - first < round ? count - first : round, calls, latents);
     p->coming_count = 0;
     free(latents);
-    return !ok ? VKSTEER_FAILED : go_on ? VKSTEER_DONE : VKSTEER_STOPPED;
+    return result;
 }
 
 static bool take(void *priv, size_t index, struct vksteer_image *image)
@@ -675,5 +692,5 @@ bool vksteer_paint(vksteer_painter *p, const char *prompt, const char *negative_
 {
     const struct vksteer_picture picture = {prompt, negative_prompt, seed, strengths, latents, latent_count};
     *image = (struct vksteer_image){0};
-    return vksteer_paint_all(p, &picture, 1, take, image) == VKSTEER_DONE;
+    return vksteer_paint_all(p, &picture, 1, &(struct vksteer_paint_calls){take, NULL, image}) == VKSTEER_DONE;
 }

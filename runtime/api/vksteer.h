@@ -381,10 +381,17 @@ struct vksteer_picture {
     const float *strengths, *latents;
     size_t latent_count;
 };
-// `done` gets the pictures in order, each as soon as it is there, and frees image->rgb; when it returns false the rest is
-// left out (VKSTEER_STOPPED).
+// When one of these returns false the rest is left out (VKSTEER_STOPPED).
+struct vksteer_paint_calls {
+    // Gets the pictures in order, each as soon as it is there, and frees image->rgb.
+    bool (*done)(void *priv, size_t index, struct vksteer_image *image);
+    // Where memory is short: the UNet is through with picture `index`, which is to be decoded later. May be NULL.
+    bool (*denoised)(void *priv, size_t index);
+    void *priv;
+};
+// Where a picture fails, those before it are still handed over.
 enum vksteer_result vksteer_paint_all(vksteer_painter *painter, const struct vksteer_picture *pictures, size_t count,
-                                      bool (*done)(void *priv, size_t index, struct vksteer_image *image), void *priv);
+                                      const struct vksteer_paint_calls *calls);
 // What zero members of the params became.
 void vksteer_painter_size(const vksteer_painter *painter, uint32_t *width, uint32_t *height, uint32_t *steps,
                           double *cfg_scale);
