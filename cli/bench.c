@@ -40,8 +40,8 @@ static void on_row(void *priv, const struct vksteer_bench_row *row)
         print_line("%-18s %-20s %-4s %10.3f ms %9.2f GB/s     %s", row->name, shape, row->type, row->ms, row->gbytes,
                    row->what ? row->what : "");
     else if (row->gflops > 0)
-        print_line("%-18s %-20s %-4s %10.3f ms %9.2f GFLOP/s  %s%s", row->name, shape, row->type, row->ms, row->gflops,
-                   row->what ? row->what : "", memory);
+        print_line("%-18s %-20s %-4s %10.3f ms %9.2f GFLOP/s  %s%s", row->name, shape, row->type, row->ms,
+                   row->gflops, row->what ? row->what : "", memory);
     else
         print_line("%-18s %-20s %-4s %10.3f ms %19s  %s", row->name, shape, row->type, row->ms, "",
                    row->what ? row->what : "");

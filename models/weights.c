@@ -357,7 +357,8 @@ bool vks_weights_change(struct vks_weights *weights, const char *name, const str
                         name);
     if (!vks_grow(&weights->changes, &weights->change_capacity, weights->change_count, sizeof(*weights->changes)))
         return vks_fail(weights->log, VKS_NO_MEMORY);
-    weights->changes[weights->change_count++] = (struct vks_weights_changed){(size_t)(entry - weights->entries), *change};
+    weights->changes[weights->change_count++] =
+        (struct vks_weights_changed){(size_t)(entry - weights->entries), *change};
     entry->changed = true;
     return true;
 }
@@ -485,7 +486,8 @@ bool vks_weights_is_packed(const struct vks_weights *weights, const char *name)
 struct vks_tensor *vks_weights_get_packed(struct vks_weights *weights, struct vks_graph *graph, const char *name,
                                           uint32_t rows, uint32_t columns, struct vks_packed *packed)
 {
-    const struct vks_weights_entry *entry = need(weights, graph, name, VKS_WEIGHT_PACKED, 2, (uint32_t[]){rows, columns});
+    const struct vks_weights_entry *entry =
+        need(weights, graph, name, VKS_WEIGHT_PACKED, 2, (uint32_t[]){rows, columns});
     if (!entry)
         return NULL;
     *packed = (struct vks_packed){entry->type, columns};
@@ -501,7 +503,10 @@ struct vks_tensor *vks_weights_constant(struct vks_weights *weights, struct vks_
     while (at < weights->constant_count && strcmp(weights->constants[at].key, key) != 0)
         at++;
     if (at == weights->constant_count) {
-        struct vks_weights_constant constant = {.key = vks_arena_strdup(&weights->arena, key), .at = {.dtype = dtype}};
+        struct vks_weights_constant constant = {
+            .key = vks_arena_strdup(&weights->arena, key),
+            .at = {.dtype = dtype},
+        };
         constant.at.size = vks_dtype_size(dtype);
         for (uint32_t i = 0; i < rank; i++)
             constant.at.size *= shape[i];
@@ -512,7 +517,8 @@ struct vks_tensor *vks_weights_constant(struct vks_weights *weights, struct vks_
     }
     struct vks_weights_slot *place = &weights->constants[at].at;
     if (weights->gpu && !weights->dry && !place->storage &&
-        !(vks_weights_make_room(weights, place) && vks_storage_write(place->storage, place->offset, data, place->size))) {
+        !(vks_weights_make_room(weights, place) &&
+          vks_storage_write(place->storage, place->offset, data, place->size))) {
         place->storage = NULL;
         graph->failed = true;  // said why
         return NULL;

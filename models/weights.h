@@ -63,8 +63,9 @@ bool vks_weights_dry(struct vks_weights *weights, bool dry);
 // Bytes on the device of the parameters that graphs have asked for since it last became dry; *missing: of those that
 // are not there yet.
 uint64_t vks_weights_wanted(const struct vks_weights *weights, uint64_t *missing);
-// Who holds weights runs graphs over them. When the last one drops them their device memory is freed, and no exec that
-// reads them may run any more; graphs built afterwards upload what they need again. Weights that nobody ever held stay.
+// Who holds weights runs graphs over them. When the last one drops them their device memory is freed, and no exec
+// that reads them may run any more; graphs built afterwards upload what they need again. Weights that nobody ever
+// held stay.
 void vks_weights_hold(struct vks_weights *weights);
 void vks_weights_drop(struct vks_weights *weights);
 // Frees device memory too: no exec that reads these weights may run afterwards. Accepts NULL; nulls it.
@@ -104,7 +105,8 @@ uint64_t vks_weights_bytes(const struct vks_weights *weights);
 uint64_t vks_weights_parameters(const struct vks_weights *weights);
 
 // A STATE tensor of `graph` that holds the parameter `name`, of `shape` on the device, uploaded when it is first
-// asked for (see vks_weights_drop). A missing parameter or one of another shape or type fails the graph with a message that names the file.
+// asked for (see vks_weights_drop). A missing parameter or one of another shape or type fails the graph with a
+// message that names the file.
 struct vks_tensor *vks_weights_get(struct vks_weights *weights, struct vks_graph *graph, const char *name,
                                    enum vks_weight_layout layout, uint32_t rank, const uint32_t shape[]);
 // Whether a matrix stays in quantised blocks on the device: they are unpacked when they are read.

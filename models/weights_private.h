@@ -66,8 +66,8 @@ uint64_t vks_weights_device_size(const struct vks_weights_entry *entry, enum vks
 // Bytes that it takes as it is, or will be, laid out.
 uint64_t vks_weights_planned_size(const struct vks_weights_entry *entry);
 
-// Finds room for slot->size bytes: at the end of the first block that has it, so that small parameters fill what large
-// ones leave.
+// Finds room for slot->size bytes: at the end of the first block that has it, so that small parameters fill what
+// large ones leave.
 bool vks_weights_make_room(struct vks_weights *weights, struct vks_weights_slot *slot);
 // Converts what the file holds and writes it to the device. False after a message.
 bool vks_weights_upload(struct vks_weights *weights, struct vks_weights_entry *entry);

@@ -67,7 +67,8 @@ static void channels_last(unsigned char *out, const unsigned char *in, const uin
 }
 
 // Whether the elements change places as a whole: all of them are turned at once.
-static bool is_turned(const struct vks_weights *weights, const struct vks_weights_entry *entry, enum vks_weight_layout layout)
+static bool is_turned(const struct vks_weights *weights, const struct vks_weights_entry *entry,
+                      enum vks_weight_layout layout)
 {
     const struct vks_weight *weight = &entry->weight;
     return layout == VKS_WEIGHT_CONV1D ? !weights->gguf

@@ -5,8 +5,9 @@
 //     dx = rstd (g - m1 - x̂ m2) [+ plus],  g = (o + w) dy,  m1 = mean_c(g),  m2 = mean_c(g x̂)
 //
 // o is 0, or 1 where a model's file holds w - 1 (Gemma); without w the gain is 1.
-// x, y, dy, dx, plus (R, C); w, b (C), each may be absent; saved: stats (R, 2) = mean, rstd. The variance is taken about the
-// mean in a second pass, and both are corrected by the residual sum, so that mean >> deviation loses no digits.
+// x, y, dy, dx, plus (R, C); w, b (C), each may be absent; saved: stats (R, 2) = mean, rstd. The variance is taken
+// about the mean in a second pass, and both are corrected by the residual sum, so that mean >> deviation loses no
+// digits.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"

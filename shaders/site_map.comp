@@ -1,11 +1,11 @@
 // What stands at one site, in one pass: an affine map, the mean of what it makes, and the activation that reads it.
 //
-//     z' = (1 + s (w - 1)) z + s b       s a word of the step buffer; s = 0 gives z's bits      (affine.comp)
-//     part[s, k] = sum of z' over block k of the rows of sample s                               (POOL; pool_sums.comp)
-//     y = f(z')                          without KIND: z'                                       (include/unary.glsl)
+//     z' = (1 + s (w - 1)) z + s b       s a word of the step buffer; s = 0 gives z's bits     (affine.comp)
+//     part[s, k] = sum of z' over block k of the rows of sample s                              (POOL; pool_sums.comp)
+//     y = f(z')                          without KIND: z'                                      (include/unary.glsl)
 //
-// z, y (B, T, C), w and b: the channels [column, column + cols) of C, part (B, K, cols), K = ceil(T / VKS_POOL_BLOCK).
-// An invocation makes VKS_POOL_BLOCK rows of a channel, or with QUADS of four. A dispatch may end inside a block; the
+// z, y (B, T, C), w and b: channels [column, column + cols) of C, part (B, K, cols), K = ceil(T / VKS_POOL_BLOCK). An
+// invocation makes VKS_POOL_BLOCK rows of a channel, or with QUADS of four. A dispatch may end inside a block; the
 // next one goes on from what `part` holds. The bits are those of the three kernels one after another.
 #version 450
 #extension GL_GOOGLE_include_directive : enable

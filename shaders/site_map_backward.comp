@@ -5,8 +5,8 @@
 //     part[s, k] = sums of dz' z and of dz' over block k of the rows of sample s    (TRAINS; affine_gradient.comp)
 //
 // dy, z, dz (B, T, C), w and b: the channels [column, column + cols) of C, part (B, K, 2, cols); g: rows
-// step[VKS_STEP_SLICE] + s, of which [first_row, first_row + rows) are bound: samples whose row is elsewhere belong to
-// another dispatch. z' is made again from z. The rest is as in site_map.comp; the bits are those of unary.comp,
+// step[VKS_STEP_SLICE] + s, of which [first_row, first_row + rows) are bound: samples whose row is elsewhere belong
+// to another dispatch. z' is made again from z. The rest is as in site_map.comp; the bits are those of unary.comp,
 // pool_backward.comp, pool_sums.comp and affine.comp one after another.
 #version 450
 #extension GL_GOOGLE_include_directive : enable

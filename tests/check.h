@@ -67,8 +67,8 @@ void check_expect_gradient(struct check *c, struct vks_tensor *x, const double *
 // Runs the case and counts it. False: it failed (already reported).
 bool check_run(struct check *c);
 
-// What operators may take into their own kernel (vks_graph_fuse), in every other case: a summand added to `y` (returns the
-// sum, and adds to `expected`), and another reader of `x`, whose gradient is added to `dx`.
+// What operators may take into their own kernel (vks_graph_fuse), in every other case: a summand added to `y`
+// (returns the sum, and adds to `expected`), and another reader of `x`, whose gradient is added to `dx`.
 struct vks_tensor *check_plus(struct check *c, struct vks_tensor *y, double *expected);
 void check_branch(struct check *c, struct vks_tensor *x, double *dx);
 

@@ -346,8 +346,8 @@ END
     if [ -n "$lavapipe" ]; then
         for size in 512 1024; do
             check "SDXL trains at $size pixels in 8 GB" on "$lavapipe" bash -c \
-                '"$1"/cli/vksteer info -m "$2" --sites "unet.*norm.*" --plan --batch 4 --micro-batch 1 -W $3 -H $3 --json |
-                    python3 -c "$4"' sh "$1" "$work/sdxl" "$size" '
+                '"$1"/cli/vksteer info -m "$2" --sites "unet.*norm.*" --plan --batch 4 --micro-batch 1 \
+                    -W $3 -H $3 --json | python3 -c "$4"' sh "$1" "$work/sdxl" "$size" '
 import json, sys
 model = json.load(sys.stdin)
 plan = model["plan"]

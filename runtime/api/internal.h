@@ -108,8 +108,8 @@ void vks_api_channels_last(const float *in, uint32_t channels, uint64_t pixels, 
 
 // vks_weights_dry of the whole model.
 bool vks_api_dry(vksteer_model *model, bool dry);
-// Bytes that parameters which graphs asked for while it was dry are still going to take on the device, with what their
-// storages may waste.
+// Bytes that parameters which graphs asked for while it was dry are still going to take on the device, with what
+// their storages may waste.
 uint64_t vks_api_missing(const vksteer_model *model);
 #define VKS_API_SLACK(bytes) ((bytes) + (bytes) / 32 + ((uint64_t)1 << 20))  // what planned bytes may become
 

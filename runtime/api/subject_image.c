@@ -150,7 +150,8 @@ static bool embed(struct image_subject *s)
         most = s->params.counts[set] > most ? s->params.counts[set] : most;
     if (!shape_text(s))
         return false;
-    struct vks_api_text *text = vks_api_text_create(s->model, most < VKS_API_TEXT_BATCH ? (uint32_t)most : VKS_API_TEXT_BATCH, NULL);
+    const uint32_t batch = most < VKS_API_TEXT_BATCH ? (uint32_t)most : VKS_API_TEXT_BATCH;
+    struct vks_api_text *text = vks_api_text_create(s->model, batch, NULL);
     bool ok = text != NULL;
     for (int set = 0; set < VKS_SETS && ok; set++) {
         const size_t count = s->params.counts[set];

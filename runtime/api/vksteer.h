@@ -151,9 +151,9 @@ bool vksteer_model_sites(vksteer_model *model, const char *expression, const str
                          size_t *count);
 
 // Memory and work, without running anything or loading a weight: of a picture with the model's own steps and guidance
-// (of a language model: a text of 64 tokens), and of a LinEAS training step on 32 source and 32 target prompts. Needs a
-// session: the plan depends on the device's limits. Bytes are those of device memory; what is allocated may be a few
-// percent more.
+// (of a language model: a text of 64 tokens), and of a LinEAS training step on 32 source and 32 target prompts. Needs
+// a session: the plan depends on the device's limits. Bytes are those of device memory; what is allocated may be a
+// few percent more.
 struct vksteer_plan_params {
     const char *sites;                  // zero members: the model's
     uint32_t batch, micro_batch;        // of the training step; micro_batch 0: the batch
@@ -353,9 +353,9 @@ struct vksteer_image {
     uint8_t *rgb;                       // (height, width, 3), heap: free()
 };
 
-// A pipeline made ready for one size and one list of steerings, whose strengths may change from picture to picture. Text
-// encoders, UNet and decoder stay on the device if all of them fit, and take turns where they do not; a decoder that does
-// not fit even by itself works in tiles, after a warning. No other bit depends on the memory.
+// A pipeline made ready for one size and one list of steerings, whose strengths may change from picture to picture.
+// Text encoders, UNet and decoder stay on the device if all of them fit, and take turns where they do not; a decoder
+// that does not fit even by itself works in tiles, after a warning. No other bit depends on the memory.
 typedef struct vksteer_painter vksteer_painter;
 struct vksteer_paint_params {
     uint32_t width, height;             // 0: the model's
@@ -602,8 +602,9 @@ struct vksteer_bench_row {
     uint32_t count;                     // how often this shape is there in one forward pass of the model
     double ms, gflops;                  // median of several runs, the first discarded; gflops 0: not meaningful
     double gbytes;                      // of weights a second, where reading them is the work; 0: not meaningful
-    // Of the stages of a picture: seconds until weights and graph were on the device, the bytes there as planned and as
-    // allocated, and those of the process meanwhile, without mapped files (on a CPU driver they count the device's too).
+    // Of the stages of a picture: seconds until weights and graph were on the device, the bytes there as planned and
+    // as allocated, and those of the process meanwhile, without mapped files (on a CPU driver they count the device's
+    // too).
     double load_seconds;
     uint64_t planned_bytes, device_bytes, process_bytes;
 };

@@ -723,7 +723,8 @@ uint64_t vks_os_available_memory(void)
 uint64_t vks_os_process_memory(void)
 {
 #ifdef __linux__
-    const uint64_t own = read_field("/proc/self/status", "RssAnon"), shared = read_field("/proc/self/status", "RssShmem");
+    const uint64_t own = read_field("/proc/self/status", "RssAnon");
+    const uint64_t shared = read_field("/proc/self/status", "RssShmem");
     return own == UINT64_MAX || shared == UINT64_MAX ? 0 : (own + shared) * 1024;
 #else
     return 0;

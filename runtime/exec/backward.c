@@ -63,9 +63,9 @@ static struct vks_tensor *value_for(struct walk *walk, struct vks_tensor *tensor
     }
     const uint32_t outer = walk->graph->segment;
     walk->graph->segment = 0;
-    struct vks_tensor *twin =
-        node->op->again ? node->op->again(walk->graph, node, inputs)
-                        : vks_graph_add(walk->graph, node->op, inputs, node->input_count, node->attrs, node->attrs_size);
+    struct vks_tensor *twin = node->op->again ? node->op->again(walk->graph, node, inputs)
+                                              : vks_graph_add(walk->graph, node->op, inputs, node->input_count,
+                                                              node->attrs, node->attrs_size);
     walk->graph->segment = outer;
     for (uint32_t o = 0; twin && o < node->output_count; o++)
         walk->again[node->outputs[o]->id] = twin->node->outputs[o];

@@ -13,8 +13,8 @@ struct vks_exec;
 
 struct vks_exec_params {
     struct vks_gpu *gpu;
-    // Its planned memory is taken where it is large enough. The lender must live longer, and a run of either of the two
-    // loses all that the other holds, inputs and kept tensors too. May be NULL.
+    // Its planned memory is taken where it is large enough. The lender must live longer, and a run of either of the
+    // two loses all that the other holds, inputs and kept tensors too. May be NULL.
     const struct vks_exec *lender;
     // For tests: results must not depend on any of these.
     bool no_alias;             // no two tensors share bytes

@@ -116,9 +116,9 @@ struct vks_tensor *vks_graph_output(struct vks_graph *graph, struct vks_node *no
 // Output `index` of the node that made `tensor` (a saved statistic, the other half of a pair).
 struct vks_tensor *vks_tensor_sibling(const struct vks_tensor *tensor, uint32_t index);
 
-// Joins nodes whose operators can do their work in one (op->fuse), for fewer passes over memory; no bit of the results
-// changes. Tensors that are kept, or read by several nodes, stay; others may be left without a node, so nobody may hold on
-// to a tensor between. To be called before gradients are built, and again before the graph runs.
+// Joins nodes whose operators can do their work in one (op->fuse), for fewer passes over memory; no bit of the
+// results changes. Tensors that are kept, or read by several nodes, stay; others may be left without a node, so
+// nobody may hold on to a tensor between. To be called before gradients are built, and again before the graph runs.
 bool vks_graph_fuse(struct vks_graph *graph);
 
 // Publishes a site and hands it to the hook. `name` is copied.

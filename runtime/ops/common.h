@@ -119,8 +119,8 @@ static inline uint32_t vks_row_lanes(const struct vks_emitter *emitter)
     return emitter->limits.is_cpu ? 1 : 32;
 }
 
-// op->fuse of operators that can add a tensor to their output: `node` with the other summand of `next`, a sum, as input
-// `slot`. NULL where `next` is none, or the slot is taken.
+// op->fuse of operators that can add a tensor to their output: `node` with the other summand of `next`, a sum, as
+// input `slot`. NULL where `next` is none, or the slot is taken.
 struct vks_tensor *vks_fuse_plus(struct vks_graph *graph, const struct vks_node *node, const struct vks_node *next,
                                  uint32_t slot);
 

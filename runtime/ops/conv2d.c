@@ -4,7 +4,7 @@
 #include "ops/matmul.h"
 #include "ops/ops.h"
 
-// As in shaders/include/matmul.glsl.
+// As in shaders/include/matmul.glsl with CONV.
 enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, TAIL = 32, EIGHTS = 64, PLUS = 128, START_BIAS = 256 };
 
 // Inputs: x or dy, weight, bias or NULL, and what is added to the output, or NULL.
@@ -244,7 +244,8 @@ static bool emit(struct vks_emitter *emitter, const struct vks_node *node)
             .wy = s.kw * s.cin, .wx = s.cin,
             .c_b = s.oh * s.ow * s.cout, .c_y = s.ow * s.cout, .c_x = s.cout,
         },
-        .ty = s.kh, .tx = s.kw, .samples = s.samples, .grid_rows = s.oh, .n = s.cout, .b_tail = (uint64_t)s.kh * s.kw * s.cin,
+        .ty = s.kh, .tx = s.kw, .samples = s.samples, .grid_rows = s.oh, .n = s.cout,
+        .b_tail = (uint64_t)s.kh * s.kw * s.cin,
     });
 }
 

@@ -196,7 +196,8 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
                            (vks_matmul_aligned(&mm->b) && (nt || piece->nn % 4 == 0) ? VEC_B : 0) |
                            (vks_matmul_aligned(&mm->c) && piece->nn % 4 == 0 && (!plus || vks_aligned(mm->plus, 0))
                                 ? VEC_C : 0) |
-                           (push.alpha != 1 ? ALPHA : 0) | (more ? START_C : 0) | (plus ? PLUS : 0) | (piece->nk % 4 ? TAIL : 0) |
+                           (push.alpha != 1 ? ALPHA : 0) | (more ? START_C : 0) | (plus ? PLUS : 0) |
+                           (piece->nk % 4 ? TAIL : 0) |
                            (emitter->limits.addresses && piece->nk % 8 == 0 ? EIGHTS : 0);
     const uint32_t spec[] = {mm->form, type, is_rows(variant) ? rows_flags(flags, piece->nm) : flags};
     const uint64_t a = tn ? first_of(&mm->a, piece, piece->k, piece->m) : first_of(&mm->a, piece, piece->m, piece->k);

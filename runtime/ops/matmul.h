@@ -1,6 +1,6 @@
 // Emission of matrix products: the one family behind linear, convolution's 1x1 case and attention.
 //
-//     C[m, n] = (bias[n] or 0, or what C holds) + sum over k, in increasing order, of A[m, k] (alpha B[k, n]), + plus[m, n]
+//     C[m, n] = (bias[n] or 0, or what C holds) + sum over k of A[m, k] (alpha B[k, n]), + plus[m, n]    k increasing
 //
 // Every product is a chain of fma() in fp32 with one accumulator per element, so tiles, cuts, batch sizes and kernel
 // variants change no bit, and a product continued with `accumulate` has the bits of the whole one.

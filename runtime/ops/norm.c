@@ -301,7 +301,8 @@ static bool infer_layer_norm(struct vks_graph *graph, struct vks_node *node)
            vks_graph_output(graph, node, VKS_F32, 2, stats);
 }
 
-// Forward: inputs x, weight, bias; outputs y, stats. Backward: inputs x, weight, (no bias), stats, dy, plus; output dx.
+// Forward: inputs x, weight, bias; outputs y, stats. Backward: inputs x, weight, (no bias), stats, dy, plus; output
+// dx.
 static bool emit_layer_norm(struct vks_emitter *emitter, const struct vks_node *node)
 {
     const struct layer_norm *attrs = node->attrs;

@@ -37,8 +37,8 @@ struct vks_site_slice {
 // sample's last row and count, if wanted.
 bool vks_site_begin(struct vks_site_rows *site, struct vks_emitter *emitter, const struct vks_tensor *z,
                     const struct vks_tensor *mask, bool span);
-// The next columns whose partial sums (K, sums, columns) of a sample fit a binding. Begins with `column` and `width` 0;
-// false when all columns are done.
+// The next columns whose partial sums (K, sums, columns) of a sample fit a binding. Begins with `column` and `width`
+// 0; false when all columns are done.
 bool vks_site_next_columns(struct vks_site_rows *site);
 // The next slice; begins zeroed. False: that was the last.
 bool vks_site_next_slice(const struct vks_site_rows *site, struct vks_site_slice *at);
@@ -95,8 +95,8 @@ struct vks_site_map {
     bool has_act;
     enum vks_unary act;             // of what was mapped and pooled
 };
-// y = act(map(z)), and the mean of map(z) over the rows of a sample; z (B, ..., C), w and b (C) columns of flat states.
-// The bits of vks_affine_map(), vks_pool_rows() and vks_unary() one after another.
+// y = act(map(z)), and the mean of map(z) over the rows of a sample; z (B, ..., C), w and b (C) columns of flat
+// states. The bits of vks_affine_map(), vks_pool_rows() and vks_unary() one after another.
 vks_tensor *vks_site_map(struct vks_graph *g, vks_tensor *z, vks_tensor *w, vks_tensor *b,
                          const struct vks_site_map *attrs);
 

@@ -35,7 +35,8 @@ static bool four_columns(const struct vks_site_rows *site)
 
 static struct vks_groups groups_of(const struct vks_site_rows *site, const struct vks_site_slice *at, bool quads)
 {
-    return vks_groups_1d((uint64_t)at->samples * vks_site_slice_blocks(at) * site->width / (quads ? 4 : 1), VKS_GROUP);
+    const uint64_t columns = site->width / (quads ? 4 : 1);
+    return vks_groups_1d((uint64_t)at->samples * vks_site_slice_blocks(at) * columns, VKS_GROUP);
 }
 
 // First and count of the slice's partial sums.

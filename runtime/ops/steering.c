@@ -117,8 +117,9 @@ static bool affine_gradient_emit(struct vks_emitter *emitter, const struct vks_n
     if (emitter->graph->failed)
         return false;
     const struct vks_site_gradient rows = {attrs, product, plain, mean};
+    const enum vks_sums sums = last ? VKS_SUMS_PRODUCT_LAST : VKS_SUMS_PRODUCT;
     for (site.column = site.width = 0; vks_site_next_columns(&site);)
-        if (!vks_site_emit_sums(&site, last ? VKS_SUMS_PRODUCT_LAST : VKS_SUMS_PRODUCT, dy, z, site.valid, product, plain) ||
+        if (!vks_site_emit_sums(&site, sums, dy, z, site.valid, product, plain) ||
             !vks_site_emit_gradient(&site, &rows))
             return false;
     return true;
@@ -322,9 +323,10 @@ static bool pool_backward_emit(struct vks_emitter *emitter, const struct vks_nod
             };
             const bool quads = kind == VKS_SUMS_MEAN && site.cols % 4 == 0 && vks_all_aligned(operands, 1) &&
                                vks_all_aligned(operands + 6, 1);
-            const uint32_t spec[] = {kind, quads}, columns = site.cols / (quads ? 4 : 1);
+            const uint32_t spec[] = {kind, quads};
+            const uint64_t blocks = (uint64_t)at.samples * vks_site_slice_blocks(&at);
             if (!vks_emit_special(emitter, VKS_K_pool_backward, spec, 2, operands, 7, &push, sizeof(push),
-                                  vks_groups_1d((uint64_t)at.samples * vks_site_slice_blocks(&at) * columns, VKS_GROUP)))
+                                  vks_groups_1d(blocks * (site.cols / (quads ? 4 : 1)), VKS_GROUP)))
                 return false;
         }
     }

@@ -1,6 +1,6 @@
 // What the kernels of the matmul family share: operands, constants, addresses.
 //
-//     C[i, j] = start + sum_k A[i, k] (alpha B[k, j]) [+ plus[i, j]]     one accumulator an element, k increasing, fma
+//     C[i, j] = start + sum_k A[i, k] (alpha B[k, j]) [+ plus[i, j]]    one accumulator an element, k increasing, fma
 //
 // NT: B is stored (n, k); NN: B (k, n); TN: A (k, m), B (k, n). B may be fp32, fp16 or bf16; A and C are fp32.
 //
@@ -54,9 +54,11 @@ VKS_PUSH(5, matmul);
 
 // Start from the bias.
 #ifdef CONV
-#define STARTS_BIASED ((FLAGS & 256u) != 0)
+#define START_BIAS 256u  // of FLAGS
+#define STARTS_BIASED ((FLAGS & START_BIAS) != 0)
 #else
-#define STARTS_BIASED ((p.flags & 1u) != 0)
+#define START_BIAS 1u    // of p.flags
+#define STARTS_BIASED ((p.flags & START_BIAS) != 0)
 #endif
 
 // What is stored at element i of C for its accumulator.

@@ -1,5 +1,5 @@
-"""The noise of runtime/base/philox.h (image domain), which is also that of torch.randn on CUDA, for small tensors; and
-the order of source prompts in an epoch of LinEAS."""
+"""The noise of runtime/base/philox.h (image domain), which is also that of torch.randn on CUDA, for small tensors;
+and the order of source prompts in an epoch of LinEAS."""
 
 import numpy as np
 import torch
