@@ -48,10 +48,13 @@ static float *values_of(const struct import *m, const struct state *s, const cha
     if (tensor->count != s->site->channels)
         return vks_fail_null(log, "%s: %s has %llu channels, the model %u: it was trained for another model", s->path,
                              name, (unsigned long long)tensor->count, s->site->channels);
+    if (tensor->dtype != VKS_ST_F32 && tensor->dtype != VKS_ST_F16 && tensor->dtype != VKS_ST_BF16)
+        return vks_fail_null(log, "%s: %s has type %s, not F32, F16 or BF16: convert the file", s->path, name,
+                             vks_st_dtype_name(tensor->dtype));
     float *values = malloc((size_t)tensor->count * sizeof(*values));
     if (!values)
         return vks_fail_null(log, VKS_NO_MEMORY);
-    if (!vks_st_to_f32(log, NULL, tensor, values)) {
+    if (!vks_st_to_f32(log, NULL, tensor, values)) {  // never: it reads all three
         free(values);
         return NULL;
     }
@@ -90,8 +93,12 @@ static bool find_site(const struct import *m, struct state *s)
         else if (!strcmp(colon, ":0"))
             *colon = 0;
     }
-    return s->site || vks_fail(m->model->log, "%s acts at a module that this model does not have: give the model "
-                               "that it was trained for with -m", s->path);
+    if (!s->site)
+        return vks_fail(m->model->log, "%s acts at a module that this model does not have: give the model that it "
+                        "was trained for with -m", s->path);
+    return !vks_site_list_find(&m->steering.sites, s->site->name) ||
+           vks_fail(m->model->log, "%s acts at %s, as a file before it does: leave one of them out", s->path,
+                    s->site->name);
 }
 
 // Room for one more site, with the identity there. First channel in *first.
@@ -178,6 +185,12 @@ static bool take_range(struct import *m, const struct state *s, uint32_t first)
             m->steering.range[2 * ((size_t)first + c) + (size_t)end] = values[c];
         done = values != NULL;
         free(values);
+    }
+    for (uint32_t c = 0; done && c < s->site->channels; c++) {
+        const float *range = m->steering.range + 2 * ((size_t)first + c);
+        if (!(range[0] <= range[1]) || !isfinite(range[0]) || !isfinite(range[1]))
+            return vks_fail(m->model->log, "%s: the support of channel %u is from %g to %g: train it again, or leave "
+                            "--quantiles out", s->path, c, (double)range[0], (double)range[1]);
     }
     return done;
 }
