@@ -134,6 +134,25 @@ bool vks_scheduler_config_read(const struct vks_log *log, const char *folder, co
     return done;
 }
 
+char *vks_scheduler_rewrite(const struct vks_log *log, const char *path, enum vks_scheduler_class kind)
+{
+    struct vks_json *json = vks_json_open(log, path);
+    if (!json)
+        return NULL;
+    const cJSON *pair = vks_json_get(json->root, "scheduler");  // of an index: library and class
+    cJSON *name = (cJSON *)(pair ? cJSON_GetArrayItem(pair, 1) : vks_json_get(json->root, "_class_name"));
+    char *text = NULL;
+    // What is read as PNDM skips these steps, which diffusers must be told.
+    const bool skip = !pair && kind == VKS_SCHEDULER_PNDM && !vks_json_get(json->root, "skip_prk_steps");
+    if (!cJSON_IsString(name))
+        vks_fail(log, "%s: names no class of the scheduler: correct the file", path);
+    else if (!cJSON_SetValuestring(name, class_names[kind]) ||
+             (skip && !cJSON_AddTrueToObject(json->root, "skip_prk_steps")) || !(text = cJSON_Print(json->root)))
+        vks_fail(log, VKS_NO_MEMORY);
+    vks_json_close(&json);
+    return text;
+}
+
 // alpha-bar of every training step: the product of 1 - beta.
 static void alphas(const struct vks_scheduler_config *config, double bar[])
 {

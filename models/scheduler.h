@@ -60,6 +60,10 @@ struct vks_scheduler_config {
 bool vks_scheduler_config_read(const struct vks_log *log, const char *folder, const char *name,
                                struct vks_scheduler_config *config);
 
+// The text of a scheduler_config.json or model_index.json in which `kind` takes the place of the class that it names;
+// heap, free(). NULL after one message.
+char *vks_scheduler_rewrite(const struct vks_log *log, const char *path, enum vks_scheduler_class kind);
+
 // One step from `sample` with the model's `output`, where
 //     input of the model = input_scale * sample
 //     x0   = x0_sample * sample + x0_output * output            (the picture as the model sees it now)

@@ -242,7 +242,7 @@ static bool bake_whole(struct bake *b, uint32_t part, const char *to)
 static bool is_weights(const char *path)
 {
     return is_foreign(path) || vks_ends_with(path, ".safetensors") ||
-           (vks_ends_with(path, ".json") && strstr(path, ".index."));
+           (vks_ends_with(path, ".json") && strstr(vks_path_name(path), ".index."));
 }
 
 static bool copy_file(const struct vks_log *log, const char *from, const char *to)
@@ -252,6 +252,21 @@ static bool copy_file(const struct vks_log *log, const char *from, const char *t
         return false;
     const bool ok = vks_os_write_file(log, to, map.data, map.size);
     vks_os_map_close(&map);
+    return ok;
+}
+
+// Whether a file names the scheduler's class, and that is another one.
+static bool names_scheduler(const struct bake *b, const char *path)
+{
+    return b->model->pipeline->over.scheduler &&
+           (!strcmp(path, "model_index.json") || !strcmp(path, "scheduler/scheduler_config.json"));
+}
+
+static bool write_scheduler(const struct bake *b, const char *from, const char *to)
+{
+    char *text = vks_scheduler_rewrite(b->model->log, from, b->model->pipeline->scheduler.kind);
+    const bool ok = text && vks_os_write_file(b->model->log, to, text, strlen(text));
+    free(text);
     return ok;
 }
 
@@ -267,6 +282,8 @@ static bool make_entry(struct bake *b, const struct entry *entry)
         ok = vks_os_make_dirs(log, to);
     } else if (ok && entry->whole) {
         ok = bake_whole(b, entry->whole - 1, to);
+    } else if (ok && names_scheduler(b, entry->path)) {
+        ok = write_scheduler(b, from, to);
     } else if (ok && whole && is_weights(from)) {
         vks_debug(log, "%s is left out: the weights in use are written in its place", from);
     } else if (ok && (((b->folds.count || b->wholes) && top &&
@@ -326,6 +343,9 @@ static bool fold(struct bake *b)
 static bool can_fold(const struct bake *b)
 {
     const struct vks_pipeline *pipeline = b->model->pipeline;
+    if (b->model->info.timestep_count)
+        return vks_fail(b->model->log, "a model's folder cannot hold timesteps: leave --timesteps out, and give them "
+                        "to what paints with it");
     return !pipeline->over.vae || vks_fail(b->model->log, "a model with another autoencoder cannot be baked: open it "
                                            "without %s", pipeline->over.vae);
 }
