@@ -159,9 +159,10 @@ const struct vks_subject *vks_api_subject(const struct vks_api_subject *subject)
 struct vks_api_subject *vks_api_subject_of_pictures(vksteer_model *model,
                                                     const struct vks_api_subject_params *params);
 struct vks_api_subject *vks_api_subject_of_texts(vksteer_model *model, const struct vks_api_subject_params *params);
-// Sets the subject's hashes: what its samples depend on beside prompts is in `hash`.
+// Sets the subject's hashes: what its samples depend on beside prompts is in `hash`, the same and what the model
+// reads of the target prompts in `targets`.
 void vks_api_subject_hash(struct vks_api_subject *subject, const struct vks_hash *hash,
-                          const struct vks_api_subject_params *params);
+                          const struct vks_hash *targets, const struct vks_api_subject_params *params);
 
 // ---- uses.c: steering files on a model ----------------------------------------------------------------------------
 

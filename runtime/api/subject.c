@@ -14,14 +14,13 @@ static void add_prompts(struct vks_hash *hash, const struct vks_api_subject_para
 }
 
 void vks_api_subject_hash(struct vks_api_subject *subject, const struct vks_hash *hash,
-                          const struct vks_api_subject_params *params)
+                          const struct vks_hash *targets, const struct vks_api_subject_params *params)
 {
-    struct vks_hash all = *hash, targets = *hash;
+    struct vks_hash all = *hash;
     add_prompts(&all, params, VKS_SET_SOURCE);  // validation leaves no trace in a training
     add_prompts(&all, params, VKS_SET_TARGET);
-    add_prompts(&targets, params, VKS_SET_TARGET);
     subject->subject.hash = vks_hash_value(&all);
-    subject->subject.target_hash = vks_hash_value(&targets);
+    subject->subject.target_hash = vks_hash_value(targets);
 }
 
 struct vks_api_subject *vks_api_subject_create(vksteer_model *model, const struct vks_api_subject_params *params)

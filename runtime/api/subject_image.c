@@ -4,6 +4,7 @@
 
 #include "api/internal.h"
 #include "base/hash.h"
+#include "models/clip_tokenizer.h"
 
 struct image_subject {
     struct vks_api_subject base;
@@ -164,7 +165,31 @@ static bool embed(struct image_subject *s)
     return ok;
 }
 
-static void hash_all(struct image_subject *s)
+// What the UNet, or with a text encoder in the graph that, reads of the target prompts.
+static bool hash_targets(const struct image_subject *s, struct vks_hash *hash)
+{
+    const struct vks_pipeline *p = s->model->pipeline;
+    const size_t count = s->params.counts[VKS_SET_TARGET];
+    if (s->contexts[VKS_SET_TARGET]) {
+        vks_hash_add(hash, s->contexts[VKS_SET_TARGET], count * s->context * sizeof(float));
+        vks_hash_add(hash, s->pooleds[VKS_SET_TARGET], count * s->pooled * sizeof(float));
+        return true;
+    }
+    int32_t *ids = malloc((p->text_length + 1) * sizeof(*ids));
+    bool done = ids != NULL || vks_fail(s->model->log, VKS_NO_MEMORY);
+    for (size_t i = 0; i < count; i++)
+        for (uint32_t t = 0; done && t < p->text_count; t++) {
+            const char *prompt = s->params.prompts[VKS_SET_TARGET][i];
+            done = vks_clip_tokenizer_encode(s->model->log, p->tokenizer[t], prompt, strlen(prompt), ids,
+                                             p->text_length, NULL, NULL);
+            if (done)
+                vks_hash_add(hash, ids, p->text_length * sizeof(*ids));
+        }
+    free(ids);
+    return done;
+}
+
+static bool hash_all(struct image_subject *s)
 {
     struct vks_hash hash;
     vks_hash_init(&hash, 2);
@@ -173,9 +198,14 @@ static void hash_all(struct image_subject *s)
     vks_hash_add_u64(&hash, s->columns);
     vks_hash_add_u64(&hash, s->params.seed);
     vks_hash_add(&hash, &s->schedule.steps[0], sizeof(s->schedule.steps[0]));
+    vks_hash_add(&hash, &s->schedule.init_noise_sigma, sizeof(s->schedule.init_noise_sigma));
     vks_hash_add(&hash, &s->cfg, sizeof(s->cfg));
     vks_hash_add_u64(&hash, s->text_inside);
-    vks_api_subject_hash(&s->base, &hash, &s->params);
+    struct vks_hash targets = hash;
+    if (!hash_targets(s, &targets))
+        return false;
+    vks_api_subject_hash(&s->base, &hash, &targets, &s->params);
+    return true;
 }
 
 // Weights of what every graph of the subject runs.
@@ -216,7 +246,7 @@ struct vks_api_subject *vks_api_subject_of_pictures(vksteer_model *model, const 
               names_text(s, params->sites, &s->text_inside) && names_text(s, params->loss_sites, &s->text_inside);
     s->rows = s->params.height / model->pipeline->factor;
     s->columns = s->params.width / model->pipeline->factor;
-    ok = ok && (s->text_inside || (params->dry ? shape_text(s) : embed(s)));
+    ok = ok && (s->text_inside || (params->dry ? shape_text(s) : embed(s))) && hash_all(s);
     if (!ok) {
         destroy(&s->base);
         return NULL;
@@ -225,7 +255,6 @@ struct vks_api_subject *vks_api_subject_of_pictures(vksteer_model *model, const 
         hold(s);
     s->base.destroy = destroy;
     s->base.subject.priv = s;
-    hash_all(s);
     s->base.subject.all_weights = s->text_inside;
     s->base.subject.build = build;
     s->base.subject.feed = feed;

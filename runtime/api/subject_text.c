@@ -117,7 +117,13 @@ struct vks_api_subject *vks_api_subject_of_texts(vksteer_model *model, const str
     vks_hash_init(&hash, 3);
     vks_hash_add_u64(&hash, model->hash);
     vks_hash_add_u64(&hash, s->length);
-    vks_api_subject_hash(&s->base, &hash, params);
+    struct vks_hash targets = hash;
+    for (size_t i = 0; i < s->counts[VKS_SET_TARGET]; i++) {
+        const struct vks_ids *ids = &s->texts[VKS_SET_TARGET][i];
+        vks_hash_add_u64(&targets, ids->count);
+        vks_hash_add(&targets, ids->items, ids->count * sizeof(*ids->items));
+    }
+    vks_api_subject_hash(&s->base, &hash, &targets, params);
     s->base.destroy = destroy;
     s->base.subject.priv = s;
     s->base.subject.build = build;
