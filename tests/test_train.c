@@ -489,6 +489,12 @@ static void targets_are_kept(struct test *t)
     EXPECT(t, collect_again(t, &subject, &sites, want) == 1, "and replaced");
     subject.target_hash++;
     EXPECT(t, collect_again(t, &subject, &sites, want) == TARGETS / 4 && files_in(folder) == 2, "other prompts");
+    // What is not of the cache stays: another program's file, and one that another process is writing.
+    char foreign[2][700];
+    for (int i = 0; i < 2; i++) {
+        snprintf(foreign[i], sizeof(foreign[i]), "%s/%s", folder, i ? ".1.safetensors.7.0.tmp" : "notes.txt");
+        CHECK(t, vks_os_write_file(NULL, foreign[i], "x", 1));
+    }
     // A file that takes all the room there is, sparse.
     snprintf(large, sizeof(large), "%s/0.safetensors", folder);
     FILE *file = fopen(large, "wb");
@@ -496,6 +502,7 @@ static void targets_are_kept(struct test *t)
                  fclose(file) == 0);
     subject.target_hash++;
     EXPECT(t, collect_again(t, &subject, &sites, want) == TARGETS / 4 && !vks_os_exists(large), "old files go");
+    EXPECT(t, vks_os_is_file(foreign[0]) && vks_os_is_file(foreign[1]), "others stay");
     free(want);
     vks_site_list_finish(&sites);
     toy_finish(&toy);

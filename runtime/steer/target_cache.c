@@ -37,7 +37,7 @@ static char *path_of(const struct vks_subject *subject, const struct vks_site_li
     return path.data;
 }
 
-// Whether a file holds what was written: of the sizes that are wanted, finite, and with all of its bits.
+// Whether a file holds what was written: of the sizes that are wanted, and with all of its bits.
 static bool is_whole(const struct vks_safetensors *file, uint64_t rows, uint64_t channels)
 {
     const struct vks_st_tensor *tensor = vks_safetensors_find(file, "targets");
@@ -46,6 +46,14 @@ static bool is_whole(const struct vks_safetensors *file, uint64_t rows, uint64_t
     return tensor && format && !strcmp(format, FORMAT) && tensor->dtype == VKS_ST_F32 && tensor->rank == 2 &&
            tensor->shape[0] == rows && tensor->shape[1] == channels && hash &&
            !strcmp(hash, vks_hash_hex(vks_hash64(tensor->data, tensor->size), hex));
+}
+
+static bool are_finite(const float *rows, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        if (!isfinite(rows[i]))
+            return false;
+    return true;
 }
 
 float *vks_target_cache_read(const struct vks_subject *subject, const struct vks_site_list *sites, enum vks_pool pool)
@@ -58,6 +66,10 @@ float *vks_target_cache_read(const struct vks_subject *subject, const struct vks
         rows = malloc(tensor->size);
         if (rows)
             memcpy(rows, tensor->data, tensor->size);
+        if (rows && !are_finite(rows, tensor->count)) {
+            free(rows);
+            rows = NULL;
+        }
     }
     if (rows)
         vks_debug(subject->log, "activations of the targets as %s has them", path);
@@ -68,12 +80,33 @@ float *vks_target_cache_read(const struct vks_subject *subject, const struct vks
     return rows;
 }
 
+// Whether a file may be removed: those of the cache, and what a process that was killed left of one, which is a day
+// older than the newest file. No other: it may be another process's, that is being written.
+static bool is_ours(const char *name, int64_t time, int64_t newest)
+{
+    return vks_ends_with(name, ".safetensors") ||
+           (vks_ends_with(name, ".tmp") && strstr(name, ".safetensors.") && newest - time > 24 * 60 * 60);
+}
+
+static int64_t newest_of(const struct vks_subject *subject, const struct vks_os_names *names)
+{
+    int64_t newest = 0;
+    for (size_t i = 0; i < names->count; i++) {
+        char *path = vks_path_join(subject->cache, names->items[i]);
+        const int64_t time = path ? vks_os_file_time(path) : INT64_MAX;
+        newest = time != INT64_MAX && time > newest ? time : newest;
+        free(path);
+    }
+    return newest;
+}
+
 // Removes files, the oldest first, until `room` more bytes are free.
 static void make_room(const struct vks_subject *subject, uint64_t room)
 {
     struct vks_os_names names;
     if (!vks_os_list(NULL, subject->cache, &names))
         return;
+    const int64_t newest = newest_of(subject, &names);
     for (size_t left = names.count; left; left--) {
         uint64_t used = 0;
         char *oldest = NULL;
@@ -83,7 +116,7 @@ static void make_room(const struct vks_subject *subject, uint64_t room)
             const uint64_t size = path ? vks_os_file_size(path) : UINT64_MAX;
             const int64_t time = size != UINT64_MAX ? vks_os_file_time(path) : INT64_MAX;
             used += size != UINT64_MAX ? size : 0;
-            if (time < age) {
+            if (time < age && is_ours(names.items[i], time, newest)) {
                 free(oldest);
                 oldest = path;
                 path = NULL;
@@ -91,11 +124,11 @@ static void make_room(const struct vks_subject *subject, uint64_t room)
             }
             free(path);
         }
-        const bool fits = used + room <= VKS_TARGET_CACHE_MOST;
-        if (!fits && oldest)
+        const bool done = used + room <= VKS_TARGET_CACHE_MOST || !oldest;
+        if (!done)
             vks_os_remove(NULL, oldest);
         free(oldest);
-        if (fits)
+        if (done)
             break;
     }
     vks_os_names_finish(&names);
