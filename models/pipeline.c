@@ -1,10 +1,12 @@
 #include "models/pipeline.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cjson/cJSON.h>
 
+#include "base/text.h"
 #include "models/config.h"
 
 static const char *const types[] = {"StableDiffusionPipeline", "LatentConsistencyModelPipeline",
@@ -192,18 +194,29 @@ static bool open_unet(struct vks_pipeline *p, struct vks_gpu *gpu, const struct 
     return true;
 }
 
+// Whether it can be in a file's name (and says so if not).
+static bool variant_is_name(const struct vks_pipeline *p)
+{
+    if (!p->over.variant)
+        return true;
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+    const size_t length = strlen(p->over.variant);
+    if (!length || length > 32 || strspn(p->over.variant, letters) != length)
+        return vks_fail(p->log, "the variant %.60s is no name: give one such as fp16", p->over.variant);
+    return true;
+}
+
 // Whether the variant that was asked for is there, of one part at least (and says so if not).
 static bool variant_met(const struct vks_pipeline *p)
 {
     if (!p->over.variant)
         return true;
-    if (strspn(p->over.variant, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") !=
-            strlen(p->over.variant) || strlen(p->over.variant) > 32)
-        return vks_fail(p->log, "the variant %.60s is no name: give one such as fp16", p->over.variant);
+    const size_t length = strlen(p->over.variant);
     for (uint32_t i = 0; i < p->part_count; i++) {
-        const char *path = vks_weights_path(p->parts[i].weights), *name = strrchr(path, '/');
-        const char *at = strstr(name ? name : path, p->over.variant);
-        if (at && at[-1] == '.' && at[strlen(p->over.variant)] == '.')
+        // NAME.VARIANT.safetensors, NAME.safetensors.index.VARIANT.json
+        const char *name = vks_path_name(vks_weights_path(p->parts[i].weights)), *end = strrchr(name, '.');
+        if (end && (size_t)(end - name) > length && end[-(ptrdiff_t)length - 1] == '.' &&
+            !strncmp(end - length, p->over.variant, length))
             return true;
     }
     return vks_fail(p->log, "%s: no part has weights of the variant %s: leave --variant out", p->folder,
@@ -264,7 +277,7 @@ struct vks_pipeline *vks_pipeline_open_over(const struct vks_log *log, struct vk
     p->over.checkpoint = kept(p, over->checkpoint, &ok);
     p->over.variant = kept(p, over->variant, &ok);
     p->over.scheduler = kept(p, over->scheduler, &ok);
-    struct vks_json *index = ok ? vks_config_open(log, folder, "model_index.json") : NULL;
+    struct vks_json *index = ok && variant_is_name(p) ? vks_config_open(log, folder, "model_index.json") : NULL;
     const bool done = index && open_parts(p, gpu, index);
     vks_json_close(&index);
     if (!done)
