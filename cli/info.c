@@ -177,6 +177,31 @@ static bool show_plan(vksteer_model *model, const struct vksteer_plan_params *pa
     return true;
 }
 
+// `sites`: an expression, or NULL; `planned` is read only with `plan`.
+static int show_model(const struct common *common, const char *sites, bool plan,
+                      const struct vksteer_plan_params *planned)
+{
+    vksteer_session *session = NULL;
+    vksteer_model *model = NULL;
+    int code = plan ? open_both(common, NULL, NULL, &session, &model) : open_model(common, &model);
+    if (code == EXIT_DONE) {
+        if (common->json) {
+            json_open(NULL, '{');
+            json_info(vksteer_model_info(model));
+        } else {
+            print_info(vksteer_model_info(model));
+        }
+        if ((sites && !show_sites(model, sites, common->json)) ||
+            (plan && !show_plan(model, planned, common->json)))
+            code = EXIT_FAILED;
+        if (common->json && !json_finish())
+            code = EXIT_FAILED;
+    }
+    vksteer_model_close(&model);
+    vksteer_session_close(&session);
+    return code;
+}
+
 int command_info(int argc, char **argv)
 {
     const char *sites = NULL;
@@ -197,30 +222,19 @@ int command_info(int argc, char **argv)
                                     "Says what a model is, a .gguf file too. Needs no device, except for --plan.",
                                     options, COUNT_OF(options), 0, 0, NULL};
     int code = parse_arguments(&command, &common, argc, argv, &arguments);
-    if (code != EXIT_DONE || common.help)
+    if (code == EXIT_DONE && !common.help && !plan &&
+        (planned.width || planned.height || planned.batch || planned.micro_batch))
+        code = usage_error("-W, -H, --batch and --micro-batch are about a plan: give --plan too, or leave them out");
+    if (code != EXIT_DONE || common.help) {
+        common_finish(&common);
         return code;
+    }
+    planned.sites = sites;
     // Sites and plan are those of a model that runs: opening it says that this one does not.
     if (!sites && !plan && !has_parts(&common) && common.model && vksteer_is_gguf(common.model))
-        return info_gguf(&common);
-    vksteer_session *session = NULL;
-    vksteer_model *model = NULL;
-    planned.sites = sites;
-    code = plan ? open_both(&common, NULL, NULL, &session, &model) : open_model(&common, &model);
-    if (code == EXIT_DONE) {
-        if (common.json) {
-            json_open(NULL, '{');
-            json_info(vksteer_model_info(model));
-        } else {
-            print_info(vksteer_model_info(model));
-        }
-        if ((sites && !show_sites(model, sites, common.json)) ||
-            (plan && !show_plan(model, &planned, common.json)))
-            code = EXIT_FAILED;
-        if (common.json && !json_finish())
-            code = EXIT_FAILED;
-    }
-    vksteer_model_close(&model);
-    vksteer_session_close(&session);
+        code = info_gguf(&common);
+    else
+        code = show_model(&common, sites, plan, &planned);
     common_finish(&common);
     return code;
 }

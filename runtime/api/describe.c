@@ -102,12 +102,15 @@ static bool measure_text(vksteer_model *model, struct vksteer_plan *plan)
 static bool measure_picture(vksteer_model *model, const struct vksteer_plan_params *params, struct vksteer_plan *plan)
 {
     struct vks_api_stage stages[VKS_STAGES];
+    struct vks_schedule schedule;
     const uint32_t passes = vks_api_guided(model, model->apply_cfg) ? 2 : 1;
     const struct vksteer_paint_params paint = {.width = params->width, .height = params->height};
-    if (!vks_api_painter_plan(model, &paint, stages))
+    if (!vks_api_painter_plan(model, &paint, stages) || !vks_api_schedule(model, model->apply_steps, &schedule))
         return false;
+    const uint32_t steps = schedule.count;
+    vks_schedule_finish(&schedule);
     add_stage(plan, "text encoders", &stages[VKS_STAGE_TEXT], passes);
-    add_stage(plan, "UNet", &stages[VKS_STAGE_UNET], passes * model->apply_steps);
+    add_stage(plan, "UNet", &stages[VKS_STAGE_UNET], passes * steps);
     if (model->pipeline->has_decoder)
         add_stage(plan, "decoder", &stages[VKS_STAGE_DECODER], 1);
     return true;
@@ -170,6 +173,9 @@ bool vksteer_model_plan(vksteer_model *model, const struct vksteer_plan_params *
     static const struct vksteer_plan_params defaults;
     params = params ? params : &defaults;
     *plan = (struct vksteer_plan){.width = params->width, .height = params->height};
+    if (model->decoder && (params->width || params->height))
+        return vks_fail(model->log, "%s is a language model, whose plan has no picture: leave -W and -H out",
+                        model->info.path);
     if (!vks_api_can_run(model) || (model->pipeline && !vks_api_size(model, &plan->width, &plan->height)))
         return false;
     const uint32_t batch = params->batch ? params->batch : model->info.train_batch;
