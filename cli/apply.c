@@ -77,6 +77,8 @@ static bool save(struct job *job, const char *prompt, int64_t seed, const char *
     const char *path = facts.info->path, *slash = strrchr(path, '/');
     facts.model = slash ? slash + 1 : path;
     vksteer_painter_size(job->painter, &facts.width, &facts.height, &facts.steps, &facts.cfg);
+    char tiles[32];
+    facts.tiles = tiles_text(job->painter, tiles, sizeof(tiles));
     char *file = numbered_path(job->output, index, many);
     const bool ok = file && save_picture(file, image, &facts);
     if (ok && !job->common.json)

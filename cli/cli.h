@@ -169,6 +169,7 @@ struct picture_facts {
     const struct vksteer_use *uses;
     size_t use_count;
     const char *sweep;        // NULL: none
+    const char *tiles;        // of the decoder, "512 x 512"; NULL: it worked in one piece
     const struct vksteer_model_info *info;  // NULL: the model is as it is in its folder
     const char *device;       // that it was made on; may be NULL
     // For the command that makes it again; NULL: there is none.
@@ -179,6 +180,8 @@ struct picture_facts {
 };
 // Writes a PNG with its parameters, and the command that makes it again, as text.
 bool save_picture(const char *path, const struct vksteer_image *image, const struct picture_facts *facts);
+// For facts.tiles.
+const char *tiles_text(const vksteer_painter *painter, char *text, size_t capacity);
 // ---- chat.c -------------------------------------------------------------------------------------------------------
 
 // Each prompt as the user's message of a conversation of the model's own form, behind a system message (NULL: what the

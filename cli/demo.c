@@ -124,6 +124,8 @@ static int paint(struct demo *demo, const struct steering_demo *which, const cha
             .sweep = "0:1.25:6",
         };
         vksteer_painter_size(painter, &facts.width, &facts.height, &facts.steps, &facts.cfg);
+        char tiles[32];
+        facts.tiles = tiles_text(painter, tiles, sizeof(tiles));
         ok = vksteer_image_grid(cli_log(), images, rows * which->points, which->points, labels, &sheet) &&
              save_picture(path, &sheet, &facts);
     }

@@ -116,7 +116,8 @@ static void add_steerings(struct text *text, const struct picture_facts *facts)
     add_option(text, "--sweep", facts->sweep);
 }
 
-// The command that makes the picture, on the same device with the same driver bit for bit; empty where there is none.
+// The command that makes the picture, on the same device with the same driver bit for bit, tiles aside; empty where
+// there is none.
 static void add_command(struct text *text, const struct picture_facts *facts)
 {
     const struct common *common = facts->common;
@@ -139,6 +140,8 @@ static void add_command(struct text *text, const struct picture_facts *facts)
         add(text, " -b %u", facts->batch);
     if (facts->grid)
         add(text, " --grid %u", facts->grid);
+    if (common->memory)  // which may make a decoder work in tiles
+        add(text, " --memory %u", common->memory);
 }
 
 // "ink.safetensors:0.8; pizza.safetensors:1:inv"
@@ -190,6 +193,15 @@ static void add_parameters(const struct picture_facts *facts, const char *steeri
         add(out, ", Parts: \"%s\"", parts);
 }
 
+const char *tiles_text(const vksteer_painter *painter, char *text, size_t capacity)
+{
+    uint32_t width, height;
+    if (!vksteer_painter_tiles(painter, &width, &height))
+        return NULL;
+    snprintf(text, capacity, "%u x %u", width, height);
+    return text;
+}
+
 bool save_picture(const char *path, const struct vksteer_image *image, const struct picture_facts *facts)
 {
     struct text parameters = {0}, steering = {0}, parts = {0}, command = {0}, hashes = {0};
@@ -206,6 +218,7 @@ bool save_picture(const char *path, const struct vksteer_image *image, const str
         {"parameters", parameters.data},   {"vksteer.prompt", facts->prompt}, {"vksteer.seed", seed},
         {"vksteer.steering", steering.data}, {"vksteer.parts", parts.data},   {"vksteer.sweep", facts->sweep},
         {"vksteer.command", command.data}, {"vksteer.hashes", hashes.data},   {"vksteer.device", facts->device},
+        {"vksteer.tiles", facts->tiles},
     };
     const char *keys[COUNT_OF(all)], *values[COUNT_OF(all)];
     size_t count = 0;

@@ -377,6 +377,14 @@ check "a checkpoint as the model, its base in the cache" from_file -m "$tiny/che
 mv file.png alone.png
 check "the same over its base" from_file -m "$tiny/xl" --checkpoint "$tiny/checkpoints/xl.safetensors"
 check "gives the same picture" test "$(distance alone.png file.png)" = 0
+turbo=hugs/huggingface/hub/models--stabilityai--sdxl-turbo
+mkdir -p $turbo && cp -r $snapshot/* $turbo
+refused "a checkpoint of several bases" 1 "xl-base-1.0, stabilityai/sdxl-turbo): say which" env -u HF_HUB_CACHE HF_HOME="$PWD/hugs/huggingface" \
+    "$vksteer" info -m "$tiny/checkpoints/xl.safetensors"
+cp "$tiny/checkpoints/xl.safetensors" sd_xl_turbo_1.0.safetensors
+check "one that bears its base's name" bash -c "env -u HF_HUB_CACHE HF_HOME='$PWD/hugs/huggingface' '$vksteer' info -v \
+    -m sd_xl_turbo_1.0.safetensors 2>&1 | grep -q 'those of stabilityai/sdxl-turbo'"
+rm -r $turbo
 refused "a checkpoint without its base" 1 "Stable Diffusion 1.*give their folder" env HF_HOME="$PWD/hugs/huggingface" "$vksteer" info \
     -m "$tiny/checkpoints/sd1.ckpt"
 refused "weights that are no checkpoint, as the model" 1 "neither a GGUF file nor a whole checkpoint" "$vksteer" info \
@@ -394,6 +402,17 @@ check "and differ from unsteered" test "$(distance p.png baked.png)" -ge 8
 check "the file says what was baked" grep -aq '"vksteer":"a.safetensors:3, c.safetensors:0.5"' baked/unet/diffusion_pytorch_model.safetensors
 check "bake at strength 0" "$vksteer" bake -q --steer a.safetensors:0 -o plain
 check "strength 0 gives the same folder" diff -r "$here/assets/emoji" plain
+check "bake another scheduler" "$vksteer" bake -q --scheduler pndm --steer a.safetensors:0 -o pndm.baked
+check "both files name it" bash -c "grep -q PNDMScheduler pndm.baked/model_index.json &&
+    grep -q PNDMScheduler pndm.baked/scheduler/scheduler_config.json"
+check "paint with it" "$vksteer" apply -q -m ./pndm.baked --steps 5 -p "a red apple" -o pndm.baked.png
+check "paint with it over the model" "$vksteer" apply -q --scheduler pndm --steps 5 -p "a red apple" -o pndm.png
+check "the same picture" test "$(pixels pndm.baked.png)" = "$(pixels pndm.png)"
+refused "bake timesteps" 1 "cannot hold timesteps" "$vksteer" bake -q --timesteps 399 --steer a.safetensors -o never.folder
+mkdir x.index.y && cp -r "$here/assets/emoji" x.index.y/model && cp pickled/unet/*.bin x.index.y/model/unet &&
+    rm x.index.y/model/unet/*.safetensors
+check "bake in a folder that is named as an index" "$vksteer" bake -q -m ./x.index.y/model --steer a.safetensors -o named
+check "and keep the configuration" cmp named/unet/config.json "$here/assets/emoji/unet/config.json"
 check "bake without a device" env VK_DRIVER_FILES=/nowhere VK_ICD_FILENAMES=/nowhere "$vksteer" bake -q --steer a.safetensors:inv -o inverse
 check "bake a baked model" "$vksteer" bake -q -m ./baked --steer a.safetensors:0.5 -o twice
 check "the file says both" grep -aq '"vksteer":"a.safetensors:3, c.safetensors:0.5; a.safetensors:0.5"' twice/unet/diffusion_pytorch_model.safetensors
@@ -478,6 +497,39 @@ refused "a support of pixels" 1 "leave --quantiles out" "$vksteer" import -q "$t
 refused "a folder without maps" 1 "holds no .statedict" "$vksteer" import -q "$tiny/sd1" -m "$tiny/sd1" -o never.safetensors
 mkdir sae && cp "$tiny/torch/module.bin" sae/unet.conv_norm_out.statedict
 refused "another kind of state" 1 "none of net.w1, mu1 and auroc" "$vksteer" import -q sae -m "$tiny/sd1" -o never.safetensors
+cp -r "$tiny/act/llama/linear" twofold && cp twofold/${heads[0]}.statedict "twofold/${heads[0]}:0.statedict"
+refused "two maps of one site" 1 "as a file before it does" "$vksteer" import -q twofold \
+    -m "$tiny/language/llama" -o never.safetensors
+states() # FOLDER TYPE LOW HIGH: a linear map of unet.conv_norm_out in this type, with this support
+{
+    mkdir -p "$1" && python3 - "$@" <<'END' >"$1/unet.conv_norm_out.statedict"
+import json, struct, sys
+kind, low, high = sys.argv[2], *map(float, sys.argv[3:])
+letter = {"F32": "f", "F64": "d", "I64": "q"}[kind]
+channels = json.load(open("norm.json"))
+header, data = {}, b""
+for name, value in (("net.w1", 1), ("net.b1", 0), ("quantiles_dict_src.q_0_100.0", low), ("quantiles_dict_src.q_0_100.1", high)):
+    of, code = ("F32", "f") if name.startswith("q") else (kind, letter)
+    block = struct.pack(f"<{channels}{code}", *[value] * channels)
+    header[name] = {"dtype": of, "shape": [channels], "data_offsets": [len(data), len(data) + len(block)]}
+    data += block
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+sys.stdout.buffer.write(struct.pack("<Q", len(text)) + text + data)
+END
+}
+"$vksteer" info -m "$tiny/sd1" --sites unet.conv_norm_out --json | python3 -c "import json, sys
+print(json.load(sys.stdin)['sites'][0]['channels'])" >norm.json
+for type in F64 I64; do
+    states "states.$type" $type 0 1
+    refused "maps in $type" 1 "statedict: net.w1 has type $type" "$vksteer" import -q "states.$type" -m "$tiny/sd1" -o never.safetensors
+done
+states states.good F32 -1 1
+check "import a support" "$vksteer" import -q states.good -m "$tiny/sd1" --quantiles 0:100 -o imported.safetensors
+states states.turned F32 1 -1
+refused "a support that is reversed" 1 "support of channel 0" "$vksteer" import -q states.turned -m "$tiny/sd1" --quantiles 0:100 -o never.safetensors
+states states.nan F32 nan 1
+refused "a support of no numbers" 1 "support of channel 0" "$vksteer" import -q states.nan -m "$tiny/sd1" --quantiles 0:100 -o never.safetensors
 refused "an import of nothing" 2 "import needs a folder" "$vksteer" import -o never.safetensors
 
 # ---- little memory ---------------------------------------------------------------------------------------------------
@@ -492,7 +544,11 @@ refused "a step that does not fit" 1 "even sample by sample" \
     "$vksteer" train -q "${style[@]}" -o never.safetensors --memory 10
 check "a picture" "$vksteer" apply -q -p "a red apple" --steer a.safetensors -o roomy.png
 check "stages take turns" "$vksteer" apply -q -p "a red apple" --steer a.safetensors --memory 11 -o tight.png
-check "and change no bit" cmp roomy.png tight.png
+check "and change no bit" test "$(pixels roomy.png)" = "$(pixels tight.png)"
+check "the picture says in how much memory" grep -aq -e ' --memory 11' tight.png
+check "a decoder in tiles" "$vksteer" apply -q -m "$tiny/sd1" -p "an apple" --steps 1 --cfg-scale 1 -W 512 -H 256 --memory 14 -o tiles.png
+check "which the picture says" grep -aq 'vksteer.tiles.256 x 256' tiles.png
+check "it is remade too" remade tiles.png
 check "progress of pictures that are decoded later" bash -c "'$vksteer' apply -p 'a red apple' -b 2 --memory 11 \
     -o round%d.png 2>&1 | grep -q 'denoising 2/2'"
 check "which then are" ls round0.png round1.png
@@ -512,6 +568,10 @@ mkdir steps && cp -r "$here"/assets/emoji/* steps && echo '{"apply": {"steps": 3
 check "a plan counts steps and guidance" test "$(plan apply_flop -m ./steps)" -gt $((3 * $(plan apply_flop)))
 check "and less still with recomputation" test "$(plan train_recompute_bytes --batch 16)" -lt "$(plan train_bytes --batch 16)"
 check "a plan of larger pictures takes more" test "$(plan apply_peak_bytes -W 256 -H 256)" -gt "$(plan apply_peak_bytes)"
+check "a plan counts PNDM's second step" test "$(plan apply_flop -m "$tiny/sd1" --scheduler pndm)" -gt \
+    "$(plan apply_flop -m "$tiny/sd1" --scheduler ddim)"
+refused "a plan of pictures of a language model" 1 "leave -W and -H out" "$vksteer" info --plan -m "$tiny/language/llama" -W 64
+refused "a size without a plan" 2 "give --plan too" "$vksteer" info -W 64
 refused "a plan of slices that do not fit" 1 "does not divide" "$vksteer" info --plan --batch 16 --micro-batch 5
 json "bake --json" "$vksteer" bake -q --steer a.safetensors -o baked.json --json
 json "inspect --json" "$vksteer" inspect a.safetensors --json
@@ -830,6 +890,8 @@ check "a repository with a variant beside" paint_pair -o pair.png
 check "whose plain weights are taken" test "$(pixels pair.png)" = "$(pixels single.png)"
 check "unless the variant is asked for" paint_pair --variant fp16 -o pair.png
 check "by its name" test "$(pixels pair.png)" = "$(pixels mixed.png)"
+refused "a variant that is no name" 1 "is no name" "$vksteer" info -m "$tiny/sd1" --variant ../fp16
+refused "a part of the files' names as a variant" 1 "no part has weights" "$vksteer" info -m "$tiny/sd1" --variant diffusion_pytorch_model
 refused "a variant that is not there" 1 "no part has weights of the variant ema" "$vksteer" info -m "$tiny/sd1" --variant ema
 ln -sf ../../../blobs/gone $pair.safetensors
 check "a variant that alone is there" paint_pair -o pair.png

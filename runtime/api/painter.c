@@ -374,6 +374,14 @@ void vksteer_painter_size(const vksteer_painter *painter, uint32_t *width, uint3
     *cfg_scale = painter->cfg;
 }
 
+bool vksteer_painter_tiles(const vksteer_painter *painter, uint32_t *width, uint32_t *height)
+{
+    const uint32_t factor = painter->model->pipeline->factor;
+    *width = painter->across.size * factor;
+    *height = painter->down.size * factor;
+    return painter->across.count > 1 || painter->down.count > 1;
+}
+
 // ---- pictures -----------------------------------------------------------------------------------------------------
 
 static bool embed(struct vksteer_painter *p, struct embedding *embedding, const char *prompt, const uint32_t *step)

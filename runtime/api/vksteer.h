@@ -395,6 +395,8 @@ enum vksteer_result vksteer_paint_all(vksteer_painter *painter, const struct vks
 // What zero members of the params became.
 void vksteer_painter_size(const vksteer_painter *painter, uint32_t *width, uint32_t *height, uint32_t *steps,
                           double *cfg_scale);
+// Whether the decoder works in tiles, and of how many pixels.
+bool vksteer_painter_tiles(const vksteer_painter *painter, uint32_t *width, uint32_t *height);
 
 // Writes a PNG with text chunks (key, value pairs).
 bool vksteer_image_write(const struct vksteer_log *log, const char *path, const struct vksteer_image *image,
