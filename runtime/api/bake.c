@@ -339,7 +339,7 @@ static bool fold(struct bake *b)
     return ok && write_note(b);
 }
 
-// The folder's configuration stays, and with it the autoencoder's class.
+// The folder's configuration stays, the scheduler's class aside: the autoencoder's class too, and no timesteps.
 static bool can_fold(const struct bake *b)
 {
     const struct vks_pipeline *pipeline = b->model->pipeline;
