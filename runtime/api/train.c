@@ -7,9 +7,8 @@
 
 struct bridge {
     const struct vksteer_train_params *params;
-    bool stopped;                      // while targets were collected
-    uint32_t micro_batch;              // what fits the memory
-    bool recompute;
+    bool stopped;                          // while targets were collected
+    const struct vks_train_params *inner;  // as they fit the memory
 };
 
 static void translate(const struct bridge *bridge, const struct vks_train_progress *in, struct vksteer_progress *out)
@@ -28,8 +27,8 @@ static void translate(const struct bridge *bridge, const struct vks_train_progre
         .validation_first = in->validation_first,
         .validation = in->validation,
         .validation_floor = in->validation_floor,
-        .micro_batch = bridge->micro_batch,
-        .recompute = bridge->recompute,
+        .micro_batch = bridge->inner->micro_batch,
+        .recompute = bridge->inner->recompute,
     };
 }
 
@@ -259,7 +258,7 @@ enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_tra
 {
     struct vks_train_params inner;
     struct vks_train_progress figures = {0};
-    struct bridge bridge = {.params = params};
+    struct bridge bridge = {.params = params, .inner = &inner};
     char sampler[64];
     if (!vks_api_can_run(model) || !check(model, params, &inner))
         return VKSTEER_FAILED;
@@ -303,10 +302,8 @@ enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_tra
     struct vks_subject watched = *vks_api_subject(subject);
     watched.watch = watch;
     watched.watch_priv = &bridge;
-    const bool fits = fit_memory(model, &watched, &inner);
-    bridge.micro_batch = inner.micro_batch;
-    bridge.recompute = inner.recompute;
-    enum vks_train_result result = fits ? vks_train(&watched, &inner, &figures) : VKS_TRAIN_FAILED;
+    enum vks_train_result result =
+        fit_memory(model, &watched, &inner) ? vks_train(&watched, &inner, &figures) : VKS_TRAIN_FAILED;
     if (result == VKS_TRAIN_FAILED && bridge.stopped)
         result = VKS_TRAIN_STOPPED;
     vks_api_subject_destroy(&subject);
