@@ -97,6 +97,32 @@ suite()  # SUITE SHARE COMMAND...: share in seconds
     fi
 }
 
+# Runs a function of suites beside those that follow it, up to end_beside, which prints what they said.
+begin_beside()  # FUNCTION
+{
+    beside=
+    if [ $list = yes ]; then
+        "$1"
+        return
+    fi
+    beside=$(mktemp)
+    (
+        passed=0 failed=0 skipped=0
+        "$1"
+        echo "$passed $failed $skipped $met" >"$beside.sums"
+    ) >"$beside" 2>&1 &
+}
+end_beside()
+{
+    local p=0 f=1 s=0 names=
+    [ -n "$beside" ] || return 0
+    wait
+    cat "$beside"
+    [ -s "$beside.sums" ] && read -r p f s names <"$beside.sums"
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s)) met="$met$names "
+    rm -f "$beside" "$beside.sums"
+}
+
 # A suite made of checks in this script: check TITLE COMMAND..., then summary.
 checks_passed=0 checks_failed=0 checks_skipped=0
 check()
@@ -539,34 +565,39 @@ fi
 suite library 20 library
 suite unit-tests 60 unit_tests build-gcc
 
-if [ -n "$lavapipe" ]; then
-    suite kernels-lavapipe 300 on "$lavapipe" env VKSTEER_DISABLE=address build-gcc/tests/checkops
-    # Device addresses hide from the validation layers what kernels read and write.
-    suite kernels-lavapipe-addresses 180 on "$lavapipe" env VKSTEER_ENABLE=address build-gcc/tests/checkops \
-        --no-validation
-    # Subgroups of 16 lanes, where the processor has the vectors: otherwise these run as before.
-    suite kernels-lavapipe-lanes 60 on "$lavapipe" env LP_NATIVE_VECTOR_WIDTH=512 VKSTEER_ENABLE=address \
-        build-gcc/tests/checkops --only linear --no-validation
-    # The kernels and the copies of graphics cards, on a CPU.
-    suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,address build-gcc/tests/checkops
-    suite kernels-lavapipe-phone 180 on "$lavapipe" build-gcc/tests/checkops --phone
-    suite kernels-lavapipe-narrow 60 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops --only linear
-else
-    skip kernels-lavapipe "$no_lavapipe"
-    skip kernels-lavapipe-addresses "$no_lavapipe"
-    skip kernels-lavapipe-lanes "$no_lavapipe"
-    skip kernels-lavapipe-card "$no_lavapipe"
-    skip kernels-lavapipe-phone "$no_lavapipe"
-    skip kernels-lavapipe-narrow "$no_lavapipe"
-fi
-if [ -n "$swiftshader" ]; then
-    suite kernels-swiftshader 480 on "$swiftshader" build-gcc/tests/checkops
-else
-    skip kernels-swiftshader "$no_swiftshader"
-fi
-if has_gpu; then
-    suite kernels-gpu 120 on_all build-gcc/tests/checkops
-fi
+# Kernels keep one core busy, and take as long as all that comes after them: both run at a time.
+kernels()
+{
+    if [ -n "$lavapipe" ]; then
+        suite kernels-lavapipe 300 on "$lavapipe" env VKSTEER_DISABLE=address build-gcc/tests/checkops
+        # Device addresses hide from the validation layers what kernels read and write.
+        suite kernels-lavapipe-addresses 300 on "$lavapipe" env VKSTEER_ENABLE=address build-gcc/tests/checkops \
+            --no-validation
+        # Subgroups of 16 lanes, where the processor has the vectors: otherwise these run as before.
+        suite kernels-lavapipe-lanes 60 on "$lavapipe" env LP_NATIVE_VECTOR_WIDTH=512 VKSTEER_ENABLE=address \
+            build-gcc/tests/checkops --only linear --no-validation
+        # The kernels and the copies of graphics cards, on a CPU.
+        suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,address build-gcc/tests/checkops
+        suite kernels-lavapipe-phone 180 on "$lavapipe" build-gcc/tests/checkops --phone
+        suite kernels-lavapipe-narrow 60 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops --only linear
+    else
+        skip kernels-lavapipe "$no_lavapipe"
+        skip kernels-lavapipe-addresses "$no_lavapipe"
+        skip kernels-lavapipe-lanes "$no_lavapipe"
+        skip kernels-lavapipe-card "$no_lavapipe"
+        skip kernels-lavapipe-phone "$no_lavapipe"
+        skip kernels-lavapipe-narrow "$no_lavapipe"
+    fi
+    if [ -n "$swiftshader" ]; then
+        suite kernels-swiftshader 480 on "$swiftshader" build-gcc/tests/checkops
+    else
+        skip kernels-swiftshader "$no_swiftshader"
+    fi
+    if has_gpu; then
+        suite kernels-gpu 120 on_all build-gcc/tests/checkops
+    fi
+}
+begin_beside kernels
 
 suite layouts 60 layouts build-gcc
 suite golden-models 360 golden_models build-gcc
@@ -581,6 +612,8 @@ if command -v clang >/dev/null; then
 else
     skip fuzz "no clang here"
 fi
+
+end_beside
 
 if [ $full = yes ]; then
     for seed in 2 3 4 5; do
