@@ -391,7 +391,7 @@ golden_models()  # BUILD FOLDER: module by module, on both drivers where there a
     local runs=("$1/tests/test_golden" "$1/tests/test_golden_language" "$1/tests/test_pictures")
     if [ -n "$lavapipe" ] && [ -n "$swiftshader" ]; then
         runs+=("on $swiftshader $1/tests/test_golden --quick" "on $swiftshader $1/tests/test_golden_language --quick")
-        runs+=("on $swiftshader $1/tests/test_pictures")
+        runs+=("on $swiftshader $1/tests/test_pictures --quick")
     fi
     several "${runs[@]}"
 }
