@@ -565,8 +565,8 @@ fi
 suite library 20 library
 suite unit-tests 60 unit_tests build-gcc
 
-# Kernels keep one core busy, and take as long as all that comes after them: both run at a time.
-kernels()
+# These keep one core busy, and take as long as all that comes after them: both run at a time.
+kernels_and_sanitizers()
 {
     if [ -n "$lavapipe" ]; then
         suite kernels-lavapipe 300 on "$lavapipe" env VKSTEER_DISABLE=address build-gcc/tests/checkops
@@ -596,16 +596,15 @@ kernels()
     if has_gpu; then
         suite kernels-gpu 120 on_all build-gcc/tests/checkops
     fi
+    suite build-sanitize 120 build_sanitize
+    suite sanitize 480 sanitize
 }
-begin_beside kernels
+begin_beside kernels_and_sanitizers
 
 suite layouts 60 layouts build-gcc
 suite golden-models 360 golden_models build-gcc
 suite command-line 300 command_line build-gcc
 suite greedy 180 greedy build-gcc
-
-suite build-sanitize 120 build_sanitize
-suite sanitize 240 sanitize
 
 if command -v clang >/dev/null; then
     suite fuzz 300 fuzz 60
