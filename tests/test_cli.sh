@@ -45,41 +45,9 @@ refused() # NAME CODE TEXT COMMAND...
 
 style=(--source "$prompts/style.source.txt" --target "$prompts/style.target.txt" --steps 6 --lr 0.02 --gamma 0 --batch 8 -s 5)
 train() { "$vksteer" train -q "${style[@]}" "$@"; }
-pixels() { python3 - "$1" <<'END'
-import hashlib, struct, sys, zlib
-data, at, idat = open(sys.argv[1], "rb").read(), 8, b""
-while at < len(data):
-    size, kind = struct.unpack(">I4s", data[at:at + 8])
-    idat += data[at + 8:at + 8 + size] if kind == b"IDAT" else b""
-    at += 12 + size
-print(hashlib.sha256(zlib.decompress(idat)).hexdigest())
-END
-}
-
-# The largest difference of two pictures of 8-bit RGB, in steps of 1/255.
-distance() { python3 - "$1" "$2" <<'END'
-import struct, sys, zlib
-def read(path):
-    data, at, idat = open(path, "rb").read(), 8, b""
-    while at < len(data):
-        size, kind = struct.unpack(">I4s", data[at:at + 8])
-        body = data[at + 8:at + 8 + size]
-        if kind == b"IHDR":
-            width, height = struct.unpack(">II", body[:8])
-        idat += body if kind == b"IDAT" else b""
-        at += 12 + size
-    raw, rows, above = zlib.decompress(idat), [], [0] * (3 * width)
-    for y in range(height):
-        line, row = raw[y * (3 * width + 1):(y + 1) * (3 * width + 1)], []
-        for i, byte in enumerate(line[1:]):
-            a, b, c = (row[i - 3] if i > 2 else 0), above[i], (above[i - 3] if i > 2 else 0)
-            near = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
-            row.append((byte + (0, a, b, (a + b) // 2, near)[line[0]]) & 255)
-        rows, above = rows + row, row
-    return rows
-print(max(abs(x - y) for x, y in zip(read(sys.argv[1]), read(sys.argv[2]))))
-END
-}
+pixels() { python3 "$here/tests/png.py" pixels "$1"; }
+# The largest difference of two pictures, in steps of 1/255.
+distance() { python3 "$here/tests/png.py" distance "$1" "$2"; }
 
 # ---- same bits -------------------------------------------------------------------------------------------------------
 
@@ -193,51 +161,7 @@ check "the picture has the hashes of its steerings" grep -aqE 'a.safetensors [0-
 shown() # NAME VARIABLE=VALUE
 {
     env -u KITTY_WINDOW_ID -u TERM_PROGRAM TERM=dumb "$2" script -qec "'$vksteer' apply -q -p 'a red apple' -o shown.png --show" \
-        /dev/null >shown.txt && python3 - "$1" <<'END'
-import base64, re, struct, sys, zlib
-data, at, idat = open("shown.png", "rb").read(), 8, b""
-while at < len(data):
-    size, kind = struct.unpack(">I4s", data[at:at + 8])
-    body = data[at + 8:at + 8 + size]
-    if kind == b"IHDR":
-        width, height = struct.unpack(">II", body[:8])
-    idat += body if kind == b"IDAT" else b""
-    at += 12 + size
-raw, rows, above = zlib.decompress(idat), [], [0] * (3 * width)
-for y in range(height):
-    line, row = raw[y * (3 * width + 1):(y + 1) * (3 * width + 1)], []
-    for i, byte in enumerate(line[1:]):
-        a, b, c = (row[i - 3] if i > 2 else 0), above[i], (above[i - 3] if i > 2 else 0)
-        near = min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
-        row.append((byte + (0, a, b, (a + b) // 2, near)[line[0]]) & 255)
-    rows, above = rows + row, row
-text = open("shown.txt", "rb").read()
-if sys.argv[1] == "kitty":
-    pieces = re.findall(rb"\x1b_G([^;]*);([^\x1b]*)\x1b\\", text)
-    assert b"s=%d,v=%d" % (width, height) in pieces[0][0] and all(len(p) <= 4096 for _, p in pieces)
-    assert [k[-3:] for k, _ in pieces] == [b"m=1"] * (len(pieces) - 1) + [b"m=0"]
-    assert base64.b64decode(b"".join(p for _, p in pieces)) == bytes(rows)
-elif sys.argv[1] == "iterm":
-    assert base64.b64decode(re.search(rb"\x1b\]1337;File=inline=1:([^\a]*)\a", text)[1]) == data
-else:
-    body = re.search(rb"\x1bPq([^\x1b]*)\x1b\\", text)[1].decode().replace("\r", "").replace("\n", "")
-    colors = {int(n): [round(int(v) * 2.55) for v in rest.split(";")] for n, rest in re.findall(r"#(\d+);2;([\d;]+)", body)}
-    got, x, top, color = {}, 0, 0, 0
-    for word in re.findall(r"#\d+(?:;[\d;]+)?|\$|-|\"[\d;]+|[?-~]", body):
-        if word[0] == "#" and ";" not in word:
-            color = int(word[1:])
-        elif word == "$":
-            x = 0
-        elif word == "-":
-            x, top = 0, top + 6
-        elif len(word) == 1 and "?" <= word <= "~":
-            for bit in range(6):
-                if ord(word) - 63 >> bit & 1:
-                    got[top + bit, x] = colors[color]
-            x += 1
-    assert len(got) == width * height, len(got)
-    assert max(abs(v - rows[3 * (y * width + x) + k]) for (y, x), rgb in got.items() for k, v in enumerate(rgb)) <= 26
-END
+        /dev/null >shown.txt && python3 "$here/tests/png.py" shown "$1" shown.png shown.txt
 }
 if command -v script >/dev/null; then
     check "a picture in a Kitty terminal" shown kitty TERM=xterm-kitty
