@@ -57,18 +57,14 @@ static struct vks_tensor *value_for(struct walk *walk, struct vks_tensor *tensor
     struct vks_tensor *inputs[VKS_MAX_INPUTS];
     for (uint32_t i = 0; i < node->input_count; i++)
         inputs[i] = value_for(walk, node->inputs[i], segment);
-    if (node->op->never_recompute) {  // side effects are not repeated; the value flows through
-        walk->again[tensor->id] = inputs[0];
-        return inputs[0];
-    }
     const uint32_t outer = walk->graph->segment;
     walk->graph->segment = 0;
     struct vks_tensor *twin = node->op->again ? node->op->again(walk->graph, node, inputs)
                                               : vks_graph_add(walk->graph, node->op, inputs, node->input_count,
                                                               node->attrs, node->attrs_size);
     walk->graph->segment = outer;
-    for (uint32_t o = 0; twin && o < node->output_count; o++)
-        walk->again[node->outputs[o]->id] = twin->node->outputs[o];
+    for (uint32_t o = 0; o < node->output_count; o++)
+        walk->again[node->outputs[o]->id] = o == 0 ? twin : vks_tensor_sibling(twin, o);
     return walk->again[tensor->id];
 }
 

@@ -27,8 +27,6 @@ struct vks_op {
                               // view given there is refused
     uint32_t in_place;        // bit i: output 0 may take the bytes of input i (elementwise kernels only)
     bool alias;               // output 0 is input 0's bytes, perhaps under another shape; emit writes no value
-    bool never_recompute;     // pooling, loss, optimiser: not repeated in recomputed segments (output 0 is then
-                              // input 0)
     // The node that a recomputed segment runs over `inputs` in place of this one: without its side effects. NULL: the
     // same. Returns output 0.
     struct vks_tensor *(*again)(struct vks_graph *graph, const struct vks_node *node,

@@ -68,7 +68,7 @@ static const struct vks_op cache_rows_op = {
     .emit = emit_cache_rows,
     .flop = flop_0,
     .alias = true,
-    .never_recompute = true,
+    .again = vks_pass,
 };
 
 vks_tensor *vks_cache_rows(struct vks_graph *g, vks_tensor *cache, vks_tensor *x, vks_tensor *positions)

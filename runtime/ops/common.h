@@ -124,6 +124,9 @@ static inline uint32_t vks_row_lanes(const struct vks_emitter *emitter)
 struct vks_tensor *vks_fuse_plus(struct vks_graph *graph, const struct vks_node *node, const struct vks_node *next,
                                  uint32_t slot);
 
+// op->again of operators that are there for their side effects: the value flows through.
+struct vks_tensor *vks_pass(struct vks_graph *graph, const struct vks_node *node, struct vks_tensor *const inputs[]);
+
 // Whether the node is vks_unary(), and of which kind.
 bool vks_is_unary(const struct vks_node *node, enum vks_unary *kind);
 

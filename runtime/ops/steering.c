@@ -383,7 +383,7 @@ static const struct vks_op op_pool_rows = {
     .differentiable = 1,
     .flop = site_flop,
     .alias = true,
-    .never_recompute = true,
+    .again = vks_pass,
     .seeds = pool_seeds,
 };
 
