@@ -676,6 +676,17 @@ snapshot=hugs/huggingface/hub/models--some--body
 mkdir -p $snapshot/refs $snapshot/snapshots && printf 0123abcd >$snapshot/refs/main && ln -s "$here/assets/emoji" $snapshot/snapshots/0123abcd
 check "a repository in the Hugging Face cache" env -u HF_HUB_CACHE -u HF_HOME XDG_CACHE_HOME="$PWD/hugs" "$vksteer" info -m some/body
 check "and in a cache of another place" env -u HF_HUB_CACHE HF_HOME="$PWD/hugs/huggingface" "$vksteer" info -m some/body
+other=hugs/huggingface/hub/models--some--other
+mkdir -p $other/refs/refs/pr $other/snapshots && cp -r "$tiny/sd1" $other/snapshots/aa11 && cp -r "$tiny/language/llama" $other/snapshots/bb22
+printf aa11 >$other/refs/old && printf bb22 >$other/refs/refs/pr/1
+hub=(env -u HF_HUB_CACHE HF_HOME="$PWD/hugs/huggingface" "$vksteer" info -m)
+check "a branch of a repository" bash -c '"$@" | grep -q snapshots/aa11' - "${hub[@]}" some/other@old
+check "a commit of a repository" bash -c '"$@" | grep -q snapshots/aa11' - "${hub[@]}" some/other@aa11
+check "a language model's" bash -c '"$@" | grep -q LlamaForCausalLM' - "${hub[@]}" some/other@refs/pr/1
+refused "a revision that is not there" 1 "but not at new: download" "${hub[@]}" some/other@new
+refused "a repository without its main revision" 1 "but not at main: .*ORG/NAME@REVISION" "${hub[@]}" some/other
+refused "a revision that leads elsewhere" 1 "no model some/other@../x" "${hub[@]}" some/other@../x
+refused "an empty revision" 1 "no model some/other@" "${hub[@]}" some/other@
 refused "a repository that is not there" 1 "no model some/one" env HF_HOME="$PWD/hugs/huggingface" "$vksteer" info -m some/one
 check "closed form" train -o m.safetensors --method mean-act
 refused "a sparse closed form" 1 "mean-act changes all" "$vksteer" train -q "${style[@]}" -o m2.safetensors --method mean-act --gamma 0.5

@@ -72,28 +72,46 @@ static char *hub_folder(void)
     return user ? vks_path_join(user, ".cache/huggingface/hub") : NULL;
 }
 
-char *vks_api_find_repository(const char *id)
+// The commit of a revision: what refs/REVISION holds, or the revision itself, as huggingface_hub reads it; heap.
+// Names of branches may have slashes ("refs/pr/1").
+static char *commit_of(const char *repository, const char *revision)
 {
     struct vks_text path = {0};
-    char *hub = hub_folder(), *found = NULL;
-    const char *slash = strchr(id, '/');
-    if (!hub || !slash || strchr(slash + 1, '/') || strstr(id, "..") || id[0] == '/' || id[0] == '.')
-        goto out;
-    vks_text_printf(&path, "%s/models--%.*s--%s", hub, (int)(slash - id), id, slash + 1);
-    char *refs = path.data ? vks_path_join(path.data, "refs/main") : NULL;
     size_t size = 0;
-    char *revision = refs && vks_os_is_file(refs) ? vks_os_read_file(NULL, refs, 256, &size) : NULL;
-    free(refs);
-    if (revision) {
-        revision[strcspn(revision, " \r\n")] = 0;
-        vks_text_printf(&path, "/snapshots/%s", revision);
-        if (*revision && !strchr(revision, '/') && !path.failed && vks_os_is_dir(path.data)) {
-            found = path.data;
-            path = (struct vks_text){0};
-        }
+    vks_text_printf(&path, "%s/refs/%s", repository, revision);
+    char *commit = !path.failed && vks_os_is_file(path.data) ? vks_os_read_file(NULL, path.data, 256, &size) : NULL;
+    vks_text_finish(&path);
+    if (commit)
+        commit[strcspn(commit, " \r\n")] = 0;
+    else if (vks_text_add_str(&path, revision))
+        commit = path.data;  // taken over
+    return commit;
+}
+
+char *vks_api_find_repository(const char *id, bool *other)
+{
+    struct vks_text path = {0};
+    char *hub = hub_folder(), *found = NULL, *commit = NULL;
+    const char *slash = strchr(id, '/'), *at = slash ? strchr(slash, '@') : NULL;
+    const char *end = at ? at : id + strlen(id), *revision = at ? at + 1 : "main";
+    const bool name = slash && slash != id && slash + 1 < end && !memchr(slash + 1, '/', (size_t)(end - slash - 1)) &&
+                      !strstr(id, "..") && id[0] != '.' && !strchr(id, '\\') && *revision;
+    *other = false;
+    if (!hub || !name)
+        goto out;
+    vks_text_printf(&path, "%s/models--%.*s--%.*s", hub, (int)(slash - id), id, (int)(end - slash - 1), slash + 1);
+    if (path.failed || !vks_os_is_dir(path.data))
+        goto out;
+    *other = true;
+    commit = commit_of(path.data, revision);
+    if (commit && *commit && !strchr(commit, '/') && vks_text_printf(&path, "/snapshots/%s", commit) &&
+        vks_os_is_dir(path.data)) {
+        *other = false;
+        found = path.data;
+        path = (struct vks_text){0};
     }
-    free(revision);
 out:
+    free(commit);
     vks_text_finish(&path);
     free(hub);
     return found;

@@ -56,8 +56,10 @@ struct vksteer_model {
 bool vks_api_can_run(const vksteer_model *model);
 // Where `name` ("emoji", "prompts/...") lies, heap; NULL when it is nowhere.
 char *vks_api_find(const vksteer_session *session, const char *name);
-// The snapshot of a repository id ("org/name") in the local Hugging Face cache, heap; NULL when there is none.
-char *vks_api_find_repository(const char *id);
+// The snapshot of a repository id ("org/name" or "org/name@REVISION": a branch, a tag or a commit; main by default)
+// in the local Hugging Face cache, heap; NULL when there is none. *other: the repository is there, but not that
+// revision.
+char *vks_api_find_repository(const char *id, bool *other);
 // The folder that gives a single-file checkpoint configuration and tokenizer, heap; NULL after one message.
 char *vks_api_base_of(const struct vks_log *log, const char *path);
 // Count, mean and root mean square of the norm weights, of the UNet or the decoder: the same for every storage type of

@@ -55,12 +55,17 @@ static char *locate(const vksteer_session *session, const struct vks_log *log, c
         *checkpoint = name;
         return vks_api_base_of(log, name);
     }
-    char *found = strpbrk(name, "/\\:") ? vks_api_find_repository(name) : vks_api_find(session, name);
+    bool other = false;
+    char *found = strpbrk(name, "/\\:") ? vks_api_find_repository(name, &other) : vks_api_find(session, name);
     if (found && is_model(found))
         return found;
     free(found);
     if (vks_os_is_dir(name))
         return vks_path_join(name, "");
+    if (other)
+        return vks_fail_null(log, "%s: the repository is in the local Hugging Face cache, but not at %s: download "
+                             "that revision, or give one that is there (ORG/NAME@REVISION: a branch, a tag or a "
+                             "whole commit)", name, strchr(name, '@') ? strchr(name, '@') + 1 : "main");
     return vks_fail_null(log, "there is no model %s: give a diffusers folder (model_index.json), a Hugging Face folder "
                          "(config.json), a .gguf file, a repository id from the local Hugging Face cache, or the "
                          "built-in `" BUILT_IN "`", name);

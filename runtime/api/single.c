@@ -100,8 +100,9 @@ char *vks_api_base_of(const struct vks_log *log, const char *path)
                              "model's folder (-m FOLDER --checkpoint FILE, or --unet FILE, for weights over it)",
                              path);
     char *folders[4] = {NULL}, *folder = NULL;
+    bool other;
     for (size_t i = 0; i < 4 && bases[b].repositories[i]; i++)
-        folders[i] = vks_api_find_repository(bases[b].repositories[i]);
+        folders[i] = vks_api_find_repository(bases[b].repositories[i], &other);
     const int best = choose(log, &bases[b], folders, path);
     if (best >= 0) {
         vks_info(log, "%s is of %s: configuration and tokenizer are those of %s", path, bases[b].kind,

@@ -81,8 +81,10 @@ unsigned vksteer_session_validation_messages(const vksteer_session *session);
 // ---- models -------------------------------------------------------------------------------------------------------
 
 // `model`: a diffusers folder; a single-file checkpoint of an image model whose base is in the local Hugging Face
-// cache; a language model's Hugging Face folder or .gguf file; or the name of a built-in model
-// ("emoji"; NULL is the same). `session` may be NULL: the model can then be described but not run, and messages go to `log` (which a session brings along itself).
+// cache; a language model's Hugging Face folder or .gguf file; a repository id from that cache, with "@REVISION" (a
+// branch, a tag or a commit) or at main; or the name of a built-in model ("emoji"; NULL is the same). `session` may
+// be NULL: the model can then be described but not run, and messages go to `log` (which a session brings along
+// itself).
 vksteer_model *vksteer_model_open(vksteer_session *session, const struct vksteer_log *log, const char *model);
 // The same with other parts (image models only), and with LoRAs merged into the weights when they are uploaded. Zero
 // members: none.
