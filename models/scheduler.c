@@ -19,8 +19,6 @@ static const char *const last_names[] = {"zero", "sigma_min", NULL};
 // Settings that are supported with one value only, by the classes that read them.
 static const struct vks_config_only only[] = {{"trained_betas", ""}, {NULL, NULL}};
 static const struct vks_config_only only_euler[] = {
-    {"use_karras_sigmas", "false"},
-    {"use_exponential_sigmas", "false"},
     {"use_beta_sigmas", "false"},
     {"interpolation_type", "\"linear\""},
     {"timestep_type", "\"discrete\""},
@@ -36,12 +34,27 @@ const char *vks_scheduler_name(enum vks_scheduler_class kind)
 static bool check_settings(const struct vks_log *log, const struct vks_json *json, int kind)
 {
     const bool clipping = kind == VKS_SCHEDULER_DDIM || kind == VKS_SCHEDULER_LCM;
-    if (kind == VKS_SCHEDULER_EULER && cJSON_IsTrue(vks_json_get(json->root, "use_karras_sigmas")))
-        return vks_fail(log, "%s: use_karras_sigmas is not supported: give --scheduler ddim or euler-a, which go by "
-                        "timesteps", json->path);
+    if (kind == VKS_SCHEDULER_EULER && cJSON_IsTrue(vks_json_get(json->root, "use_beta_sigmas")))
+        return vks_fail(log, "%s: use_beta_sigmas is not supported: give --scheduler ddim or euler-a, which go by "
+                        "timesteps, or set it to false", json->path);
     return vks_config_check(log, json, only) &&
            (kind != VKS_SCHEDULER_EULER || vks_config_check(log, json, only_euler)) &&
            (!clipping || vks_config_check(log, json, only_clipping));
+}
+
+static bool read_sigmas(const struct vks_log *log, const struct vks_json *json, struct vks_scheduler_config *config)
+{
+    bool karras, exponential;
+    if (!vks_json_bool(log, json, NULL, "use_karras_sigmas", false, &karras) ||
+        !vks_json_bool(log, json, NULL, "use_exponential_sigmas", false, &exponential) ||
+        !vks_json_number(log, json, NULL, "sigma_min", 0, 1e-6, 1e6, &config->sigma_min) ||
+        !vks_json_number(log, json, NULL, "sigma_max", 0, 1e-6, 1e6, &config->sigma_max))
+        return false;
+    if (karras && exponential)
+        return vks_fail(log, "%s: use_karras_sigmas and use_exponential_sigmas are both true: set one of them to "
+                        "false", json->path);
+    config->sigmas = karras ? VKS_SIGMAS_KARRAS : exponential ? VKS_SIGMAS_EXPONENTIAL : VKS_SIGMAS_SPACED;
+    return true;
 }
 
 // What the classes do not share. `chosen`: the class is not the file's own.
@@ -114,6 +127,8 @@ static bool read_config(const struct vks_log *log, const struct vks_json *json, 
         return false;
     config->zero_snr = config->zero_snr && kind != VKS_SCHEDULER_PNDM;  // which does not read it
     config->kind = (enum vks_scheduler_class)kind;
+    if (kind == VKS_SCHEDULER_EULER && !read_sigmas(log, json, config))
+        return false;
     config->prediction = (enum vks_prediction)prediction;
     config->spacing = (enum vks_spacing)spacing;
     config->scaled_linear = beta == 1;
@@ -200,14 +215,50 @@ static double spaced(const struct vks_scheduler_config *config, uint32_t count, 
     }
 }
 
+static double training_sigma(const double bar[], uint32_t t)
+{
+    return sqrt((1 - bar[t]) / bar[t]);
+}
+
 // Sigma at a timestep that may lie between two training steps.
 static double sigma_at(const struct vks_scheduler_config *config, const double bar[], double t)
 {
     const uint32_t last = config->train_steps - 1;
     t = t < 0 ? 0 : t > last ? last : t;
     const uint32_t low = (uint32_t)t, high = low < last ? low + 1 : low;
-    const double a = sqrt((1 - bar[low]) / bar[low]), b = sqrt((1 - bar[high]) / bar[high]);
+    const double a = training_sigma(bar, low), b = training_sigma(bar, high);
     return a + (b - a) * (t - low);
+}
+
+// The timestep of a sigma: between two training steps by the logarithms of theirs.
+static double timestep_at(const struct vks_scheduler_config *config, const double bar[], double sigma)
+{
+    uint32_t low = 0, high = config->train_steps - 1;
+    if (sigma <= training_sigma(bar, low) || sigma >= training_sigma(bar, high))
+        return sigma <= training_sigma(bar, low) ? low : high;
+    while (high - low > 1) {
+        const uint32_t middle = low + (high - low) / 2;
+        *(training_sigma(bar, middle) <= sigma ? &low : &high) = middle;
+    }
+    const double from = log(training_sigma(bar, low)), to = log(training_sigma(bar, high));
+    return low + (log(sigma) - from) / (to - from);
+}
+
+// Sigma of step `i`.
+static double euler_sigma(const struct vks_scheduler_config *config, const double bar[], const uint32_t timesteps[],
+                          uint32_t count, uint32_t i)
+{
+    const double rho = 7;
+    if (config->sigmas == VKS_SIGMAS_SPACED)
+        return sigma_at(config, bar, timesteps ? timesteps[i] : spaced(config, count, i));
+    const double most = config->sigma_max > 0 ? config->sigma_max : sigma_at(config, bar, spaced(config, count, 0));
+    const double least = config->sigma_min > 0 ? config->sigma_min
+                                               : sigma_at(config, bar, spaced(config, count, count - 1));
+    const double way = count > 1 ? (double)i / (count - 1) : 0;
+    if (config->sigmas == VKS_SIGMAS_EXPONENTIAL)
+        return exp(log(most) + way * (log(least) - log(most)));
+    const double root = pow(most, 1 / rho);
+    return pow(root + way * (pow(least, 1 / rho) - root), rho);
 }
 
 static void euler(const struct vks_scheduler_config *config, const double bar[], const uint32_t timesteps[],
@@ -216,11 +267,13 @@ static void euler(const struct vks_scheduler_config *config, const double bar[],
     double largest = 0;
     for (uint32_t i = 0; i < schedule->count; i++) {
         struct vks_scheduler_step *step = &schedule->steps[i];
-        step->timestep = timesteps ? timesteps[i] : spaced(config, schedule->count, i);
-        const double sigma = sigma_at(config, bar, step->timestep), square = sigma * sigma + 1;
-        double next = config->last_sigma_min ? sqrt((1 - bar[0]) / bar[0]) : 0;
+        const double sigma = euler_sigma(config, bar, timesteps, schedule->count, i), square = sigma * sigma + 1;
+        double next = config->last_sigma_min ? training_sigma(bar, 0) : 0;
         if (i + 1 < schedule->count)
-            next = sigma_at(config, bar, timesteps ? timesteps[i + 1] : spaced(config, schedule->count, i + 1));
+            next = euler_sigma(config, bar, timesteps, schedule->count, i + 1);
+        step->timestep = config->sigmas != VKS_SIGMAS_SPACED ? timestep_at(config, bar, sigma)
+                         : timesteps                         ? timesteps[i]
+                                                             : spaced(config, schedule->count, i);
         largest = sigma > largest ? sigma : largest;
         step->input_scale = 1 / sqrt(square);
         step->x0_sample = config->prediction == VKS_PREDICT_EPSILON ? 1
@@ -240,7 +293,7 @@ static void euler(const struct vks_scheduler_config *config, const double bar[],
         step->next_output = -rate * step->x0_output;
     }
     if (config->last_sigma_min) {
-        const double end = sqrt((1 - bar[0]) / bar[0]);
+        const double end = training_sigma(bar, 0);
         largest = end > largest ? end : largest;
     }
     schedule->init_noise_sigma =
@@ -365,6 +418,9 @@ static bool check(const struct vks_log *log, const struct vks_scheduler_config *
                         "clip_sample to false in scheduler_config.json");
     if (timesteps && config->kind == VKS_SCHEDULER_PNDM)
         return vks_fail(log, "pndm goes by its own timesteps: give another --scheduler, or leave --timesteps out");
+    if (timesteps && config->sigmas != VKS_SIGMAS_SPACED)
+        return vks_fail(log, "sigmas by use_karras_sigmas or use_exponential_sigmas make their own timesteps: leave "
+                        "--timesteps out, or give another --scheduler");
     const bool bounded = (config->kind == VKS_SCHEDULER_DDIM || config->kind == VKS_SCHEDULER_PNDM) && !timesteps;
     if (bounded && round_even(spaced(config, count, 0)) >= config->train_steps)
         return vks_fail(log, "%u steps with steps_offset %u begin above the last timestep: choose fewer steps", count,

@@ -3,8 +3,8 @@
 // double.
 //
 // Every step is linear in what the model reads and writes, so a step is a handful of coefficients.
-// Karras et al. 2022 (Euler), Luo et al. 2023 (LCM), Song et al. 2021 (DDIM), Liu et al. 2022 (PNDM), Lin et al. 2023
-// (spacing, zero terminal SNR).
+// Karras et al. 2022 (Euler, and sigmas by equation 5), Luo et al. 2023 (LCM), Song et al. 2021 (DDIM), Liu et al.
+// 2022 (PNDM), Lin et al. 2023 (spacing, zero terminal SNR).
 #ifndef VKS_MODELS_SCHEDULER_H
 #define VKS_MODELS_SCHEDULER_H
 
@@ -39,6 +39,13 @@ enum vks_spacing {
     VKS_SPACING_TRAILING,
 };
 
+// How Euler's sigmas go from that of the spacing's first timestep to that of its last.
+enum vks_sigmas {
+    VKS_SIGMAS_SPACED,                  // as the spacing has them
+    VKS_SIGMAS_KARRAS,                  // even in their seventh roots
+    VKS_SIGMAS_EXPONENTIAL,             // even in their logarithms
+};
+
 struct vks_scheduler_config {
     enum vks_scheduler_class kind;
     enum vks_prediction prediction;
@@ -46,6 +53,8 @@ struct vks_scheduler_config {
     uint32_t train_steps;
     double beta_start, beta_end;
     bool scaled_linear, zero_snr;
+    enum vks_sigmas sigmas;             // Euler; with KARRAS and EXPONENTIAL timesteps lie between whole ones, and
+    double sigma_min, sigma_max;        // these stand for the ends of the spacing, unless they are 0
     bool last_sigma_min;                // Euler: the last step ends at the smallest sigma and not at 0
     uint32_t steps_offset;              // leading
     bool last_first_alpha;              // DDIM, PNDM: the last step ends at the first training step's noise, not at 0

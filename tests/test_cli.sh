@@ -283,7 +283,11 @@ cp -r "$tiny/sd1" heun && sed -i 's/EulerDiscrete/HeunDiscrete/' heun/scheduler/
 refused "a scheduler that is not there" 1 "HeunDiscreteScheduler is not supported: give --scheduler euler" "$vksteer" info -m ./heun
 check "another in its place" bash -c "'$vksteer' info -m ./heun --scheduler euler --json | grep -q '\"scheduler\": *\"euler\"'"
 sed -i 's/"use_karras_sigmas": false/"use_karras_sigmas": true/' heun/scheduler/scheduler_config.json
-refused "sigmas of Karras" 1 "give --scheduler ddim" "$vksteer" info -m ./heun --scheduler euler
+check "sigmas of Karras" "$vksteer" info -m ./heun --scheduler euler
+sed -i 's/"use_exponential_sigmas": false/"use_exponential_sigmas": true/' heun/scheduler/scheduler_config.json
+refused "two kinds of sigmas" 1 "set one of them to false" "$vksteer" info -m ./heun --scheduler euler
+sed -i 's/"use_beta_sigmas": false/"use_beta_sigmas": true/' heun/scheduler/scheduler_config.json
+refused "sigmas of a beta distribution" 1 "give --scheduler ddim" "$vksteer" info -m ./heun --scheduler euler
 check "which others do not read" "$vksteer" info -m ./heun --scheduler ddim
 refused "no such scheduler" 1 "use euler, euler-a" "$vksteer" info --scheduler dpm++
 refused "timesteps that rise" 1 "falling" "$vksteer" info -m "$tiny/xl" --timesteps 99,399

@@ -43,6 +43,16 @@ def configurations():
         yield f"{short}-linear", kind, dict(beta_schedule="linear", num_train_timesteps=600, steps_offset=3,
                                             timestep_spacing="leading", **more)
     yield "euler-sigma-min", "EulerDiscreteScheduler", dict(SD, final_sigmas_type="sigma_min")
+    euler = "EulerDiscreteScheduler"
+    for spacing in ("leading", "linspace", "trailing"):
+        offset = {"steps_offset": 1} if spacing == "leading" else {}
+        yield f"euler-karras-{spacing}", euler, dict(SD, timestep_spacing=spacing, use_karras_sigmas=True, **offset)
+    yield "euler-karras-v-zero-snr", euler, dict(SD, timestep_spacing="trailing", prediction_type="v_prediction",
+                                                 use_karras_sigmas=True, rescale_betas_zero_snr=True)
+    yield "euler-karras-ends", euler, dict(SD, use_karras_sigmas=True, sigma_min=0.1, sigma_max=10.0,
+                                           final_sigmas_type="sigma_min")
+    yield "euler-exponential", euler, dict(SD, timestep_spacing="leading", steps_offset=1,
+                                           use_exponential_sigmas=True)
     for spacing in ("leading", "linspace", "trailing"):
         for name in ("eps", "v"):
             offset = {"steps_offset": 1} if spacing == "leading" else {}
@@ -73,9 +83,10 @@ def run(scheduler, steps, out):
     rows = []
     for t in scheduler.timesteps:
         x = scheduler.scale_model_input(sample, t)
-        output, bar = model(x, t), scheduler.alphas_cumprod[int(t)]
+        output = model(x, t)
         result = scheduler.step(output, t, sample)
         if pndm:  # which does not say it
+            bar = scheduler.alphas_cumprod[int(t)]
             v = scheduler.config.prediction_type == "v_prediction"
             x0 = bar ** 0.5 * x - (1 - bar) ** 0.5 * output if v else (x - (1 - bar) ** 0.5 * output) / bar ** 0.5
         else:
