@@ -285,6 +285,32 @@ struct vks_pipeline *vks_pipeline_open_over(const struct vks_log *log, struct vk
     return p;
 }
 
+// Makes an index name a class of diffusers for a part.
+static bool name_class(struct vks_json *index, const char *part, const char *type)
+{
+    const char *const pair[] = {"diffusers", type};
+    cJSON *value = cJSON_CreateStringArray(pair, 2);
+    const bool there = cJSON_GetObjectItemCaseSensitive(index->root, part) != NULL;
+    const bool done = value && (there ? cJSON_ReplaceItemInObjectCaseSensitive(index->root, part, value)
+                                      : cJSON_AddItemToObject(index->root, part, value));
+    if (!done)
+        cJSON_Delete(value);
+    return done;
+}
+
+char *vks_pipeline_index(const struct vks_pipeline *p)
+{
+    struct vks_json *index = vks_config_open(p->log, p->folder, "model_index.json");
+    if (!index)
+        return NULL;
+    const bool named =
+        (!p->over.scheduler || name_class(index, "scheduler", vks_scheduler_class_name(p->scheduler.kind))) &&
+        (!p->over.vae || !p->has_decoder || name_class(index, "vae", p->parts[p->part_count - 1].type));
+    char *text = named ? cJSON_Print(index->root) : NULL;
+    vks_json_close(&index);
+    return text ? text : vks_fail_null(p->log, VKS_NO_MEMORY);
+}
+
 void vks_pipeline_attach(struct vks_pipeline *p, struct vks_gpu *gpu)
 {
     for (uint32_t i = 0; i < p->part_count; i++)

@@ -82,6 +82,9 @@ struct vks_pipeline {
 struct vks_pipeline *vks_pipeline_open(const struct vks_log *log, struct vks_gpu *gpu, const char *folder);
 struct vks_pipeline *vks_pipeline_open_over(const struct vks_log *log, struct vks_gpu *gpu, const char *folder,
                                             const struct vks_pipeline_over *over);
+// The text of its model_index.json, with the classes of what was put over the folder's own; heap, free(). NULL after
+// one message.
+char *vks_pipeline_index(const struct vks_pipeline *pipeline);
 // Gives a device to a pipeline that was opened without one; graphs that were made before still cannot be run.
 void vks_pipeline_attach(struct vks_pipeline *pipeline, struct vks_gpu *gpu);
 // Frees device memory too. Accepts NULL; nulls it.

@@ -31,6 +31,11 @@ const char *vks_scheduler_name(enum vks_scheduler_class kind)
     return names[kind];
 }
 
+const char *vks_scheduler_class_name(enum vks_scheduler_class kind)
+{
+    return class_names[kind];
+}
+
 static bool check_settings(const struct vks_log *log, const struct vks_json *json, int kind)
 {
     const bool clipping = kind == VKS_SCHEDULER_DDIM || kind == VKS_SCHEDULER_LCM;
@@ -154,11 +159,10 @@ char *vks_scheduler_rewrite(const struct vks_log *log, const char *path, enum vk
     struct vks_json *json = vks_json_open(log, path);
     if (!json)
         return NULL;
-    const cJSON *pair = vks_json_get(json->root, "scheduler");  // of an index: library and class
-    cJSON *name = (cJSON *)(pair ? cJSON_GetArrayItem(pair, 1) : vks_json_get(json->root, "_class_name"));
+    cJSON *name = (cJSON *)vks_json_get(json->root, "_class_name");
     char *text = NULL;
     // What is read as PNDM skips these steps, which diffusers must be told.
-    const bool skip = !pair && kind == VKS_SCHEDULER_PNDM && !vks_json_get(json->root, "skip_prk_steps");
+    const bool skip = kind == VKS_SCHEDULER_PNDM && !vks_json_get(json->root, "skip_prk_steps");
     if (!cJSON_IsString(name))
         vks_fail(log, "%s: names no class of the scheduler: correct the file", path);
     else if (!cJSON_SetValuestring(name, class_names[kind]) ||

@@ -26,6 +26,8 @@ enum vks_scheduler_class {
 };
 // "euler", "euler-a", "lcm", "ddim", "pndm".
 const char *vks_scheduler_name(enum vks_scheduler_class kind);
+// "EulerDiscreteScheduler" and so on.
+const char *vks_scheduler_class_name(enum vks_scheduler_class kind);
 
 enum vks_prediction {
     VKS_PREDICT_EPSILON,
@@ -69,8 +71,8 @@ struct vks_scheduler_config {
 bool vks_scheduler_config_read(const struct vks_log *log, const char *folder, const char *name,
                                struct vks_scheduler_config *config);
 
-// The text of a scheduler_config.json or model_index.json in which `kind` takes the place of the class that it names;
-// heap, free(). NULL after one message.
+// The text of a scheduler_config.json in which `kind` takes the place of the class that it names; heap, free(). NULL
+// after one message.
 char *vks_scheduler_rewrite(const struct vks_log *log, const char *path, enum vks_scheduler_class kind);
 
 // One step from `sample` with the model's `output`, where

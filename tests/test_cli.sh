@@ -356,7 +356,23 @@ check "baked and put over agree" test "$(distance over.png baked.over.png)" -le 
 check "and the LoRA is in it" test "$(distance baked.png baked.over.png)" -ge 4
 check "which the file says" grep -aq '"vksteer":"a.safetensors:3; unet diffusion_pytorch_model.bin; lora lora.safetensors:0.8"' \
     baked.over/unet/diffusion_pytorch_model.safetensors
-refused "bake another autoencoder" 1 "another autoencoder" "$vksteer" bake -q --vae "$here/assets/emoji/vae" --steer a.safetensors -o never.folder
+cp -r "$tiny/turbo" turbo && rm turbo/expected.safetensors turbo/pictures.* && touch turbo/vae/other.txt
+check "train on a tiny model" "$vksteer" train -q -m ./turbo --source "$prompts/style.source.txt" --target "$prompts/style.target.txt" \
+    --method mean-act --batch 8 --sites unet.conv_norm_out -W 32 -H 32 -o turbo.safetensors
+paint_turbo() { "$vksteer" apply -q -p "an apple" -W 32 -H 32 -m "$@"; }  # with an AutoencoderTiny, and here an AutoencoderKL
+check "paint steered, with another autoencoder" paint_turbo ./turbo --vae "$tiny/kl/vae" --steer turbo.safetensors -o turbo.png
+check "bake another autoencoder" "$vksteer" bake -q -m ./turbo --vae "$tiny/kl/vae" --steer turbo.safetensors -o turbo.baked
+check "paint with it" paint_turbo ./turbo.baked -o turbo.baked.png
+check "baked and put over agree" test "$(distance turbo.png turbo.baked.png)" -le 4
+check "the index names its class, and the rest as it was" python3 -c 'import json, sys
+old, new = (json.load(open(name)) for name in sys.argv[1:])
+assert old != new and new == dict(old, vae=["diffusers", "AutoencoderKL"])' turbo/model_index.json turbo.baked/model_index.json
+check "settings and weights are its own, and nothing of the old is left" bash -c "cmp turbo.baked/vae/config.json '$tiny/kl/vae/config.json' &&
+    ls turbo.baked/vae | cmp - <(printf 'config.json\ndiffusion_pytorch_model.safetensors\n')"
+check "which the file says" grep -aq '"vksteer":"turbo.safetensors:1; vae vae"' turbo.baked/vae/diffusion_pytorch_model.safetensors
+cp -r "$tiny/kl/vae" odd && sed -i 's/AutoencoderKL/AsymmetricAutoencoderKL/' odd/config.json
+refused "bake an autoencoder of another class" 1 "leave --vae out" "$vksteer" bake -q -m ./turbo --vae ./odd --steer turbo.safetensors \
+    -o never.folder
 cp -r "$here/assets/emoji" forms
 touch forms/unet/diffusion_pytorch_model.bin forms/all.ckpt forms/vae/same.bin
 check "bake a model in several forms" bash -c "'$vksteer' bake -m ./forms --steer a.safetensors -o form 2>form.log"

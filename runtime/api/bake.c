@@ -1,5 +1,6 @@
 // A model with steerings folded into its parameters: the whole folder copied, its weights rewritten on the way. Parts
-// whose weights are not the folder's own safetensors, or have LoRAs in them, are written anew from those in use.
+// whose weights are not the folder's own safetensors, or have LoRAs in them, are written anew from those in use;
+// another scheduler or autoencoder takes the place of the folder's.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,8 @@
 #include "base/os.h"
 #include "base/text.h"
 
+#define INDEX "model_index.json"
+#define VAE_CONFIG "vae/config.json"
 #define MOST_FOLDERS 16  // one inside the other: links in circles end there
 
 // What lies in the model's folder, folders before what is in them.
@@ -30,6 +33,14 @@ struct bake {
     char *place, *temporary;       // where the new folder goes, and where it is made
 };
 
+static bool add_entry(struct bake *b, const char *path, bool is_folder, uint32_t whole)
+{
+    if (!path || !vks_grow(&b->entries, &b->capacity, b->count, sizeof(*b->entries)))
+        return vks_fail(b->model->log, VKS_NO_MEMORY);
+    b->entries[b->count++] = (struct entry){path, is_folder, whole};
+    return true;
+}
+
 static bool list_folder(struct bake *b, const char *relative, int depth)
 {
     struct vks_os_names names = {0};
@@ -41,16 +52,14 @@ static bool list_folder(struct bake *b, const char *relative, int depth)
                                                folder, depth);
     ok = ok && vks_os_list(log, folder, &names);
     for (size_t i = 0; ok && i < names.count; i++) {
+        if (depth == 0 && b->model->pipeline->over.vae && !strcmp(names.items[i], "vae"))
+            continue;  // add_wholes
         const char *path = *relative ? vks_arena_printf(&b->arena, "%s/%s", relative, names.items[i])
                                      : vks_arena_strdup(&b->arena, names.items[i]);
         char *full = path ? vks_path_join(b->model->info.path, path) : NULL;
-        if (!full || !vks_grow(&b->entries, &b->capacity, b->count, sizeof(*b->entries))) {
-            ok = vks_fail(log, VKS_NO_MEMORY);
-        } else {
-            const bool is_folder = vks_os_is_dir(full);
-            b->entries[b->count++] = (struct entry){path, is_folder, 0};
-            ok = !is_folder || list_folder(b, path, depth + 1);
-        }
+        const bool is_folder = full && vks_os_is_dir(full);
+        ok = full ? add_entry(b, path, is_folder, 0) && (!is_folder || list_folder(b, path, depth + 1))
+                  : vks_fail(log, VKS_NO_MEMORY);
         free(full);
     }
     vks_os_names_finish(&names);
@@ -87,18 +96,19 @@ static bool part_is_whole(const struct bake *b, uint32_t part)
            (part_changes(b, part) && !vks_weights_is_safetensors(p->weights));
 }
 
-// Adds the files of such parts behind the folder's own.
+// Adds the files of such parts behind the folder's own, and of another autoencoder also what makes its folder.
 static bool add_wholes(struct bake *b)
 {
     const struct vks_pipeline *pipeline = b->model->pipeline;
+    if (pipeline->over.vae && (!add_entry(b, "vae", true, 0) || !add_entry(b, VAE_CONFIG, false, 0)))
+        return false;
     for (uint32_t i = 0; i < pipeline->part_count; i++) {
         if (!part_is_whole(b, i))
             continue;
         const char *name = strncmp(pipeline->parts[i].name, "text", 4) ? "diffusion_pytorch_model" : "model";
         const char *path = vks_arena_printf(&b->arena, "%s/%s.safetensors", pipeline->parts[i].name, name);
-        if (!path || !vks_grow(&b->entries, &b->capacity, b->count, sizeof(*b->entries)))
-            return vks_fail(b->model->log, VKS_NO_MEMORY);
-        b->entries[b->count++] = (struct entry){path, false, i + 1};
+        if (!add_entry(b, path, false, i + 1))
+            return false;
         b->wholes++;
     }
     return true;
@@ -255,17 +265,27 @@ static bool copy_file(const struct vks_log *log, const char *from, const char *t
     return ok;
 }
 
-// Whether a file names the scheduler's class, and that is another one.
-static bool names_scheduler(const struct bake *b, const char *path)
+// Whether a file of settings names a class, and one of another class is in use.
+static bool names_class(const struct bake *b, const char *path)
 {
-    return b->model->pipeline->over.scheduler &&
-           (!strcmp(path, "model_index.json") || !strcmp(path, "scheduler/scheduler_config.json"));
+    const struct vks_pipeline_over *over = &b->model->pipeline->over;
+    return ((over->scheduler || over->vae) && !strcmp(path, INDEX)) || (over->vae && !strcmp(path, VAE_CONFIG)) ||
+           (over->scheduler && !strcmp(path, "scheduler/scheduler_config.json"));
 }
 
-static bool write_scheduler(const struct bake *b, const char *from, const char *to)
+static bool write_settings(const struct bake *b, const char *path, const char *from, const char *to)
 {
-    char *text = vks_scheduler_rewrite(b->model->log, from, b->model->pipeline->scheduler.kind);
-    const bool ok = text && vks_os_write_file(b->model->log, to, text, strlen(text));
+    const struct vks_log *log = b->model->log;
+    const struct vks_pipeline *pipeline = b->model->pipeline;
+    if (!strcmp(path, VAE_CONFIG)) {
+        char *config = vks_path_join(pipeline->over.vae, "config.json");
+        const bool copied = config ? copy_file(log, config, to) : vks_fail(log, VKS_NO_MEMORY);
+        free(config);
+        return copied;
+    }
+    char *text = !strcmp(path, INDEX) ? vks_pipeline_index(pipeline)
+                                      : vks_scheduler_rewrite(log, from, pipeline->scheduler.kind);
+    const bool ok = text && vks_os_write_file(log, to, text, strlen(text));
     free(text);
     return ok;
 }
@@ -282,8 +302,8 @@ static bool make_entry(struct bake *b, const struct entry *entry)
         ok = vks_os_make_dirs(log, to);
     } else if (ok && entry->whole) {
         ok = bake_whole(b, entry->whole - 1, to);
-    } else if (ok && names_scheduler(b, entry->path)) {
-        ok = write_scheduler(b, from, to);
+    } else if (ok && names_class(b, entry->path)) {
+        ok = write_settings(b, entry->path, from, to);
     } else if (ok && whole && is_weights(from)) {
         vks_debug(log, "%s is left out: the weights in use are written in its place", from);
     } else if (ok && (((b->folds.count || b->wholes) && top &&
@@ -339,15 +359,16 @@ static bool fold(struct bake *b)
     return ok && write_note(b);
 }
 
-// The folder's configuration stays, the scheduler's class aside: the autoencoder's class too, and no timesteps.
+// The folder's configuration stays, the scheduler's class and the autoencoder aside: it has no place for timesteps.
 static bool can_fold(const struct bake *b)
 {
     const struct vks_pipeline *pipeline = b->model->pipeline;
     if (b->model->info.timestep_count)
         return vks_fail(b->model->log, "a model's folder cannot hold timesteps: leave --timesteps out, and give them "
                         "to what paints with it");
-    return !pipeline->over.vae || vks_fail(b->model->log, "a model with another autoencoder cannot be baked: open it "
-                                           "without %s", pipeline->over.vae);
+    return !pipeline->over.vae || pipeline->has_decoder ||
+           vks_fail(b->model->log, "%s: an autoencoder of a class that is not supported is not baked: leave --vae "
+                    "out", pipeline->over.vae);
 }
 
 // The new folder is free, and so is the name under which it is made.

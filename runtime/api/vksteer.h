@@ -579,8 +579,8 @@ struct vksteer_bake_result {
 };
 // Writes a copy of the model's folder with the maps folded into the parameters of the modules at whose outputs they
 // act. Exact up to rounding, or refused with the name of the site: maps at positions other than `all` or within ranges,
-// modules without a weight of their own, offsets where there is no bias, another autoencoder, timesteps. Parts whose
-// weights are not the folder's own safetensors, or have LoRAs in them, are written anew; another scheduler's class takes
+// modules without a weight of their own, offsets where there is no bias, timesteps. Parts whose weights are not the
+// folder's own safetensors, or have LoRAs in them, are written anew; another scheduler's class and autoencoder take
 // the place of the folder's. Needs no session. `result` may be NULL.
 enum vksteer_result vksteer_bake(vksteer_model *model, const struct vksteer_bake_params *params,
                                  struct vksteer_bake_result *result);
