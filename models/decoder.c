@@ -51,6 +51,11 @@ void vks_decoder_attach(struct vks_decoder *d, struct vks_gpu *gpu)
     vks_weights_attach(d->weights, gpu);
 }
 
+bool vks_decoder_has_conv1d(const struct vks_decoder *d)
+{
+    return d->config.family == VKS_DECODER_GPT2 && !vks_weights_gguf(d->weights);
+}
+
 void vks_decoder_close(struct vks_decoder **at)
 {
     struct vks_decoder *d = *at;

@@ -37,6 +37,9 @@ struct vks_decoder {
 struct vks_decoder *vks_decoder_open(const struct vks_log *log, struct vks_gpu *gpu, const char *path);
 // Gives a device to a model that was opened without one; graphs that were made before still cannot be run.
 void vks_decoder_attach(struct vks_decoder *decoder, struct vks_gpu *gpu);
+// Whether the weights of linear layers lie the other way round, (in, out): GPT-2's in safetensors (transformers'
+// Conv1D).
+bool vks_decoder_has_conv1d(const struct vks_decoder *decoder);
 // Frees device memory too. Accepts NULL; nulls it.
 void vks_decoder_close(struct vks_decoder **decoder);
 

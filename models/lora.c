@@ -187,6 +187,17 @@ static void drop_processor(char *stem)
         strcat(stem, "_0");
 }
 
+// Files of a language model's base alone have its modules without the name of the base.
+static void drop_base(const struct loader *l, char *stem, size_t part)
+{
+    static const char *const bases[] = {"transformer_", "model_"};
+    for (size_t i = 0; i < sizeof(bases) / sizeof(*bases) && !find_module(l, stem, part); i++) {
+        const size_t length = strlen(bases[i]);
+        if (!strncmp(stem, bases[i], length) && find_module(l, stem + length, part))
+            memmove(stem, stem + length, strlen(stem + length) + 1);
+    }
+}
+
 // From a tensor's name to its module's stem; false: no tensor of any LoRA.
 static bool read_name(const struct loader *l, const char *name, char stem[MAX_STEM], size_t *part, enum role *role)
 {
@@ -199,6 +210,7 @@ static bool read_name(const struct loader *l, const char *name, char stem[MAX_ST
     *part = take_part(l, stem);
     to_stem(stem);
     drop_processor(stem);
+    drop_base(l, stem, *part);
     const uint32_t layers = *part < l->part_count ? l->parts[*part].layers : 0;
     if (layers && !find_module(l, stem, *part) && vks_original_unet(stem, '_', layers, original, sizeof(original)))
         strcpy(stem, original);
@@ -336,23 +348,30 @@ static bool find_alpha(const struct loader *l, const struct layer *layer, const 
 
 // ---- merging
 
+// Whether a module is one of transformers' Conv1D, whose weight lies as (in, out).
+static bool is_conv1d(const struct loader *l, const struct module *module)
+{
+    const char *dot = strstr(module->weight, ".c_");
+    return l->parts[module->part].conv1d && dot && !strcmp(strchr(dot + 1, '.'), ".weight");
+}
+
 static bool merge_pair(struct loader *l, const struct layer *layer, const struct module *module)
 {
     const struct vks_st_tensor *down = layer->roles[DOWN], *up = layer->roles[UP];
     struct vks_weights *weights = l->parts[module->part].weights;
     const struct vks_weight *weight = vks_weights_find(weights, module->weight);
     const uint64_t rank = down->rank ? down->shape[0] : 0;
+    const bool transposed = is_conv1d(l, module);
+    const uint64_t out = weight->rank >= 2 ? weight->shape[transposed] : 0;
     double alpha;
-    if (!up || !rank || rank > UINT32_MAX || up->rank < 2 || up->shape[1] != rank || weight->rank < 2 ||
-        !weight->count ||
-        !weight->count || up->count != up->shape[0] * rank || up->shape[0] != weight->shape[0] ||
-        down->count != weight->count / weight->shape[0] * rank)
+    if (!up || !rank || rank > UINT32_MAX || up->rank < 2 || up->shape[1] != rank || !out || !weight->count ||
+        up->count != up->shape[0] * rank || up->shape[0] != out || down->count != weight->count / out * rank)
         return vks_fail(l->log, "%s: %s does not fit the model's %s: the LoRA is for another model", l->lora->path,
                         down->name, module->weight);
     if (!find_alpha(l, layer, module, (double)rank, &alpha))
         return false;
-    const struct vks_weight_change change = {up, down, (uint32_t)rank,
-                                             (float)((double)l->lora->strength * alpha / (double)rank)};
+    const struct vks_weight_change change = {
+        up, down, (uint32_t)rank, (float)((double)l->lora->strength * alpha / (double)rank), transposed};
     return vks_weights_change(weights, module->weight, &change);
 }
 
@@ -404,10 +423,11 @@ static bool enter_folder(struct loader *l)
                     lora->path);
 }
 
-// Whether PEFT's configuration asks for more than a sum of products.
+// Whether PEFT's configuration asks for more than a sum of products. (PEFT itself sets fan_in_fan_out right by the
+// module's class: see is_conv1d.)
 static bool is_special(const struct cJSON *root)
 {
-    static const char *const flags[] = {"use_dora", "use_bdlora", "use_qalora", "fan_in_fan_out"};
+    static const char *const flags[] = {"use_dora", "use_bdlora", "use_qalora"};
     bool special = cJSON_IsArray(vks_json_get(root, "alora_invocation_tokens"));
     for (size_t i = 0; i < sizeof(flags) / sizeof(*flags); i++)
         special = special || cJSON_IsTrue(vks_json_get(root, flags[i]));
@@ -430,8 +450,7 @@ static bool read_peft(struct loader *l)
             done = vks_fail(l->log, "%s: the adapter %.40s is not supported: use a plain LoRA", path,
                             type->valuestring);
         else if (is_special(root))
-            done = vks_fail(l->log, "%s: DoRA, aLoRA, BD-LoRA, QA-LoRA and fan_in_fan_out are not supported: use a "
-                            "plain LoRA", path);
+            done = vks_fail(l->log, "%s: DoRA, aLoRA, BD-LoRA and QA-LoRA are not supported: use a plain LoRA", path);
         else if (!strncmp(first, "pissa", 5) || !strcmp(first, "olora") || !strcmp(first, "corda"))
             done = vks_fail(l->log, "%s: with init_lora_weights %.40s the model's own weights differ too: convert it "
                             "to a plain LoRA (PEFT's path_initial_model_for_weight_conversion)", path, first);

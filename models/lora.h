@@ -8,11 +8,12 @@
 //                        the original names (input_blocks_4_1_…); lora_te_…, lora_te1_…, lora_te2_…
 //   differences          MODULE.diff and .diff_b in either spelling: added to weight and bias as they are
 // and for language models what PEFT saves: a folder of adapter_model.safetensors (or .bin) and adapter_config.json,
-// or that file with the other one beside it.
+// or that file with the other one beside it. The model may be a GGUF file.
 // A layer becomes W + strength alpha / rank up down; without alpha it is the rank.
 #ifndef VKS_MODELS_LORA_H
 #define VKS_MODELS_LORA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@ struct vks_lora_part {
     const char *name;              // "unet", "text_encoder", "text_encoder_2"; "model" of a language model
     struct vks_weights *weights;   // nothing of them uploaded yet
     uint32_t layers;               // resnets of the UNet's down blocks, which original names count; 0: no UNet
+    bool conv1d;                   // c_attn, c_proj and c_fc lie as (in, out): vks_decoder_has_conv1d
 };
 
 struct vks_lora {

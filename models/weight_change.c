@@ -22,25 +22,48 @@ static void product(const float *restrict up, const float *restrict down, uint32
             sum[i] += up[k] * down[k * stride + i];
 }
 
+// (rows, columns) -> (columns, rows)
+static void transpose(const float *in, uint64_t rows, uint64_t columns, float *out)
+{
+    for (uint64_t c = 0; c < columns; c++)
+        for (uint64_t r = 0; r < rows; r++)
+            *out++ = in[r * columns + c];
+}
+
+// values += scale up down
+static void add_product(const float *up, const float *down, uint32_t rank, float scale, uint64_t rows,
+                        uint64_t columns, float *values)
+{
+    for (uint64_t row = 0; row < rows; row++)
+        for (uint64_t at = 0; at < columns; at += PIECE) {
+            float sum[PIECE], *out = values + row * columns + at;
+            const uint64_t count = columns - at < PIECE ? columns - at : PIECE;
+            product(up + row * rank, down + at, rank, columns, count, sum);
+            for (uint64_t i = 0; i < count; i++)
+                out[i] += scale * sum[i];
+        }
+}
+
 bool vks_weight_change_add(const struct vks_weight_change *change, uint64_t rows, uint64_t columns, float *values)
 {
-    const uint64_t ups = change->up ? change->up->count : 0;
-    float *down = malloc((change->down->count + ups + 1) * sizeof(*down)), *up = down + change->down->count;
+    const uint64_t ups = change->up ? change->up->count : 0, downs = change->down->count;
+    float *down = malloc((change->transposed ? 2 : 1) * (downs + ups + 1) * sizeof(*down)), *up = down + downs;
     if (!down)
         return false;
     vks_st_to_f32(NULL, NULL, change->down, down);
     if (change->up)
         vks_st_to_f32(NULL, NULL, change->up, up);
-    for (uint64_t i = 0; !change->up && i < rows * columns; i++)
-        values[i] += change->scale * down[i];
-    for (uint64_t row = 0; change->up && row < rows; row++)
-        for (uint64_t at = 0; at < columns; at += PIECE) {
-            float sum[PIECE], *out = values + row * columns + at;
-            const uint64_t count = columns - at < PIECE ? columns - at : PIECE;
-            product(up + row * change->rank, down + at, change->rank, columns, count, sum);
-            for (uint64_t i = 0; i < count; i++)
-                out[i] += change->scale * sum[i];
-        }
+    if (!change->up) {
+        for (uint64_t i = 0; i < rows * columns; i++)
+            values[i] += change->scale * down[i];
+    } else if (change->transposed) {  // (up down)^T = down^T up^T
+        float *left = up + ups, *right = left + downs;
+        transpose(down, change->rank, rows, left);
+        transpose(up, columns, change->rank, right);
+        add_product(left, right, change->rank, change->scale, rows, columns, values);
+    } else {
+        add_product(up, down, change->rank, change->scale, rows, columns, values);
+    }
     free(down);
     return true;
 }

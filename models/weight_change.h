@@ -14,6 +14,7 @@ struct vks_weight_change {
     const struct vks_st_tensor *up, *down;  // F32, F16 or BF16, and of these counts
     uint32_t rank;
     float scale;
+    bool transposed;                        // up down is (columns, rows): its transpose is added
 };
 
 // Adds the change to values (rows, columns), in fp32 and in an order that never varies. False: out of memory.

@@ -59,12 +59,12 @@ static struct vks_weights_entry *find(const struct vks_weights *weights, const c
     return weights->entry_count ? bsearch(&key, weights->entries, weights->entry_count, sizeof(key), by_name) : NULL;
 }
 
-// Whether a parameter is a matrix that can stay in its blocks.
+// Whether a parameter is a matrix that can stay in its blocks: one that is changed is unpacked for it.
 static bool packable(const struct vks_weights_entry *entry)
 {
     const struct vks_weight *weight = &entry->weight;
-    return weight->rank == 2 && entry->form != VKS_GGUF_PLUS_ONE && weight->shape[1] <= UINT32_MAX &&
-           vks_packed_can(entry->type, (uint32_t)weight->shape[1]);
+    return !entry->changed && weight->rank == 2 && entry->form != VKS_GGUF_PLUS_ONE &&
+           weight->shape[1] <= UINT32_MAX && vks_packed_can(entry->type, (uint32_t)weight->shape[1]);
 }
 
 // The type of a parameter on the device, in a layout.
@@ -74,6 +74,7 @@ static enum vks_dtype device_type(const struct vks_weights_entry *entry, enum vk
            : layout == VKS_WEIGHT_VECTOR || entry->form == VKS_GGUF_PLUS_ONE ? VKS_F32
            : entry->type == VKS_QUANT_F16                                   ? VKS_F16
            : entry->type == VKS_QUANT_BF16                                  ? VKS_BF16
+           : entry->changed && vks_quant(entry->type)->elements > 1         ? VKS_F16
                                                                             : VKS_F32;
 }
 
@@ -347,14 +348,17 @@ bool vks_weights_change(struct vks_weights *weights, const char *name, const str
     struct vks_weights_entry *entry = find(weights, name);
     const struct vks_weight *weight = entry ? &entry->weight : NULL;
     const uint64_t rows = entry && weight->rank >= 2 ? weight->shape[0] : 1;
-    if (!entry || !entry->readable || weights->gguf)
-        return vks_fail(weights->log, "%s: %s cannot be changed: use a model with F32, F16 or BF16 weights in "
-                        "safetensors", weights->path, name);
-    if (change->up ? change->up->count != rows * change->rank || !change->rank || !weight->count ||
-                         change->down->count != weight->count / rows * change->rank
-                   : change->down->count != weight->count)
+    if (!entry || !entry->readable)
+        return vks_fail(weights->log, "%s: %s cannot be changed: use a model with F32, F16 or BF16 weights",
+                        weights->path, name);
+    const uint64_t ups = change->up ? change->up->count : 0, downs = change->down->count;
+    if (change->up ? (change->transposed ? downs : ups) != rows * change->rank || !change->rank || !weight->count ||
+                         (change->transposed ? ups : downs) != weight->count / rows * change->rank
+                   : downs != weight->count)
         return vks_fail(weights->log, "%s: a change of %s is of another size: it is for another model", weights->path,
                         name);
+    if (change->scale == 0)
+        return true;
     if (!vks_grow(&weights->changes, &weights->change_capacity, weights->change_count, sizeof(*weights->changes)))
         return vks_fail(weights->log, VKS_NO_MEMORY);
     weights->changes[weights->change_count++] =

@@ -49,8 +49,10 @@ struct vks_weights *vks_weights_from_gguf(const struct vks_log *log, struct vks_
 // Gives a device to weights that were opened without one; graphs that were made before still cannot be run.
 void vks_weights_attach(struct vks_weights *weights, struct vks_gpu *gpu);
 // Changes a parameter, wherever it is read or uploaded from now on: nothing may have been uploaded yet. Changes add
-// up in the order in which they were given. What `change` points to must outlive the weights. False after one
-// message: there is no such parameter, it is of another type or size, or memory is short.
+// up in the order in which they were given; the sum is rounded to the type of the file, and to fp16 where that is one
+// of quantised blocks: they are unpacked, and the matrix is no longer packed. A scale of 0 changes nothing. What
+// `change` points to must outlive the weights. False after one message: there is no such parameter, it is of another
+// type or size, or memory is short.
 bool vks_weights_change(struct vks_weights *weights, const char *name, const struct vks_weight_change *change);
 // Whether any parameter, or that one, is changed.
 bool vks_weights_changed(const struct vks_weights *weights);

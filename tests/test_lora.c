@@ -31,7 +31,8 @@ static bool model_open(struct test *t, struct vks_gpu *device, const char *name,
     if (!strncmp(name, "language/", 9)) {
         m->decoder = vks_decoder_open(test_log(t), device, path);
         if (m->decoder)
-            m->parts[m->count++] = (struct vks_lora_part){"model", m->decoder->weights, 0};
+            m->parts[m->count++] = (struct vks_lora_part){"model", m->decoder->weights, 0,
+                                                          vks_decoder_has_conv1d(m->decoder)};
         return m->decoder != NULL;
     }
     m->pipeline = vks_pipeline_open(test_log(t), device, path);
@@ -39,7 +40,7 @@ static bool model_open(struct test *t, struct vks_gpu *device, const char *name,
         const struct vks_pipeline_part *part = &m->pipeline->parts[i];
         if (strcmp(part->name, "vae") != 0)
             m->parts[m->count++] = (struct vks_lora_part){
-                part->name, part->weights, i == m->pipeline->text_count ? m->pipeline->unet.layers[0] : 0};
+                part->name, part->weights, i == m->pipeline->text_count ? m->pipeline->unet.layers[0] : 0, false};
     }
     return m->pipeline != NULL;
 }
@@ -64,6 +65,17 @@ static const struct vks_st_tensor *fused_find(const struct vks_tensor_file *fuse
     return found ? found : vks_tensor_file_find(fused, key);
 }
 
+// Where a value of the file that PEFT changed stands in this one: in GGUF files GPT-2's matrices lie the other way
+// round.
+static size_t place_of(const struct vks_lora_part *part, const struct vks_weight *weight, size_t at)
+{
+    const struct vks_gguf *gguf = vks_weights_gguf(part->weights);
+    if (!gguf || weight->rank != 2 || !strstr(weight->name, ".c_"))
+        return at;
+    const size_t out = weight->shape[0], in = weight->shape[1];
+    return at % out * in + at / out;
+}
+
 // Every weight of a part, of this model and of one without the LoRA.
 static void compare(struct test *t, const struct vks_lora_part *part, const struct vks_lora_part *plain,
                     const struct vks_tensor_file *fused, size_t *changed)
@@ -80,7 +92,7 @@ static void compare(struct test *t, const struct vks_lora_part *part, const stru
         float most = 0, worst = 0;
         for (size_t k = 0; k < weight->count; k += want ? STRIDE : 1) {
             const float one = expected[want ? k / STRIDE : k];
-            worst = fmaxf(worst, fabsf(values[k] - one));
+            worst = fmaxf(worst, fabsf(values[want ? place_of(part, weight, k) : k] - one));
             most = fmaxf(most, fabsf(one));
         }
         EXPECT(t, worst <= (want ? 1e-6f * most : 0), "%s.%s differs by %g of %g", part->name, weight->name, worst,
@@ -121,6 +133,41 @@ static void layouts(struct test *t)
     equals(t, "half", "half-kohya.safetensors");
     equals(t, "xl", "xl-kohya.safetensors");
     equals(t, "language/llama", "llama-peft");
+    equals(t, "language/llama/model.gguf", "llama-peft");
+    equals(t, "language/linear", "linear-peft");
+    equals(t, "language/linear/model.gguf", "linear-peft");
+    equals(t, "language/gpt2", "gpt2-peft");
+    equals(t, "language/gpt2/model.gguf", "gpt2-peft");
+}
+
+// GPT-2 as it was first published, without "transformer.".
+static void without_base(struct test *t)
+{
+    const char *path = in_scratch("model.safetensors"), *config = in_scratch("config.json");
+    struct vks_st_item items[64] = {{0}};
+    struct model m = {0};
+    struct vks_os_map map;
+    CHECK(t, vks_os_map_open(test_log(t), VKS_TEST_DATA "/language/gpt2/config.json", &map));
+    CHECK(t, vks_os_write_file(test_log(t), config, map.data, map.size) &&
+          model_open(t, NULL, "language/gpt2", &m));
+    vks_os_map_close(&map);
+    const size_t count = vks_weights_count(m.decoder->weights);
+    CHECK(t, count <= 64);
+    for (size_t i = 0; i < count; i++) {
+        const struct vks_weight *weight = vks_weights_at(m.decoder->weights, i);
+        items[i] = (struct vks_st_item){weight->name + strlen("transformer."), VKS_ST_F32, weight->rank, {0},
+                                        weight->data};
+        memcpy(items[i].shape, weight->shape, sizeof(weight->shape));
+    }
+    CHECK(t, vks_safetensors_write(test_log(t), path, items, count, NULL, 0));
+    model_close(&m);
+    m.decoder = vks_decoder_open(test_log(t), NULL, scratch);
+    CHECK(t, m.decoder);
+    m.parts[0] = (struct vks_lora_part){"model", m.decoder->weights, 0, vks_decoder_has_conv1d(m.decoder)};
+    struct vks_lora *lora = vks_lora_open(test_log(t), VKS_TEST_DATA "/lora/gpt2-peft", 1, m.parts, 1);
+    EXPECT(t, lora && lora->layers == 6 && !lora->strays, "modules are not found");
+    model_close(&m);
+    vks_lora_close(&lora);
 }
 
 // ---- on the device
@@ -137,22 +184,27 @@ static float element(const void *bytes, enum vks_dtype dtype, size_t i)
     return vks_f32_from_f16(half);
 }
 
-// An uploaded weight is the changed one, rounded to its type, kernels with their channels last.
-static void check_upload(struct test *t, struct vks_weights *weights, size_t index)
+// An uploaded weight is the changed one, rounded to its type, kernels with their channels last, GPT-2's turned round.
+static void check_upload(struct test *t, const struct vks_lora_part *part, size_t index)
 {
+    struct vks_weights *weights = part->weights;
     const struct vks_weight *weight = vks_weights_at(weights, index);
     struct vks_weight_place place;
-    if (!vks_weights_place(weights, weight->name, &place))
+    if (!vks_weights_place(weights, weight->name, &place) || place.dtype == VKS_I32)  // in blocks
         return;
     float *values = malloc(weight->count * sizeof(*values));
     void *bytes = malloc(place.size);
     EXPECT(t, vks_weights_read(weights, index, values) &&
            vks_storage_read(place.storage, place.offset, bytes, place.size), "%s: not read", weight->name);
-    const bool kernel = weight->rank == 4;
-    const size_t plane = kernel ? weight->shape[2] * weight->shape[3] : 1, channels = kernel ? weight->shape[1] : 1;
+    const bool kernel = weight->rank == 4, turned = part->conv1d && strstr(weight->name, ".c_") && weight->rank == 2;
+    const size_t plane = kernel ? weight->shape[2] * weight->shape[3] : 1;
+    const size_t channels = kernel ? weight->shape[1] : turned ? weight->shape[0] : 1;
     for (size_t i = 0; i < weight->count && !t->bad; i++) {
         const size_t out = i / (channels * plane), channel = i / plane % channels, p = i % plane;
-        const size_t at = kernel ? (out * plane + p) * channels + channel : i;
+        const size_t columns = weight->count / channels;
+        const size_t at = kernel   ? (out * plane + p) * channels + channel
+                          : turned ? i % columns * channels + i / columns
+                                   : i;
         const float want = place.dtype == VKS_F16 ? vks_f32_from_f16(vks_f16_from_f32(values[i])) : values[i];
         EXPECT(t, element(bytes, place.dtype, at) == want, "%s: %zu is %g, not %g", weight->name, i,
                element(bytes, place.dtype, at), want);
@@ -161,27 +213,46 @@ static void check_upload(struct test *t, struct vks_weights *weights, size_t ind
     free(bytes);
 }
 
+static bool describe(struct model *m, struct vks_graph *graph)
+{
+    const struct vks_decoder_params params = {.batch = 1, .length = 4, .head = VKS_HEAD_ALL};
+    struct vks_decoder_io io;
+    if (m->pipeline) {
+        vks_pipeline_attach(m->pipeline, gpu);
+        return vks_pipeline_describe(m->pipeline, graph);
+    }
+    vks_decoder_attach(m->decoder, gpu);
+    return vks_decoder_build(m->decoder, graph, &params, &io);
+}
+
 static void uploaded(struct test *t)
 {
-    static const char *const files[][2] = {{"sd1", "sd1-diffusers"}, {"half", "half-kohya"}};
+    static const char *const files[][2] = {
+        {"sd1", "sd1-diffusers.safetensors"}, {"half", "half-kohya.safetensors"}, {"language/gpt2", "gpt2-peft"},
+        {"language/linear/model.gguf", "linear-peft"}, {"language/gpt2/model.gguf", "gpt2-peft"}};
     if (!gpu)
         SKIP(t, "no device");
-    for (size_t f = 0; f < 2 && !t->bad; f++) {
+    for (size_t f = 0; f < sizeof(files) / sizeof(*files) && !t->bad; f++) {
         struct model m;
         struct vks_graph graph;
         char path[600];
         CHECK(t, model_open(t, NULL, files[f][0], &m));
-        snprintf(path, sizeof(path), VKS_TEST_DATA "/lora/%s.safetensors", files[f][1]);
+        snprintf(path, sizeof(path), VKS_TEST_DATA "/lora/%s", files[f][1]);
         struct vks_lora *lora = vks_lora_open(test_log(t), path, STRENGTH, m.parts, m.count);
         CHECK(t, lora);
-        vks_pipeline_attach(m.pipeline, gpu);
         vks_graph_init(&graph, test_log(t));
-        CHECK(t, vks_pipeline_describe(m.pipeline, &graph));
+        CHECK(t, describe(&m, &graph));
         for (size_t p = 0; p < m.count; p++)
-            for (size_t i = 0; i < vks_weights_count(m.parts[p].weights); i++)
-                check_upload(t, m.parts[p].weights, i);
+            for (size_t i = 0; i < vks_weights_count(m.parts[p].weights); i++) {
+                struct vks_weight_place place;
+                const struct vks_weight *weight = vks_weights_at(m.parts[p].weights, i);
+                check_upload(t, &m.parts[p], i);
+                EXPECT(t, !vks_weight_changed(m.parts[p].weights, i) ||
+                       (vks_weights_place(m.parts[p].weights, weight->name, &place) && place.dtype != VKS_I32),
+                       "%s: changed, and still in blocks", weight->name);
+            }
         vks_graph_finish(&graph);
-        vks_pipeline_close(&m.pipeline);
+        model_close(&m);
         vks_lora_close(&lora);
     }
 }
@@ -449,6 +520,7 @@ int main(void)
         return 1;
     gpu = test_device_open();
     TEST(&t, layouts);
+    TEST(&t, without_base);
     TEST(&t, uploaded);
     TEST(&t, refused);
     TEST(&t, differences);

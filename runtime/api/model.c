@@ -155,17 +155,15 @@ static bool open_loras(vksteer_model *model, const struct vksteer_model_params *
     struct vksteer_model_info *info = &model->info;
     struct vks_lora_part parts[VKS_PIPELINE_PARTS];
     size_t count = 0;
-    if (model->decoder && model->decoder->config.family == VKS_DECODER_GPT2 && params->lora_count)
-        return vks_fail(model->log, "%s: LoRAs on GPT-2, whose matrices lie the other way round, are not supported: "
-                        "leave --lora out", info->path);
     if (model->decoder)
-        parts[count++] = (struct vks_lora_part){"model", model->decoder->weights, 0};
+        parts[count++] = (struct vks_lora_part){"model", model->decoder->weights, 0,
+                                                vks_decoder_has_conv1d(model->decoder)};
     if (params->lora_count > VKSTEER_MAX_LORAS)
         return vks_fail(model->log, "%zu LoRAs at once: %d is the most", params->lora_count, VKSTEER_MAX_LORAS);
     for (uint32_t i = 0; pipeline && i < pipeline->part_count; i++)
         if (strcmp(pipeline->parts[i].name, "vae"))
             parts[count++] = (struct vks_lora_part){pipeline->parts[i].name, pipeline->parts[i].weights,
-                                                    i == pipeline->text_count ? pipeline->unet.layers[0] : 0};
+                                                    i == pipeline->text_count ? pipeline->unet.layers[0] : 0, false};
     for (size_t i = 0; i < params->lora_count; i++) {
         const struct vksteer_lora *lora = &params->loras[i];
         if (!isfinite(lora->strength) || fabsf(lora->strength) > 1000)

@@ -131,23 +131,21 @@ def kohya_layout(name, model, first, layers):
     assert write(name, model, state) == len(state) // 3
 
 
-def language():
+def language(name, seed, count, **config):
     """What PEFT saves of a language model, with ranks and alphas of their own, and what it merges."""
-    generator = torch.Generator().manual_seed(4)
-    model = transformers.AutoModelForCausalLM.from_pretrained(ROOT / "language" / "llama", dtype=torch.float32)
+    generator = torch.Generator().manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_pretrained(ROOT / "language" / name, dtype=torch.float32)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    config = peft.LoraConfig(r=3, lora_alpha=5, target_modules=["q_proj", "v_proj", "down_proj"],
-                             rank_pattern={"layers.1.self_attn.q_proj": 2}, alpha_pattern={"down_proj": 1.5},
-                             use_rslora=True)
-    model = peft.get_peft_model(model, config)
-    model.peft_config["default"].base_model_name_or_path = "llama"
+    model = peft.get_peft_model(model, peft.LoraConfig(r=3, lora_alpha=5, **config))
+    model.peft_config["default"].base_model_name_or_path = name
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_" in name:
+        for key, parameter in model.named_parameters():
+            if "lora_" in key:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
-    model.save_pretrained(DATA / "llama-peft")
-    (DATA / "llama-peft" / "README.md").unlink()
-    path = DATA / "llama-peft" / "adapter_config.json"
+    folder = DATA / f"{name}-peft"
+    model.save_pretrained(folder, save_embedding_layers=False)  # nor look for them elsewhere
+    (folder / "README.md").unlink()
+    path = folder / "adapter_config.json"
     saved = json.loads(path.read_text())
     path.write_text(json.dumps(saved | {"target_modules": sorted(saved["target_modules"])}, indent=2, sort_keys=True))
     for module in model.modules():
@@ -155,8 +153,17 @@ def language():
             module.scale_layer(STRENGTH)
     after = model.merge_and_unload().state_dict()
     fused = {f"model.{k}": v.flatten()[::STRIDE].clone() for k, v in after.items() if not torch.equal(v, before[k])}
-    assert len(fused) == 6
-    save_file(fused, DATA / "llama-peft.fused.safetensors")
+    assert len(fused) == count, (name, len(fused))
+    save_file(fused, DATA / f"{name}-peft.fused.safetensors")
+
+
+def languages():
+    """Linear layers; those of a model whose GGUF file is quantised, and has the rows of heads in another order; and
+    GPT-2's, which lie the other way round in one of the two files."""
+    language("llama", 4, 6, target_modules=["q_proj", "v_proj", "down_proj"], use_rslora=True,
+             rank_pattern={"layers.1.self_attn.q_proj": 2}, alpha_pattern={"down_proj": 1.5})
+    language("linear", 5, 8, target_modules=["q_proj", "k_proj", "o_proj", "up_proj"])
+    language("gpt2", 6, 6, target_modules=["c_attn", "c_proj"], fan_in_fan_out=True)
 
 
 def main():
@@ -166,7 +173,7 @@ def main():
     old_layout()
     kohya_layout("half-kohya", "half", "lora_te_", None)
     kohya_layout("xl-kohya", "xl", "lora_te1_", 1)
-    language()
+    languages()
     for path in DATA.rglob("*.*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
