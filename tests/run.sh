@@ -496,7 +496,7 @@ golden_files()
     ln -sfn "$root/assets" "$work/assets"
     # What is made from real weights (greedy.py) stays.
     find "$work/tests/golden/data" "$work/tests/golden/tokenizer" -type f ! -name 'greedy_*' -delete
-    for script in make_models make_language_models gguf_files torch_files act_files checkpoints lora lineas methods \
+    for script in make_models tiles make_language_models gguf_files torch_files act_files checkpoints lora lineas methods \
         wasserstein tokenizer sampler language_tokenizers perplexity; do
         check "$script.py runs" "$work/venv/bin/python" "$work/tests/golden/$script.py"
     done

@@ -4,7 +4,8 @@
 //     test_pictures [--phone] [--quick] [DATA]
 //
 // 8/255 anywhere and 40 dB, for one and for several steps, with and without guidance. And pictures in little memory:
-// the same bits where the stages take turns, nearly the same where the decoder works in tiles.
+// the same bits where the stages take turns, nearly the same where the decoder works in tiles, and what diffusers
+// makes of these (tests/golden/tiles.py).
 #include "test.h"
 
 #include <math.h>
@@ -310,6 +311,61 @@ static void tiles_blend(struct test *t)
     compare(t, 25, "emoji", 320, 40);
 }
 
+// What tests/golden/tiles.py keeps of a picture against that of this one.
+static void is_near(struct test *t, const struct vksteer_image *image, const struct vks_safetensors *file,
+                    const char *name, double least)
+{
+    const size_t stride = 13;  // tiles.py
+    const struct vks_st_tensor *want = vks_safetensors_find(file, name);
+    const size_t count = ((size_t)image->width * image->height * 3 + stride - 1) / stride;
+    CHECK(t, want && want->dtype == VKS_ST_U8 && want->size == count);
+    unsigned char *got = malloc(count);
+    for (size_t i = 0; i < count; i++)
+        got[i] = image->rgb[i * stride];
+    int off = 0;
+    const double ratio = psnr(got, want->data, count, &off);
+    printf("    %s: off by %d / 255 at most, %.1f dB\n", name, off, ratio);
+    EXPECT(t, off <= MOST_OFF && ratio >= LEAST_PSNR && ratio >= least, "%s: off by %d / 255, %.1f dB", name, off,
+           ratio);
+    free(got);
+}
+
+// An AutoencoderKL in tiles: what diffusers makes of the same tiles, and nearer to what it makes of the one piece
+// than its own tiles are.
+static void tiles_equal(struct test *t)
+{
+    char path[600], vae[600], file[600];
+    const struct vksteer_session_params params = {.log = {.print = print, .level = VKSTEER_LOG_WARN},
+                                                  .memory_mib = 13, .phone_limits = phone};
+    const struct vksteer_paint_params paint = {.width = 384, .height = 384, .steps = 1, .cfg_scale = 2.5};
+    struct vksteer_image image = {0};
+    uint32_t width = 0, height = 0;
+    if (!session)
+        SKIP(t, "no Vulkan device");
+    snprintf(path, sizeof(path), "%s/turbo", data);
+    snprintf(vae, sizeof(vae), "%s/kl/vae", data);
+    snprintf(file, sizeof(file), "%s/tiles.safetensors", data);
+    struct vks_safetensors *want = vks_safetensors_open(test_log(t), file);
+    vksteer_session *own = vksteer_session_open(&params);
+    vksteer_model *model =
+        own ? vksteer_model_open_with(own, NULL, &(struct vksteer_model_params){.model = path, .vae = vae}) : NULL;
+    vksteer_painter *painter = model ? vksteer_painter_open(model, &paint) : NULL;
+    EXPECT(t, want && painter && vksteer_painter_tiles(painter, &width, &height) && width == 256 && height == 256,
+           "no tiles of 256, but %u x %u: %s", width, height, last_error);
+    EXPECT(t, t->bad || vksteer_paint(painter, "a red apple", NULL, 11, NULL, NULL, 0, &image), "no picture: %s",
+           last_error);
+    if (!t->bad)
+        is_near(t, &image, want, "tiles", 0);
+    const char *theirs = want ? vks_safetensors_metadata(want, "psnr") : NULL;
+    if (!t->bad)
+        is_near(t, &image, want, "whole", theirs ? strtod(theirs, NULL) : INFINITY);
+    free(image.rgb);
+    vksteer_painter_close(&painter);
+    vksteer_model_close(&model);
+    vksteer_session_close(&own);
+    vks_safetensors_close(&want);
+}
+
 // Memory that is gone when a picture is painted is one line, and the painter goes on once it is back.
 static void memory_runs_out(struct test *t)
 {
@@ -360,6 +416,7 @@ int main(int argc, char **argv)
         TEST(&t, stages_take_turns);
         TEST(&t, rounds_end_early);
         TEST(&t, tiles_blend);
+        TEST(&t, tiles_equal);
         TEST(&t, memory_runs_out);
     }
     vksteer_session_close(&session);
