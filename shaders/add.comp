@@ -30,8 +30,8 @@ void visit(uint i, uint j)
 
 void main()
 {
-    const uint width = QUADS != 0 ? 4 : 1, step = width * gl_WorkGroupSize.x;
-    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + width * gl_LocalInvocationID.x;
+    const uint width = QUADS != 0 ? 4 : 1, step = vks_step(width);
+    const uint base = vks_first(width);
     // FORM 1: column of z as one long row. FORM 2: row of z and place among the values of x that meet it.
     const uint period = p.cols * (FORM == 1 ? p.row_modulo : p.row_divide);
     uvec2 at = uvec2(0), column = uvec2(0);
@@ -40,7 +40,7 @@ void main()
     if (FORM == 2)
         column = vks_divide(base, p.cols);
     for (uint e = 0; e < VKS_ELEMENTS; e += width) {
-        const uint i = base + e * gl_WorkGroupSize.x;
+        const uint i = base + e * VKS_RUN;
         const uint j = FORM == 0 ? i : FORM == 1 ? at.y : at.x * p.cols + column.y;
         if (i < p.count)
             visit(i, j - p.first_z_row * p.cols);

@@ -29,12 +29,12 @@ void visit(uint i, uint r, uint c)
 
 void main()
 {
-    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + gl_LocalInvocationID.x;
+    const uint base = vks_first(1);
     uvec2 at = vks_divide(base, p.cols);
     for (uint e = 0; e < VKS_ELEMENTS; e++) {
-        const uint i = base + e * gl_WorkGroupSize.x;
+        const uint i = base + e * VKS_RUN;
         if (i < p.rows * p.cols)
             visit(i, at.x, at.y);
-        at = vks_advance(at, gl_WorkGroupSize.x, p.cols);
+        at = vks_advance(at, VKS_RUN, p.cols);
     }
 }

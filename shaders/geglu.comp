@@ -47,11 +47,11 @@ void visit(uint i, uint r, uint c)
 
 void main()
 {
-    const uint width = QUADS != 0 ? 4 : 1, step = width * gl_WorkGroupSize.x;
-    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + width * gl_LocalInvocationID.x;
+    const uint width = QUADS != 0 ? 4 : 1, step = vks_step(width);
+    const uint base = vks_first(width);
     uvec2 at = vks_divide(base, p.cols);
     for (uint e = 0; e < VKS_ELEMENTS; e += width) {
-        const uint i = base + e * gl_WorkGroupSize.x;
+        const uint i = base + e * VKS_RUN;
         if (i < p.rows * p.cols) {
             if (QUADS != 0)
                 visit4(i, at.x, at.y);

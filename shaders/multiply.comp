@@ -25,9 +25,9 @@ void visit(uint i)
 void main()
 {
     const uint width = QUADS != 0 ? 4 : 1;
-    const uint base = vks_group() * gl_WorkGroupSize.x * VKS_ELEMENTS + width * gl_LocalInvocationID.x;
+    const uint base = vks_first(width);
     for (uint e = 0; e < VKS_ELEMENTS; e += width) {
-        const uint i = base + e * gl_WorkGroupSize.x;
+        const uint i = base + e * VKS_RUN;
         if (i < p.count)
             visit(i);
     }

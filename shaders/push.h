@@ -13,7 +13,7 @@ typedef uint32_t vks_uint;
 
 #define VKS_GROUPS_X 32768u  // workgroups along x before y counts on
 #define VKS_NORM_ROWS 16u    // rows that an invocation of group_norm.comp visits
-#define VKS_ELEMENTS 16u     // elements that an invocation of an elementwise kernel visits, a workgroup apart
+#define VKS_ELEMENTS 16u     // elements that an invocation of an elementwise kernel visits
 
 // Words of the step buffer: all that changes from one submission of a recorded graph to the next.
 #define VKS_STEP_ROWS 0u          // valid leading rows of tensors with a dynamic length
