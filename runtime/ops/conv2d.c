@@ -5,7 +5,7 @@
 #include "ops/ops.h"
 
 // As in shaders/include/matmul.glsl with CONV.
-enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, TAIL = 32, EIGHTS = 64, PLUS = 128, START_BIAS = 256 };
+enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, TAIL = 32, PLUS = 64, START_BIAS = 128 };
 
 // Inputs: x or dy, weight, bias or NULL, and what is added to the output, or NULL.
 #define INPUTS 4
@@ -156,8 +156,7 @@ static bool emit_window(struct vks_emitter *emitter, const struct product *produ
                            (vks_matmul_aligned(&b) && (nt || n % 4 == 0) ? VEC_B : 0) |
                            (vks_matmul_aligned(&c) && n % 4 == 0 && (!product->plus || vks_aligned(product->plus, 0))
                                 ? VEC_C : 0) |
-                           (product->bias ? START_BIAS : 0) | (product->plus ? PLUS : 0) | (push.k % 4 ? TAIL : 0) |
-                           (emitter->limits.addresses && push.k % 8 == 0 ? EIGHTS : 0);
+                           (product->bias ? START_BIAS : 0) | (product->plus ? PLUS : 0) | (push.k % 4 ? TAIL : 0);
     const struct vks_operand operands[] = {
         vks_read(product->source, source_first, source_count_all),
         vks_read(b.tensor, b.first, nt ? b_span(product, n) : b_span(product, n) - j),

@@ -3,7 +3,7 @@
 #include "ops/common.h"
 
 enum { START_BIAS = 1 };                                                            // push flags
-enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32, EIGHTS = 64, PLUS = 128 };  // constant 3
+enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32, PLUS = 64 };  // constant 3
 enum { BLOCKS_FROM = 16 };  // constant 2: the dtype of B, or this and the type of its blocks
 
 // The committed table: for each variant its kernels and tiles, as in shaders/include/matmul_*.glsl.
@@ -12,10 +12,10 @@ static const struct vks_matmul_kernel kernels[] = {
     [VKS_MATMUL_TILE] = {"tile", VKS_K_matmul_tile, VKS_K_conv2d_tile, 32, 64},
     [VKS_MATMUL_CPU4] = {"cpu4", VKS_K_matmul_cpu4, VKS_K_conv2d_cpu4, 12, 16},
     [VKS_MATMUL_CPU8] = {"cpu8", VKS_K_matmul_cpu8, VKS_K_conv2d_cpu8, 24, 32},
-    [VKS_MATMUL_CPU8_TALL] = {"cpu8-tall", VKS_K_matmul_cpu8_tall, VKS_K_conv2d_cpu8_tall, 32, 32},
+    [VKS_MATMUL_CPU8_TALL] = {"cpu8-tall", VKS_K_matmul_cpu8_tall, VKS_K_conv2d_cpu8_tall, 64, 32},
     [VKS_MATMUL_CPU8_FEW] = {"cpu8-few", VKS_K_matmul_cpu8_few, VKS_KERNEL_COUNT, 8, 32},
-    [VKS_MATMUL_CPU16] = {"cpu16", VKS_K_matmul_cpu16, VKS_K_conv2d_cpu16, 32, 64},
-    [VKS_MATMUL_CPU16_NARROW] = {"cpu16-narrow", VKS_K_matmul_cpu16_narrow, VKS_K_conv2d_cpu16_narrow, 48, 32},
+    [VKS_MATMUL_CPU16] = {"cpu16", VKS_K_matmul_cpu16, VKS_K_conv2d_cpu16, 64, 64},
+    [VKS_MATMUL_CPU16_NARROW] = {"cpu16-narrow", VKS_K_matmul_cpu16_narrow, VKS_K_conv2d_cpu16_narrow, 96, 32},
     [VKS_MATMUL_CPU16_FEW] = {"cpu16-few", VKS_K_matmul_cpu16_few, VKS_KERNEL_COUNT, 16, 32},
     [VKS_MATMUL_ROWS] = {"rows", VKS_K_few_rows, VKS_KERNEL_COUNT, VKS_FEW_ROWS, 16},
     [VKS_MATMUL_ROWS8] = {"rows8", VKS_K_few_rows_cpu8, VKS_KERNEL_COUNT, VKS_FEW_ROWS, 16},
@@ -61,13 +61,11 @@ enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, e
     if (own && vks_matmul_runs(limits, use, own - 1))
         return own - 1;
     if (limits->is_cpu && limits->subgroup_size == 16)
-        return use == VKS_MATMUL_FEW_ROWS                 ? VKS_MATMUL_CPU16_FEW
-               : use == VKS_MATMUL_CONVOLUTION || n <= 32 ? VKS_MATMUL_CPU16_NARROW
-                                                          : VKS_MATMUL_CPU16;
+        return m <= 32 ? VKS_MATMUL_CPU16_FEW : n <= 32 ? VKS_MATMUL_CPU16_NARROW : VKS_MATMUL_CPU16;
     if (limits->is_cpu && limits->subgroup_size == 8)
-        return use == VKS_MATMUL_FEW_ROWS ? VKS_MATMUL_CPU8_FEW
-               : limits->addresses        ? VKS_MATMUL_CPU8_TALL
-                                          : VKS_MATMUL_CPU8;
+        return use == VKS_MATMUL_FEW_ROWS     ? VKS_MATMUL_CPU8_FEW
+               : limits->addresses && m > 32 ? VKS_MATMUL_CPU8_TALL
+                                              : VKS_MATMUL_CPU8;
     if (limits->is_cpu && limits->subgroup_size == 4)
         return VKS_MATMUL_CPU4;
     // Barriers are coroutine switches on a CPU; graphics cards want the tile even for few rows, whose loads it joins.
@@ -197,8 +195,7 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
                            (vks_matmul_aligned(&mm->c) && piece->nn % 4 == 0 && (!plus || vks_aligned(mm->plus, 0))
                                 ? VEC_C : 0) |
                            (push.alpha != 1 ? ALPHA : 0) | (more ? START_C : 0) | (plus ? PLUS : 0) |
-                           (piece->nk % 4 ? TAIL : 0) |
-                           (emitter->limits.addresses && piece->nk % 8 == 0 ? EIGHTS : 0);
+                           (piece->nk % 4 ? TAIL : 0);
     const uint32_t spec[] = {mm->form, type, is_rows(variant) ? rows_flags(flags, piece->nm) : flags};
     const uint64_t a = tn ? first_of(&mm->a, piece, piece->k, piece->m) : first_of(&mm->a, piece, piece->m, piece->k);
     const uint64_t b = nt ? first_of(&mm->b, piece, piece->n, piece->k) : first_of(&mm->b, piece, piece->k, piece->n);

@@ -55,11 +55,11 @@ enum vks_matmul_variant {
     VKS_MATMUL_TILE,      // shared-memory tile for graphics cards
     VKS_MATMUL_CPU4,      // drivers that run on a CPU, by subgroup size
     VKS_MATMUL_CPU8,
-    VKS_MATMUL_CPU8_TALL,     // where loads are gathers
+    VKS_MATMUL_CPU8_TALL,  // where loads are gathers
     VKS_MATMUL_CPU8_FEW,  // at most 16 rows
     VKS_MATMUL_CPU16,
-    VKS_MATMUL_CPU16_NARROW,  // at most 32 columns; convolutions
-    VKS_MATMUL_CPU16_FEW,
+    VKS_MATMUL_CPU16_NARROW,  // at most 32 columns
+    VKS_MATMUL_CPU16_FEW,     // at most 32 rows
     VKS_MATMUL_ROWS,          // NT of at most VKS_FEW_ROWS rows, weights in blocks too; the table alone chooses these
     VKS_MATMUL_ROWS8,         // the same on CPU drivers, by subgroup size
     VKS_MATMUL_ROWS16,

@@ -27,8 +27,7 @@
 #define ALPHA 8u
 #define START_C 16u  // accumulate: start from what C holds
 #define TAIL 32u     // k is no multiple of 4
-#define PLUS 128u    // the result is C + plus, which lies as C does
-#define EIGHTS 64u   // k is a multiple of 8, and loads are gathers: without, the longer loop is twice as slow
+#define PLUS 64u     // the result is C + plus, which lies as C does
 
 layout(constant_id = 1) const uint FORM = 0;
 layout(constant_id = 2) const uint DTYPE = 0;  // of B
@@ -54,7 +53,7 @@ VKS_PUSH(5, matmul);
 
 // Start from the bias.
 #ifdef CONV
-#define START_BIAS 256u  // of FLAGS
+#define START_BIAS 128u  // of FLAGS
 #define STARTS_BIASED ((FLAGS & START_BIAS) != 0)
 #else
 #define START_BIAS 1u    // of p.flags

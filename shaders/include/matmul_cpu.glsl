@@ -16,9 +16,17 @@
 //   24 rows                                                                       36 / 14
 //   16 rows x 64 columns                                                          25 / 16
 //   64-bit integers as the loaded type, 24 rows (VKS_WIDE)    44 / 15
-// Later, on a faster machine, by the work-weighted mean over the emoji model's layers on both cores, Mesa 25.0 (OpenBLAS
-// 220 at 1024 cubed): 24 rows 55; device addresses (VKS_ADDRESS) 68; 32 rows 68; k by 8, 24 rows 71; both 79; 16 lanes
-// (vectors of 512 bits), 32 rows x 64 columns 90.
+// Later, on a processor with AVX-512 (Zen 5), both cores, Mesa 25.0, device addresses (VKS_ADDRESS), 3 x 3 convolutions of
+// 64 and 128 channels (OpenBLAS 220 at 1024 cubed). A third of the time went into gathers, so large tiles win, as long as
+// the loop stays below some 1,000 products; accumulators, whose loads and stores k by 8 saves, cost less:
+//   16 lanes, 48 rows x 32 columns, k by 8      110 to 127
+//   32 x 64, k by 8                             126 to 145
+//   32 x 64, k by 4                             130 to 145
+//   64 x 64, k by 4                             145 to 165
+//   96 x 64, k by 4; 64 x 64, k by 8            100 to 118
+//   96 x 32, k by 4 (where n is 32)             110, 48 x 32 by 8: 94
+//   8 lanes: 32 x 32 by 8, 32 x 32 by 4, 64 x 32 by 4    69, 66, 69 over the whole model
+// The next A loaded before the products of this one changed nothing.
 #define VKS_LOCAL LANES
 #include "matmul.glsl"
 #extension GL_KHR_shader_subgroup_basic : require
@@ -50,25 +58,18 @@ bool inside[GROUPS];
 #endif
 uint col_b[WIDTH];         // NT: first elements of the lane's rows of B; NN, TN: its columns
 
-// Rows g LANES ... of C += A[k .. k + 3] w, and the same with k + 4 and w2 where `two`; w[j] = row k + j of B in the
-// lane's columns. An accumulator costs a load, a selection and a store each time, so eight k at once save some.
-void multiply(const int g, uint k, COLUMNS w[4], COLUMNS w2[4], const bool two)
+// Rows g LANES ... of C += A[k .. k + 3] w; w[j] = row k + j of B in the lane's columns.
+void multiply(const int g, uint k, COLUMNS w[4])
 {
-    vec4 v = load_a4(row_a[g] + k), v2 = two ? load_a4(row_a[g] + k + 4) : vec4(0);
+    vec4 v = load_a4(row_a[g] + k);
 #ifdef CONV
     v = inside[g] ? v : vec4(0);
-    v2 = inside[g] ? v2 : vec4(0);
 #endif
 #define DO(i) { \
     const vec4 s = subgroupBroadcast(v, i); \
     COLUMNS t = acc[g * LANES + i]; \
     [[unroll]] for (int j = 0; j < 4; j++) \
         t = fma(COLUMNS(s[j]), w[j], t); \
-    if (two) { \
-        const vec4 s2 = subgroupBroadcast(v2, i); \
-        [[unroll]] for (int j = 0; j < 4; j++) \
-            t = fma(COLUMNS(s2[j]), w2[j], t); \
-    } \
     acc[g * LANES + i] = t; }
     EACH(DO)
 #undef DO
@@ -145,16 +146,6 @@ void load_w(uint tap, uint k, out COLUMNS w[4])
 // k runs over [0, p.k): of a whole product, or of one tap, whose B begins at element `tap`.
 void products(uint tap, uint lane)
 {
-    if (FORM != TN && (FLAGS & EIGHTS) != 0) {
-        for (uint k = 0; k < p.k; k += 8) {
-            COLUMNS w[4], w2[4];
-            load_w(tap, k, w);
-            load_w(tap, k + 4, w2);
-            [[unroll]] for (int g = 0; g < GROUPS; g++)
-                multiply(g, k, w, w2, true);
-        }
-        return;
-    }
     const uint whole = p.k & ~3u;
     for (uint k = 0; k < whole; k += 4) {
         COLUMNS w[4];
@@ -165,7 +156,7 @@ void products(uint tap, uint lane)
                 multiply_tn(g, k, w);
             else
 #endif
-                multiply(g, k, w, w, false);
+                multiply(g, k, w);
         }
     }
     if ((FLAGS & TAIL) == 0)
