@@ -21,7 +21,9 @@ float vks_exp(float x)
     p = fma(p, r, 0.16666518);
     p = fma(p, r, 0.5);
     const float e = fma(p * r, r, r) + 1.0;
-    precise const float y = tiny ? 0.0 : e * uintBitsToFloat(uint(int(k) + 127) << 23);
+    // k + 127 in the low bits of 1.5 2^23 + k + 127. Conversions to integers are a call for each lane on CPU drivers.
+    precise const float biased = k + 12583039.0;
+    precise const float y = tiny ? 0.0 : e * uintBitsToFloat(floatBitsToUint(biased) << 23);
     return y;
 }
 
