@@ -26,7 +26,8 @@
 //   96 x 64, k by 4; 64 x 64, k by 8            100 to 118
 //   96 x 32, k by 4 (where n is 32)             110, 48 x 32 by 8: 94
 //   8 lanes: 32 x 32 by 8, 32 x 32 by 4, 64 x 32 by 4    69, 66, 69 over the whole model
-// The next A loaded before the products of this one changed nothing.
+// A of all groups loaded before the first product: products of small k gain a tenth. The next A loaded before the
+// products of this one changed nothing.
 #define VKS_LOCAL LANES
 #include "matmul.glsl"
 #extension GL_KHR_shader_subgroup_basic : require
@@ -58,13 +59,9 @@ bool inside[GROUPS];
 #endif
 uint col_b[WIDTH];         // NT: first elements of the lane's rows of B; NN, TN: its columns
 
-// Rows g LANES ... of C += A[k .. k + 3] w; w[j] = row k + j of B in the lane's columns.
-void multiply(const int g, uint k, COLUMNS w[4])
+// Rows g LANES ... of C += v w; v = A[k .. k + 3] in the lane's row, w[j] = row k + j of B in the lane's columns.
+void multiply(const int g, vec4 v, COLUMNS w[4])
 {
-    vec4 v = load_a4(row_a[g] + k);
-#ifdef CONV
-    v = inside[g] ? v : vec4(0);
-#endif
 #define DO(i) { \
     const vec4 s = subgroupBroadcast(v, i); \
     COLUMNS t = acc[g * LANES + i]; \
@@ -150,13 +147,21 @@ void products(uint tap, uint lane)
     for (uint k = 0; k < whole; k += 4) {
         COLUMNS w[4];
         load_w(tap, k, w);
+        vec4 v[GROUPS];  // all at once: what one waits for, the others wait for too
+        if (FORM != TN)
+            [[unroll]] for (int g = 0; g < GROUPS; g++) {
+                v[g] = load_a4(row_a[g] + k);
+#ifdef CONV
+                v[g] = inside[g] ? v[g] : vec4(0);
+#endif
+            }
         [[unroll]] for (int g = 0; g < GROUPS; g++) {
 #ifndef CONV
             if (FORM == TN)
                 multiply_tn(g, k, w);
             else
 #endif
-                multiply(g, k, w);
+                multiply(g, v[g], w);
         }
     }
     if ((FLAGS & TAIL) == 0)
