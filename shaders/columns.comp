@@ -11,30 +11,45 @@
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
 #include "include/index.glsl"
+#include "include/wide.glsl"
 
-VKS_BUF(0, float, y);
-VKS_BUF(1, float, a);
-VKS_BUF(2, float, b);
+layout(constant_id = 1) const uint QUADS = 0;  // every count and place is a multiple of four
+
+VKS_BUF_QUADS(0, float, y);
+VKS_BUF_QUADS_IN(1, float, a);
+VKS_BUF_QUADS_IN(2, float, b);
 VKS_PUSH(3, columns);
 
+// Element i of y in row r and column c, or with QUADS four.
 void visit(uint i, uint r, uint c)
 {
+    const bool in_a = c >= p.first && c < p.first + p.a_cols;
+    const uint from_a = r * p.a_stride + c - p.first + p.a_first, from_b = r * (p.cols - p.a_cols) + c - p.a_cols;
+    if (QUADS != 0) {
+        vec4 v = vec4(0.0);
+        if (in_a)
+            v = VKS_LOAD4(1, a, from_a);
+        else if (p.with_b != 0)
+            v = VKS_LOAD4(2, b, from_b);
+        VKS_STORE4(0, y, i, v);
+        return;
+    }
     float v = 0.0;
-    if (c >= p.first && c < p.first + p.a_cols)
-        v = VKS_AT(1, a, r * p.a_stride + c - p.first + p.a_first);
+    if (in_a)
+        v = VKS_AT(1, a, from_a);
     else if (p.with_b != 0)
-        v = VKS_AT(2, b, r * (p.cols - p.a_cols) + c - p.a_cols);
+        v = VKS_AT(2, b, from_b);
     VKS_AT(0, y, i) = v;
 }
 
 void main()
 {
-    const uint base = vks_first(1);
+    const uint width = QUADS != 0 ? 4 : 1, base = vks_first(width);
     uvec2 at = vks_divide(base, p.cols);
-    for (uint e = 0; e < VKS_ELEMENTS; e++) {
+    for (uint e = 0; e < VKS_ELEMENTS; e += width) {
         const uint i = base + e * VKS_RUN;
         if (i < p.rows * p.cols)
             visit(i, at.x, at.y);
-        at = vks_advance(at, VKS_RUN, p.cols);
+        at = vks_advance(at, vks_step(width), p.cols);
     }
 }

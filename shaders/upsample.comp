@@ -5,17 +5,29 @@
 //                ceil(u height / h) <= i < ceil((u + 1) height / h), and so for j
 //
 // x (B, h, w, C), y (B, height, width, C), cut into lines: line l of y is line l % height of sample l / height.
-// One invocation a channel of a line walks along it, so that no pixel costs a division.
+// One invocation a channel of a line, or with QUADS four of them, walks along it, so that no pixel costs a division.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
 #include "include/index.glsl"
+#include "include/wide.glsl"
 
 layout(constant_id = 1) const uint BACKWARD = 0;
+layout(constant_id = 2) const uint QUADS = 0;
 
-VKS_BUF(0, float, y);       // y, or dx
-VKS_BUF(1, float, x);       // x, or dy
+VKS_BUF_QUADS(0, float, y);     // y, or dx
+VKS_BUF_QUADS_IN(1, float, x);  // x, or dy
 VKS_PUSH(2, upsample);
+
+vec4 load(uint i) { return QUADS != 0 ? VKS_LOAD4(1, x, i) : vec4(VKS_AT(1, x, i)); }
+
+void store(uint i, vec4 v)
+{
+    if (QUADS != 0)
+        VKS_STORE4(0, y, i, v);
+    else
+        VKS_AT(0, y, i) = v.x;
+}
 
 void forward(uint line, uint to, uint c)
 {
@@ -25,7 +37,7 @@ void forward(uint line, uint to, uint c)
     for (uint j = 0; j < p.width; j++) {
         for (; (v + 1) * p.width <= j * p.w; v++)
             from += p.cols;
-        VKS_AT(0, y, to + j * p.cols) = VKS_AT(1, x, from);
+        store(to + j * p.cols, load(from));
     }
 }
 
@@ -36,22 +48,23 @@ void backward(uint line, uint to, uint c)
     const uint from = (at.x * p.height - p.other_line) * p.width * p.cols + c;
     uint first = 0, next = 0;
     for (uint v = 0; v < p.w; v++, first = next) {
-        float sum = 0.0;
+        precise vec4 sum = vec4(0.0);
         for (uint i = begin; i < end; i++)
             for (next = first; next * p.w < (v + 1) * p.width; next++)
-                sum += VKS_AT(1, x, from + (i * p.width + next) * p.cols);
-        VKS_AT(0, y, to + v * p.cols) = sum;
+                sum += load(from + (i * p.width + next) * p.cols);
+        store(to + v * p.cols, sum);
     }
 }
 
 void main()
 {
-    const uint item = vks_item();
-    if (item >= p.lines * p.cols)
+    const uint width = QUADS != 0 ? 4 : 1, item = vks_item(), columns = p.cols / width;
+    if (item >= p.lines * columns)
         return;
-    const uvec2 at = vks_divide(item, p.cols);
+    const uvec2 at = vks_divide(item, columns);
+    const uint c = at.y * width;
     if (BACKWARD == 0)
-        forward(p.line + at.x, at.x * p.width * p.cols + at.y, at.y);
+        forward(p.line + at.x, at.x * p.width * p.cols + c, c);
     else
-        backward(p.line + at.x, at.x * p.w * p.cols + at.y, at.y);
+        backward(p.line + at.x, at.x * p.w * p.cols + c, c);
 }

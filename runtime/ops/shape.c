@@ -47,8 +47,10 @@ static bool emit_columns(struct vks_emitter *emitter, const struct vks_node *nod
             .a_stride = (uint32_t)a_cols,
             .with_b = b != NULL,
         };
-        if (!vks_emit(emitter, VKS_K_columns, operands, 3, &push, sizeof(push),
-                      vks_groups_rows(y, row, n, cols, VKS_GROUP * VKS_ELEMENTS)))
+        const uint32_t quads = (cols | a_cols | attrs->first | attrs->a_cols | attrs->a_first) % 4 == 0 &&
+                               vks_all_aligned(operands, 3);
+        if (!vks_emit_special(emitter, VKS_K_columns, &quads, 1, operands, 3, &push, sizeof(push),
+                              vks_groups_rows(y, row, n, cols, VKS_GROUP * VKS_ELEMENTS)))
             return false;
     }
     return true;
@@ -191,8 +193,9 @@ static bool emit_upsample(struct vks_emitter *emitter, const struct vks_node *no
             .width = s->width,
             .cols = s->cols,
         };
-        if (!vks_emit_special(emitter, VKS_K_upsample, &backward, 1, operands, 2, &push, sizeof(push),
-                              vks_groups_1d(n * s->cols, VKS_GROUP)))
+        const uint32_t quads = s->cols % 4 == 0 && vks_all_aligned(operands, 2);
+        if (!vks_emit_special(emitter, VKS_K_upsample, (const uint32_t[]){backward, quads}, 2, operands, 2, &push,
+                              sizeof(push), vks_groups_1d(n * s->cols / (quads ? 4 : 1), VKS_GROUP)))
             return false;
     }
     return true;
