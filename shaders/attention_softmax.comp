@@ -16,12 +16,15 @@
 #include "include/index.glsl"
 #include "include/math.glsl"
 #include "include/rows.glsl"
+#include "include/wide.glsl"
 
 layout(constant_id = 2) const uint BACKWARD = 0;
 layout(constant_id = 3) const uint CAPPED = 0;
+layout(constant_id = 4) const uint QUADS = 0;  // only where LANES is 1: four keys at a time, summed in their order
+#include "include/row_quads.glsl"
 
-VKS_BUF(0, float, scores);   // S -> P
-VKS_BUF(1, float, slopes);   // dP -> dS, backward only
+VKS_BUF_QUADS(0, float, scores);   // S -> P
+VKS_BUF_QUADS(1, float, slopes);   // dP -> dS, backward only
 VKS_BUF(2, float, stats);    // (rows, 2)
 VKS_BUF_IN(3, float, mask);  // (samples, keys), may be absent
 VKS_BUF_IN(4, uint, positions);  // (samples, tokens), of a cache: each sample's first counts
@@ -32,9 +35,10 @@ struct Row {
     uint first, end;         // keys that its position sees
 };
 
-bool padding(Row r, uint j)
+// Whether the row's query sees key j.
+bool sees(Row r, uint j)
 {
-    return (p.flags & 1u) != 0 && VKS_AT(3, mask, r.mask_at + j) == 0.0;
+    return j >= r.first && j < r.end && !((p.flags & 1u) != 0 && VKS_AT(3, mask, r.mask_at + j) == 0.0);
 }
 
 float capped(float s)
@@ -42,26 +46,40 @@ float capped(float s)
     return CAPPED != 0 ? p.softcap * vks_tanh(s / p.softcap) : s;
 }
 
+// Keys that the row's position sees, and perhaps some beside them.
+#define EACH_SEEN for (uint j = VKS_ROW_FROM(r.first, lane); j < r.end; j += VKS_ROW_STEP)
+
 void forward(uint row, Row r, bool live, uint lane)
 {
     float top = -1e30;
-    for (uint j = r.first + lane; j < r.end; j += LANES)
-        if (!padding(r, j))
-            top = max(top, capped(VKS_AT(0, scores, r.at + j)));
+    EACH_SEEN {
+        const vec4 s = VKS_ROW_LOAD(0, scores, r.at + j);
+        VKS_ROW_EACH(i)
+            if (sees(r, j + i))
+                top = max(top, capped(s[i]));
+    }
     top = vks_row_max(top);
     float sum = 0.0;
-    for (uint j = r.first + lane; j < r.end; j += LANES) {
-        const float e = padding(r, j) ? 0.0 : vks_exp(capped(VKS_AT(0, scores, r.at + j)) - top);
-        sum += e;
+    EACH_SEEN {
+        const vec4 s = VKS_ROW_LOAD(0, scores, r.at + j);
+        vec4 e = vec4(0.0);
+        VKS_ROW_EACH(i) {
+            e[i] = sees(r, j + i) ? vks_exp(capped(s[i]) - top) : 0.0;
+            sum += e[i];
+        }
         if (live)
-            VKS_AT(0, scores, r.at + j) = e;
+            VKS_ROW_STORE(0, scores, r.at + j, e);
     }
     sum = vks_row_sum(sum);
     const float share = sum == 0.0 ? 0.0 : 1.0 / sum;
     if (!live)
         return;
-    for (uint j = lane; j < p.cols; j += LANES)
-        VKS_AT(0, scores, r.at + j) = j >= r.first && j < r.end ? VKS_AT(0, scores, r.at + j) * share : 0.0;
+    for (uint j = VKS_ROW_FROM(0, lane); j < p.cols; j += VKS_ROW_STEP) {
+        vec4 e = VKS_ROW_LOAD(0, scores, r.at + j);
+        VKS_ROW_EACH(i)
+            e[i] = j + i >= r.first && j + i < r.end ? e[i] * share : 0.0;
+        VKS_ROW_STORE(0, scores, r.at + j, e);
+    }
     if (lane == 0) {
         VKS_AT(2, stats, 2 * row) = top;
         VKS_AT(2, stats, 2 * row + 1) = share;
@@ -72,26 +90,33 @@ void backward(uint row, Row r, bool live, uint lane)
 {
     const float top = VKS_AT(2, stats, 2 * row), share = VKS_AT(2, stats, 2 * row + 1);
     float sum = 0.0;
-    for (uint j = r.first + lane; j < r.end; j += LANES) {
-        const float e = padding(r, j) ? 0.0 : vks_exp(capped(VKS_AT(0, scores, r.at + j)) - top) * share;
-        sum = fma(e, VKS_AT(1, slopes, r.at + j), sum);
+    EACH_SEEN {
+        const vec4 s = VKS_ROW_LOAD(0, scores, r.at + j), d = VKS_ROW_LOAD(1, slopes, r.at + j);
+        vec4 e = vec4(0.0);
+        VKS_ROW_EACH(i)
+            if (sees(r, j + i)) {
+                e[i] = vks_exp(capped(s[i]) - top) * share;
+                sum = fma(e[i], d[i], sum);
+            }
         if (live && CAPPED == 0)
-            VKS_AT(0, scores, r.at + j) = e;
+            VKS_ROW_STORE(0, scores, r.at + j, e);
     }
     sum = vks_row_sum(sum);
-    for (uint j = lane; live && j < p.cols; j += LANES) {
-        float e = 0.0, slope = 0.0;
-        if (j >= r.first && j < r.end) {
-            e = VKS_AT(0, scores, r.at + j);
-            slope = VKS_AT(1, slopes, r.at + j) - sum;
+    for (uint j = VKS_ROW_FROM(0, lane); live && j < p.cols; j += VKS_ROW_STEP) {
+        vec4 e = VKS_ROW_LOAD(0, scores, r.at + j), slope = VKS_ROW_LOAD(1, slopes, r.at + j);
+        VKS_ROW_EACH(i) {
+            slope[i] -= sum;
             if (CAPPED != 0) {
-                const float t = vks_tanh(e / p.softcap);
-                e = padding(r, j) ? 0.0 : vks_exp(p.softcap * t - top) * share;
-                slope *= fma(-t, t, 1.0);
+                const float t = vks_tanh(e[i] / p.softcap);
+                e[i] = sees(r, j + i) ? vks_exp(p.softcap * t - top) * share : 0.0;
+                slope[i] *= fma(-t, t, 1.0);
+            } else if (j + i < r.first || j + i >= r.end) {
+                e[i] = 0.0;
             }
+            slope[i] = e[i] == 0.0 ? 0.0 : e[i] * slope[i];
         }
-        VKS_AT(0, scores, r.at + j) = e;
-        VKS_AT(1, slopes, r.at + j) = e == 0.0 ? 0.0 : e * slope;
+        VKS_ROW_STORE(0, scores, r.at + j, e);
+        VKS_ROW_STORE(1, slopes, r.at + j, slope);
     }
 }
 

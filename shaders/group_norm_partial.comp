@@ -12,14 +12,18 @@
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
 #include "include/index.glsl"
+#include "include/wide.glsl"
 
 layout(constant_id = 1) const uint BACKWARD = 0;
+layout(constant_id = 2) const uint QUADS = 0;  // a group's channels four at a time, summed in their order
+const uint LANES = 1;
+#include "include/row_quads.glsl"
 
 VKS_BUF(0, float, part);
 VKS_BUF(1, float, joined);  // (B, G, 2) = mean, rstd, or the two sums
-VKS_BUF(2, float, x);
-VKS_BUF(3, float, dy);      // backward only
-VKS_BUF(4, float, weight);  // backward only, may be absent
+VKS_BUF_QUADS(2, float, x);
+VKS_BUF_QUADS(3, float, dy);      // backward only
+VKS_BUF_QUADS(4, float, weight);  // backward only, may be absent
 VKS_BUF(5, float, stats);   // backward only: (B, G, 2) = mean, rstd
 VKS_PUSH(6, group_norm);
 
@@ -35,11 +39,14 @@ void forward(uint item, uint pair, uint at, uint begin, uint end, uint chunk)
         shift = VKS_AT(2, x, at);
     }
     for (uint r = begin; r < end; r++, at += cols)
-        for (uint j = 0; j < p.width; j++) {
-            const float v = VKS_AT(2, x, at + j) - shift, d = v - mean;
-            n += 1.0;
-            mean = fma(d, 1.0 / n, mean);
-            square = fma(d, v - mean, square);
+        for (uint c = 0; c < p.width; c += VKS_ROW_STEP) {
+            const vec4 of_four = VKS_ROW_LOAD(2, x, at + c) - shift;
+            VKS_ROW_EACH(j) {
+                const float v = of_four[j], d = v - mean;
+                n += 1.0;
+                mean = fma(d, 1.0 / n, mean);
+                square = fma(d, v - mean, square);
+            }
         }
     if (p.finish != 0 && end == p.rows) {
         VKS_AT(1, joined, pair) = shift + mean;
@@ -61,12 +68,15 @@ void backward(uint item, uint pair, uint at, uint begin, uint end, uint chunk, u
         s2 = VKS_AT(0, part, state + 1);
     }
     for (uint r = begin; r < end; r++, at += cols)
-        for (uint j = 0; j < p.width; j++) {
-            float d = VKS_AT(3, dy, at + j);
+        for (uint c = 0; c < p.width; c += VKS_ROW_STEP) {
+            vec4 d = VKS_ROW_LOAD(3, dy, at + c);
             if ((p.flags & 1u) != 0)
-                d *= VKS_AT(4, weight, group * p.width + j);
-            s1 += d;
-            s2 = fma(d, (VKS_AT(2, x, at + j) - mean) * rstd, s2);
+                d *= VKS_ROW_LOAD(4, weight, group * p.width + c);
+            const vec4 hat = (VKS_ROW_LOAD(2, x, at + c) - mean) * rstd;
+            VKS_ROW_EACH(j) {
+                s1 += d[j];
+                s2 = fma(d[j], hat[j], s2);
+            }
         }
     if (p.finish != 0 && end == p.rows) {
         VKS_AT(1, joined, pair) = s1;

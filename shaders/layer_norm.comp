@@ -12,36 +12,47 @@
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
 #include "include/rows.glsl"
+#include "include/wide.glsl"
 
 layout(constant_id = 2) const uint BACKWARD = 0;
 layout(constant_id = 3) const uint CENTRED = 1;
 layout(constant_id = 4) const uint PLUS = 0;
+layout(constant_id = 5) const uint QUADS = 0;  // only where LANES is 1: four channels at a time, summed in their order
+#include "include/row_quads.glsl"
 
-VKS_BUF(0, float, y);       // y, or dx
+VKS_BUF_QUADS(0, float, y);     // y, or dx
 VKS_BUF(1, float, stats);
-VKS_BUF(2, float, x);
-VKS_BUF(3, float, weight);
-VKS_BUF(4, float, extra);   // b, or dy
-VKS_BUF_IN(5, float, plus);
+VKS_BUF_QUADS(2, float, x);
+VKS_BUF_QUADS(3, float, weight);
+VKS_BUF_QUADS(4, float, extra); // b, or dy
+VKS_BUF_QUADS_IN(5, float, plus);
 VKS_PUSH(6, layer_norm);
 
-float gain(uint c)
+#define EACH_CHANNEL for (uint c = VKS_ROW_FROM(0, lane); c < p.cols; c += VKS_ROW_STEP)
+
+vec4 gain(uint c)
 {
-    return (p.flags & 1u) != 0 ? p.offset + VKS_AT(3, weight, c) : 1.0;
+    return (p.flags & 1u) != 0 ? p.offset + VKS_ROW_LOAD(3, weight, c) : vec4(1.0);
 }
 
 void forward(uint row, bool live, uint lane)
 {
     const uint at = row * p.cols;
     float sum = 0.0;
-    for (uint c = lane; CENTRED != 0 && c < p.cols; c += LANES)
-        sum += VKS_AT(2, x, at + c);
+    if (CENTRED != 0)
+        EACH_CHANNEL {
+            const vec4 v = VKS_ROW_LOAD(2, x, at + c);
+            VKS_ROW_EACH(j)
+                sum += v[j];
+        }
     float mean = CENTRED != 0 ? vks_row_sum(sum) * p.inverse : 0.0;
     float rest = 0.0, square = 0.0;
-    for (uint c = lane; c < p.cols; c += LANES) {
-        const float d = VKS_AT(2, x, at + c) - mean;
-        rest += d;
-        square = fma(d, d, square);
+    EACH_CHANNEL {
+        const vec4 d = VKS_ROW_LOAD(2, x, at + c) - mean;
+        VKS_ROW_EACH(j) {
+            rest += d[j];
+            square = fma(d[j], d[j], square);
+        }
     }
     rest = CENTRED != 0 ? vks_row_sum(rest) * p.inverse : 0.0;
     const float variance = max(fma(-rest, rest, vks_row_sum(square) * p.inverse), 0.0);
@@ -49,9 +60,9 @@ void forward(uint row, bool live, uint lane)
     const float rstd = 1.0 / sqrt(variance + p.eps);
     if (!live)
         return;
-    for (uint c = lane; c < p.cols; c += LANES) {
-        const float bias = (p.flags & 2u) != 0 ? VKS_AT(4, extra, c) : 0.0;
-        VKS_AT(0, y, at + c) = fma((VKS_AT(2, x, at + c) - mean) * rstd, gain(c), bias);
+    EACH_CHANNEL {
+        const vec4 bias = (p.flags & 2u) != 0 ? VKS_ROW_LOAD(4, extra, c) : vec4(0.0);
+        VKS_ROW_STORE(0, y, at + c, fma((VKS_ROW_LOAD(2, x, at + c) - mean) * rstd, gain(c), bias));
     }
     if (lane == 0) {
         VKS_AT(1, stats, 2 * row) = mean;
@@ -64,21 +75,23 @@ void backward(uint row, bool live, uint lane)
     const uint at = row * p.cols;
     const float mean = VKS_AT(1, stats, 2 * row), rstd = VKS_AT(1, stats, 2 * row + 1);
     float m1 = 0.0, m2 = 0.0;
-    for (uint c = lane; c < p.cols; c += LANES) {
-        const float d = gain(c) * VKS_AT(4, extra, at + c);
-        m1 += d;
-        m2 = fma(d, (VKS_AT(2, x, at + c) - mean) * rstd, m2);
+    EACH_CHANNEL {
+        const vec4 d = gain(c) * VKS_ROW_LOAD(4, extra, at + c), hat = (VKS_ROW_LOAD(2, x, at + c) - mean) * rstd;
+        VKS_ROW_EACH(j) {
+            m1 += d[j];
+            m2 = fma(d[j], hat[j], m2);
+        }
     }
     m1 = CENTRED != 0 ? vks_row_sum(m1) * p.inverse : 0.0;
     m2 = vks_row_sum(m2) * p.inverse;
     if (!live)
         return;
-    for (uint c = lane; c < p.cols; c += LANES) {
-        precise const float hat = (VKS_AT(2, x, at + c) - mean) * rstd;
-        precise float dx = rstd * (fma(gain(c), VKS_AT(4, extra, at + c), -m1) - hat * m2);
+    EACH_CHANNEL {
+        precise const vec4 hat = (VKS_ROW_LOAD(2, x, at + c) - mean) * rstd;
+        precise vec4 dx = rstd * (fma(gain(c), VKS_ROW_LOAD(4, extra, at + c), vec4(-m1)) - hat * m2);
         if (PLUS != 0)
-            dx = dx + VKS_AT(5, plus, at + c);
-        VKS_AT(0, y, at + c) = dx;
+            dx = dx + VKS_ROW_LOAD(5, plus, at + c);
+        VKS_ROW_STORE(0, y, at + c, dx);
     }
 }
 

@@ -99,9 +99,11 @@ struct vks_binding {
     uint32_t first, element;    // the operand begins `first` elements of `element` bytes after that offset
 };
 
+#define VKS_MAX_SPEC 5
+
 struct vks_command {
     enum vks_kernel kernel;
-    const uint32_t *spec;       // specialisation constants 1, 2, ...
+    const uint32_t *spec;       // specialisation constants 1, 2, ..., at most VKS_MAX_SPEC
     uint32_t spec_count;
     const struct vks_binding *bindings;
     uint32_t binding_count;

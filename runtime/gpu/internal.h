@@ -8,7 +8,7 @@
 
 struct vks_pipeline {
     enum vks_kernel kernel;
-    uint32_t spec[4], spec_count;
+    uint32_t spec[VKS_MAX_SPEC], spec_count;
     VkPipeline handle;
 };
 

@@ -121,7 +121,7 @@ static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info 
 static VkResult create_pipeline(struct vks_gpu *gpu, struct vks_pipeline *pipeline)
 {
     struct vks_kernel_layout *layout = &gpu->layouts[pipeline->kernel];
-    VkSpecializationMapEntry entries[4];
+    VkSpecializationMapEntry entries[VKS_MAX_SPEC];
     for (uint32_t i = 0; i < pipeline->spec_count; i++)
         entries[i] = (VkSpecializationMapEntry){
             .constantID = i + 1, .offset = i * (uint32_t)sizeof(uint32_t), .size = sizeof(uint32_t)};

@@ -11,7 +11,6 @@
 
 #define VKS_MAX_OPERANDS 8
 #define VKS_MAX_PUSH 128
-#define VKS_MAX_SPEC 4
 
 enum vks_access {
     VKS_READ = 1,

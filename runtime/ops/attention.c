@@ -351,7 +351,6 @@ static bool emit_rows(struct vks_emitter *emitter, const struct attention_shape 
     const struct vks_tensor *mask = inputs[MASK];
     const uint64_t tokens = s->queries / s->group;
     const uint32_t backward = slopes != NULL, lanes = vks_row_lanes(emitter);
-    const uint32_t spec[] = {lanes, backward, s->attrs->softcap != 0};
     const uint32_t per_sample = s->heads * c->q_count;
     const uint64_t rows = (uint64_t)c->b_count * per_sample, cols = s->tk;
     const uint64_t most = vks_rows_per_slice(emitter, rows, 4 * (cols > 2 ? cols : 2));
@@ -371,7 +370,9 @@ static bool emit_rows(struct vks_emitter *emitter, const struct attention_shape 
         push.rows = (uint32_t)n;
         push.row_first = (uint32_t)row;
         push.sample_first = (uint32_t)sample;
-        if (!vks_emit_special(emitter, VKS_K_attention_softmax, spec, 3, operands, 5, &push, sizeof(push),
+        const uint32_t quads = lanes == 1 && cols % 4 == 0 && vks_all_aligned(operands, 2);
+        const uint32_t spec[] = {lanes, backward, s->attrs->softcap != 0, quads};
+        if (!vks_emit_special(emitter, VKS_K_attention_softmax, spec, 4, operands, 5, &push, sizeof(push),
                               vks_groups_1d(n * lanes, VKS_GROUP)))
             return false;
     }

@@ -165,8 +165,9 @@ static bool emit_group_sums(struct vks_emitter *emitter, const struct group_shap
             backward ? read_optional(node->inputs[1]) : vks_unused(),
             backward ? pairs_of(s, &slice, stats, VKS_READ) : vks_unused(),
         };
-        if (!vks_emit_special(emitter, VKS_K_group_norm_partial, &backward, 1, operands, 6, &push, sizeof(push),
-                              vks_groups_1d(chunks * push.groups, VKS_GROUP)))
+        const uint32_t quads = push.width % 4 == 0 && vks_all_aligned(&operands[2], 3);
+        if (!vks_emit_special(emitter, VKS_K_group_norm_partial, (const uint32_t[]){backward, quads}, 2, operands, 6,
+                              &push, sizeof(push), vks_groups_1d(chunks * push.groups, VKS_GROUP)))
             return false;
     }
     return s->chunks == 1 || emit_group_combine(emitter, s, backward, part, out);
@@ -312,7 +313,6 @@ static bool emit_layer_norm(struct vks_emitter *emitter, const struct vks_node *
     const uint64_t cols = vks_tensor_channels(x), rows = vks_tensor_rows(x);
     const uint64_t most = vks_rows_per_slice(emitter, rows, 4 * (cols > 2 ? cols : 2));
     const struct vks_tensor *plus = backward ? node->inputs[PLUS] : NULL;
-    const uint32_t spec[] = {lanes, backward, attrs->centred, plus != NULL};
     if (most == 0)
         return vks_fail_row(emitter, x);
     for (uint64_t row = 0; row < rows; row += most) {
@@ -333,7 +333,9 @@ static bool emit_layer_norm(struct vks_emitter *emitter, const struct vks_node *
             .offset = attrs->offset,
             .flags = (node->inputs[1] ? HAS_WEIGHT : 0) | (node->inputs[2] ? HAS_BIAS : 0),
         };
-        if (!vks_emit_special(emitter, VKS_K_layer_norm, spec, 4, operands, 6, &push, sizeof(push),
+        const uint32_t quads = lanes == 1 && cols % 4 == 0 && vks_all_aligned(operands, 6);
+        const uint32_t spec[] = {lanes, backward, attrs->centred, plus != NULL, quads};
+        if (!vks_emit_special(emitter, VKS_K_layer_norm, spec, 5, operands, 6, &push, sizeof(push),
                               vks_groups_rows(x, row, n, lanes, VKS_GROUP)))
             return false;
     }
