@@ -3,7 +3,7 @@
 //     dw[s] = strength * sum_k product[s, k]      db[s] = strength * sum_k plain[s, k]
 //     AVG: dw[s] = strength * m[s] * sum_k plain[s, k]
 //
-// product, plain (B, K, C) from pool_sums.comp, m (B, C); sample s goes to row step[VKS_STEP_SLICE] + s of grad_w and
+// product, plain (B, K, C) from pool_sums.comp, m (B, C); sample s goes to row VKS_ROW_OF s of grad_w and
 // grad_b, columns of flat states, of which rows [first_row, first_row + rows) are bound.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
@@ -24,7 +24,7 @@ void main()
     const uint item = vks_item(), c = item % p.cols, s = item / p.cols;
     if (s >= p.samples)
         return;
-    const uint row = VKS_AT(3, stp, VKS_STEP_SLICE) + p.first_sample + s;
+    const uint row = VKS_ROW_OF(3, stp, p.first_sample + s);
     if (row < p.first_row || row - p.first_row >= p.rows)
         return;
     float dw = 0.0, db = 0.0;

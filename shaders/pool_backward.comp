@@ -1,7 +1,7 @@
 // Gradient of pooling, added to the gradient that comes from above: dz = dy + g / n on the unmasked rows (MEAN, n
 // their number), + g on the pooled row alone (LAST, MAX), g the sample's row of grad_pooled.
 //
-//     dy, dz (B, T, C), grad_pooled rows of C (row step[VKS_STEP_SLICE] + s), mask (B, T), span (B, 2), index (B, C)
+//     dy, dz (B, T, C), grad_pooled rows of C (row VKS_ROW_OF s), mask (B, T), span (B, 2), index (B, C)
 //
 // Rows [first_row, first_row + rows) of grad_pooled are bound; samples whose row is elsewhere belong to another
 // dispatch.
@@ -40,7 +40,7 @@ void main()
     const uint item = vks_item(), c = item % columns * width, q = item / columns, k = q % p.blocks, s = q / p.blocks;
     if (s >= p.samples)
         return;
-    const uint row = VKS_AT(5, stp, VKS_STEP_SLICE) + p.first_sample + s;
+    const uint row = VKS_ROW_OF(5, stp, p.first_sample + s);
     if (row < p.first_row || row - p.first_row >= p.rows)
         return;
     vec4 g = load_gradient((row - p.first_row) * p.row_stride + c);

@@ -3,7 +3,7 @@
 //     MEAN  sum / count (the plain sum where p.divide = 0)      LAST  the block that holds the row
 //     MAX   the largest, ties to the first row; p.index = 1 writes that row's number (0xffffffff: none) instead
 //
-// A sample without unmasked rows gives 0. Sample s goes to row step[VKS_STEP_SLICE] + s of a column view if p.sliced,
+// A sample without unmasked rows gives 0. Sample s goes to row VKS_ROW_OF s of a column view if p.sliced,
 // of which rows [first_row, first_row + rows) are bound, else to row s.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
@@ -26,7 +26,7 @@ void main()
     const uint item = vks_item(), c = item % p.cols, s = item / p.cols;
     if (s >= p.samples)
         return;
-    const uint row = p.first_sample + s + (p.sliced != 0 ? VKS_AT(3, stp, VKS_STEP_SLICE) : 0);
+    const uint row = p.sliced != 0 ? VKS_ROW_OF(3, stp, p.first_sample + s) : p.first_sample + s;
     if (row < p.first_row || row - p.first_row >= p.rows)
         return;
     const uint base = s * p.blocks * p.cols + c;

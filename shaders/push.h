@@ -23,9 +23,12 @@ typedef uint32_t vks_uint;
 #define VKS_STEP_BIAS2 4u         // 1 - beta2^step (float)
 #define VKS_STEP_TAU 5u           // proximal threshold: learning rate times gamma (float)
 #define VKS_STEP_REFIT 6u         // 1: channels that stand at the identity stay there
+#define VKS_STEP_ORDERED 7u       // 1: sample i of the batch has row step[VKS_STEP_ORDER + i] of those rows; 0: row i
 #define VKS_STEP_STRENGTH 16u     // strength of each attached steering, one word each (float)
 #define VKS_STEP_STRENGTHS 16u
-#define VKS_STEP_WORDS 64u
+#define VKS_STEP_ORDER 64u
+#define VKS_STEP_ORDERS 128u      // samples that can be out of order
+#define VKS_STEP_WORDS 192u
 
 struct vks_push_affine {  // z' = (1 + s (w - 1)) z + s b
     uint rows, cols;
@@ -70,7 +73,7 @@ struct vks_push_pool_finish {
     uint samples, blocks, cols, sample_rows;
     uint first_sample;
     uint first_row, rows, row_stride;  // rows of the output that are bound
-    uint sliced;                 // 1: sample s goes to row step[VKS_STEP_SLICE] + s; 0: to row s
+    uint sliced;                 // 1: sample s goes to row VKS_ROW_OF s (vks.glsl); 0: to row s
     uint spans;
     uint divide;                 // 1: a mean; 0: a sum
     uint index;                  // 1: write the row of the maximum in place of its value

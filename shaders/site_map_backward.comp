@@ -5,7 +5,7 @@
 //     part[s, k] = sums of dz' z and of dz' over block k of the rows of sample s    (TRAINS; affine_gradient.comp)
 //
 // dy, z, dz (B, T, C), w and b: the channels [column, column + cols) of C, part (B, K, 2, cols); g: rows
-// step[VKS_STEP_SLICE] + s, of which [first_row, first_row + rows) are bound: samples whose row is elsewhere belong
+// VKS_ROW_OF s, of which [first_row, first_row + rows) are bound: samples whose row is elsewhere belong
 // to another dispatch. z' is made again from z. The rest is as in site_map.comp; the bits are those of unary.comp,
 // pool_backward.comp, pool_sums.comp and affine.comp one after another.
 #version 450
@@ -37,7 +37,7 @@ void main()
         return;
     precise vec4 above = vec4(0.0);
     if (POOL != 0) {
-        const uint row = VKS_AT(4, stp, VKS_STEP_SLICE) + p.first_sample + s;
+        const uint row = VKS_ROW_OF(4, stp, p.first_sample + s);
         if (row < p.first_row || row - p.first_row >= p.rows)
             return;
         [[unroll]] for (uint j = 0; j < 4; j++)

@@ -98,12 +98,49 @@ static uint32_t shape_of(const struct shape *s, uint32_t shape[4])
     return s->pixels ? 4 : 3;
 }
 
-// Rows [slice, slice + samples) of `flat`, columns [first, first + cols), become `dense`.
-static void put_rows(double *flat, uint32_t width, uint32_t slice, uint32_t first, const double *dense,
+// Where the samples of a case have their rows among those of a batch: behind others, in order or by a table.
+struct places {
+    uint32_t total, first;     // rows of the batch, samples before these
+    bool ordered;
+    uint32_t rows[VKS_STEP_ORDERS];
+};
+
+static struct places places_of(struct check *c, const struct shape *s)
+{
+    struct places places = {.first = check_random(c, 4), .ordered = check_random(c, 2)};
+    places.total = s->samples + places.first + check_random(c, 3);
+    for (uint32_t i = 0; i < places.total; i++)
+        places.rows[i] = i;
+    for (uint32_t i = places.total; i-- > 1 && places.ordered;) {
+        const uint32_t other = check_random(c, i + 1), row = places.rows[i];
+        places.rows[i] = places.rows[other];
+        places.rows[other] = row;
+    }
+    return places;
+}
+
+// Of the samples before these some are in other slices, the others in the same graph.
+static void put_places(struct check *c, struct vks_graph *g, const struct places *places)
+{
+    g->sample = check_random(c, places->first + 1);
+    check_step_uint(c, VKS_STEP_SLICE, places->first - g->sample);
+    check_step_uint(c, VKS_STEP_ORDERED, places->ordered);
+    for (uint32_t i = 0; i < places->total && places->ordered; i++)
+        check_step_uint(c, VKS_STEP_ORDER + i, places->rows[i]);
+}
+
+static uint32_t row_of(const struct places *places, uint32_t sample)
+{
+    return places->rows[places->first + sample];
+}
+
+// The samples' rows of `flat`, columns [first, first + cols), become `dense`.
+static void put_rows(double *flat, uint32_t width, const struct places *places, uint32_t first, const double *dense,
                      const struct shape *s)
 {
     for (uint32_t i = 0; i < s->samples; i++)
-        memcpy(flat + (uint64_t)(slice + i) * width + first, dense + (uint64_t)i * s->cols, s->cols * sizeof(*flat));
+        memcpy(flat + (uint64_t)row_of(places, i) * width + first, dense + (uint64_t)i * s->cols,
+               s->cols * sizeof(*flat));
 }
 
 static double *copy_of(struct check *c, const double *values, uint64_t count)
@@ -128,7 +165,8 @@ static void affine_case(struct check *c, const struct shape *s, enum vks_positio
                         bool trained)
 {
     const uint64_t n = (uint64_t)s->samples * s->rows * s->cols;
-    const uint32_t slice = check_random(c, 4), total = s->samples + slice + check_random(c, 3);
+    const struct places places = places_of(c, s);
+    const uint32_t total = places.total;
     const uint32_t first = check_random(c, 20), width = s->cols + first + check_random(c, 30);
     const uint32_t flat[] = {total, width}, vector[] = {width}, mask_shape[] = {s->samples, s->rows};
     uint32_t shape[4];
@@ -145,15 +183,15 @@ static void affine_case(struct check *c, const struct shape *s, enum vks_positio
     ref_affine_backward(dz, dw, db, z, w + first, dy, &site, position, strength);
     double *want_w = copy_of(c, gw, (uint64_t)total * width), *want_b = copy_of(c, gb, (uint64_t)total * width);
     if (trained) {
-        put_rows(want_w, width, slice, first, dw, s);
-        put_rows(want_b, width, slice, first, db, s);
+        put_rows(want_w, width, &places, first, dw, s);
+        put_rows(want_b, width, &places, first, db, s);
     }
 
     struct vks_graph *g = check_begin(c, "affine_map (%u, %u, %u) position %d strength %g%s%s", s->samples, s->rows,
                                       s->cols, position, strength, s->masked ? " mask" : "",
                                       trained ? " trained" : "");
     check_step_float(c, VKS_STEP_STRENGTH + STRENGTH, (float)strength);
-    check_step_uint(c, VKS_STEP_SLICE, slice);
+    put_places(c, g, &places);
     struct vks_tensor *tw = vks_graph_columns(g, check_state(c, "w", w, VKS_F32, 1, vector), first, s->cols);
     struct vks_tensor *tb = vks_graph_columns(g, check_state(c, "b", b, VKS_F32, 1, vector), first, s->cols);
     struct vks_tensor *tgw = check_state(c, "grad_w", gw, VKS_F32, 2, flat);
@@ -212,7 +250,8 @@ static void range_case(struct check *c, const struct shape *s, enum vks_position
 static void pool_case(struct check *c, const struct shape *s, enum vks_pool kind, bool above)
 {
     const uint64_t n = (uint64_t)s->samples * s->rows * s->cols;
-    const uint32_t slice = check_random(c, 4), total = s->samples + slice + check_random(c, 3);
+    const struct places places = places_of(c, s);
+    const uint32_t total = places.total;
     const uint32_t first = check_random(c, 20), width = s->cols + first + check_random(c, 30);
     const uint32_t flat[] = {total, width}, mask_shape[] = {s->samples, s->rows};
     uint32_t shape[4];
@@ -226,15 +265,15 @@ static void pool_case(struct check *c, const struct shape *s, enum vks_pool kind
     const struct ref_site site = {s->samples, s->rows, s->cols, s->masked ? mask_of(c, s) : NULL};
     for (uint32_t i = 0; i < s->samples; i++)
         for (uint32_t k = 0; k < s->cols; k++)
-            dense_grad[i * s->cols + k] = grad[(uint64_t)(slice + i) * width + first + k];
+            dense_grad[i * s->cols + k] = grad[(uint64_t)row_of(&places, i) * width + first + k];
     ref_pool(dense, z, &site, kind);
     ref_pool_backward(dz, z, above ? dy : NULL, dense_grad, &site, kind);
     double *want = copy_of(c, pooled, (uint64_t)total * width);
-    put_rows(want, width, slice, first, dense, s);
+    put_rows(want, width, &places, first, dense, s);
 
     struct vks_graph *g = check_begin(c, "pool_rows (%u, %u, %u) kind %d%s%s", s->samples, s->rows, s->cols, kind,
                                       s->masked ? " mask" : "", above ? " below another gradient" : "");
-    check_step_uint(c, VKS_STEP_SLICE, slice);
+    put_places(c, g, &places);
     struct vks_tensor *tp = check_state(c, "pooled", pooled, VKS_F32, 2, flat);
     struct vks_tensor *tg = check_state(c, "grad_pooled", grad, VKS_F32, 2, flat);
     struct vks_tensor *mask = s->masked ? check_input(c, "mask", site.mask, 2, mask_shape) : NULL;
@@ -255,7 +294,8 @@ enum { POOL = 1, ACT = 2, TRAINED = 4 };
 static void site_case(struct check *c, const struct shape *s, uint32_t parts, enum vks_unary kind, double strength)
 {
     const uint64_t n = (uint64_t)s->samples * s->rows * s->cols, per = (uint64_t)s->samples * s->cols;
-    const uint32_t slice = check_random(c, 4), total = s->samples + slice + check_random(c, 3);
+    const struct places places = places_of(c, s);
+    const uint32_t total = places.total;
     const uint32_t first = 4 * check_random(c, 5) + (s->cols % 4 != 0);
     const uint32_t width = s->cols + first + 4 * check_random(c, 9);
     const uint32_t flat[] = {total, width}, vector[] = {width};
@@ -272,7 +312,7 @@ static void site_case(struct check *c, const struct shape *s, uint32_t parts, en
     double *mean = check_alloc(c, per, sizeof(*mean)), *dmean = check_alloc(c, per, sizeof(*mean));
     double *dw = check_alloc(c, per, sizeof(*dw)), *db = check_alloc(c, per, sizeof(*db));
     for (uint64_t i = 0; i < per; i++)
-        dmean[i] = grad[(slice + i / s->cols) * width + first + i % s->cols];
+        dmean[i] = grad[(uint64_t)row_of(&places, (uint32_t)(i / s->cols)) * width + first + i % s->cols];
     ref_affine(mapped, z, w + first, b + first, NULL, &site, VKS_POSITION_ALL, strength);
     memcpy(y, mapped, n * sizeof(*y));
     memcpy(dmapped, dy, n * sizeof(*dy));
@@ -286,17 +326,17 @@ static void site_case(struct check *c, const struct shape *s, uint32_t parts, en
     ref_affine_backward(dz, dw, db, z, w + first, dmapped, &site, VKS_POSITION_ALL, strength);
     double *want = copy_of(c, pooled, all), *want_w = copy_of(c, gw, all), *want_b = copy_of(c, gb, all);
     if (parts & POOL)
-        put_rows(want, width, slice, first, mean, s);
+        put_rows(want, width, &places, first, mean, s);
     if (parts & TRAINED) {
-        put_rows(want_w, width, slice, first, dw, s);
-        put_rows(want_b, width, slice, first, db, s);
+        put_rows(want_w, width, &places, first, dw, s);
+        put_rows(want_b, width, &places, first, db, s);
     }
 
     struct vks_graph *g = check_begin(c, "site (%u, %u, %u) strength %g%s%s%s kind %d", s->samples, s->rows, s->cols,
                                       strength, parts & POOL ? " pooled" : "", parts & ACT ? " activated" : "",
                                       parts & TRAINED ? " trained" : "", kind);
     check_step_float(c, VKS_STEP_STRENGTH + STRENGTH, (float)strength);
-    check_step_uint(c, VKS_STEP_SLICE, slice);
+    put_places(c, g, &places);
     struct vks_tensor *tw = vks_graph_columns(g, check_state(c, "w", w, VKS_F32, 1, vector), first, s->cols);
     struct vks_tensor *tb = vks_graph_columns(g, check_state(c, "b", b, VKS_F32, 1, vector), first, s->cols);
     struct vks_tensor *tgw = check_state(c, "grad_w", gw, VKS_F32, 2, flat);

@@ -39,12 +39,12 @@ void golden_texts_close(struct golden_texts *texts)
     vks_decoder_close(&texts->decoder);
 }
 
-static bool build(void *priv, struct vks_graph *g, uint32_t batch, void **out)
+static bool build(void *priv, struct vks_graph *g, uint32_t batch, uint32_t length, void **out)
 {
     const struct golden_texts *texts = priv;
     struct vks_decoder_io *io = vks_arena_alloc(&g->arena, sizeof(*io));
     *out = io;
-    const struct vks_decoder_params params = {.batch = batch, .length = texts->tokens};
+    const struct vks_decoder_params params = {.batch = batch, .length = length ? length : texts->tokens};
     return io && vks_decoder_build(texts->decoder, g, &params, io);
 }
 

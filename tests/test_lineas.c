@@ -47,8 +47,9 @@ static float *load(struct test *t, const struct golden *golden, const char *name
     return values;
 }
 
-static bool golden_build(void *priv, struct vks_graph *g, uint32_t batch, void **out)
+static bool golden_build(void *priv, struct vks_graph *g, uint32_t batch, uint32_t length, void **out)
 {
+    (void)length;
     const struct golden *golden = priv;
     struct golden_inputs *in = vks_arena_alloc(&g->arena, sizeof(*in));
     if (!in)
@@ -257,7 +258,7 @@ static void agrees_with_pytorch(struct test *t)
         struct vks_graph g;
         void *inputs;
         vks_graph_init(&g, test_log(t));
-        EXPECT(t, subject.build(subject.priv, &g, 1, &inputs) && vks_site_list_select(&sites, &g, params.sites),
+        EXPECT(t, subject.build(subject.priv, &g, 1, 0, &inputs) && vks_site_list_select(&sites, &g, params.sites),
                "%s: no sites", case_name);
         vks_graph_finish(&g);
         run_steps(t, &golden, &subject, &params, &sites);

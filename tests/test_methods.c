@@ -342,9 +342,10 @@ static void iti_has_so_many_heads(struct test *t)
 #define TOY_PROMPTS 6
 #define TOY_CHANNELS 3
 
-static bool toy_build(void *priv, struct vks_graph *g, uint32_t batch, void **inputs)
+static bool toy_build(void *priv, struct vks_graph *g, uint32_t batch, uint32_t length, void **inputs)
 {
     (void)priv;
+    (void)length;
     const uint32_t shape[] = {batch, 1, TOY_CHANNELS};
     struct vks_tensor *x = vks_graph_input(g, "x", VKS_F32, 3, shape, false);
     *inputs = x;

@@ -66,9 +66,10 @@ static struct vks_tensor *weight(struct toy *toy, struct vks_graph *g, int k)
     return vks_graph_state(g, "weight", VKS_F32, toy_shapes[k][1] ? 2 : 1, toy_shapes[k], toy->weights[k], 0);
 }
 
-static bool toy_build(void *priv, struct vks_graph *g, uint32_t batch, void **inputs)
+static bool toy_build(void *priv, struct vks_graph *g, uint32_t batch, uint32_t length, void **inputs)
 {
     struct toy *toy = priv;
+    (void)length;
     const uint32_t pixels[] = {batch, 2, 3, WIDTH}, tokens[] = {batch, TOKENS, 12};
     struct vks_tensor *x = vks_graph_input(g, "x", VKS_F32, 4, pixels, false);
     *inputs = x;
@@ -576,9 +577,9 @@ struct recorder {
     uint32_t count;
 };
 
-static bool recorder_build(void *priv, struct vks_graph *g, uint32_t batch, void **inputs)
+static bool recorder_build(void *priv, struct vks_graph *g, uint32_t batch, uint32_t length, void **inputs)
 {
-    return toy_build(((struct recorder *)priv)->toy, g, batch, inputs);
+    return toy_build(((struct recorder *)priv)->toy, g, batch, length, inputs);
 }
 
 static bool recorder_feed(void *priv, struct vks_exec *exec, const void *inputs, const struct vks_sample samples[],

@@ -216,7 +216,7 @@ static struct shape *model_shapes(const struct bench *bench, size_t *count)
     struct vks_api_subject *subject = shapes ? trial_subject(bench) : NULL;
     vks_graph_init(&graph, bench->log);
     const struct vks_subject *s = subject ? vks_api_subject(subject) : NULL;
-    if (s && s->build(s->priv, &graph, bench->model->info.train_batch, &inputs)) {
+    if (s && s->build(s->priv, &graph, bench->model->info.train_batch, 0, &inputs)) {
         *count = collect_shapes(&graph, shapes, MOST_SHAPES);
         // Names and shapes outlive the graph: they are the weights' and the arrays' own.
         for (size_t i = 0; i < *count; i++)

@@ -91,6 +91,9 @@ void vks_api_language_close(vksteer_model *model);
 uint32_t vks_api_text_length(const vksteer_model *model);
 // NULL after one message.
 const struct vks_tokenizer *vks_api_tokenizer(vksteer_model *model);
+// What texts are padded to: lengths 8 apart up to 64, of those above four between neighbouring powers of two. So few
+// graphs serve all texts, and little of them is padding.
+uint32_t vks_api_padded(uint32_t tokens);
 
 // ---- model.c, again: pictures -------------------------------------------------------------------------------------
 

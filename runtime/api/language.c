@@ -63,6 +63,14 @@ uint32_t vks_api_text_length(const vksteer_model *model)
     return context < 64 ? context : 64;
 }
 
+uint32_t vks_api_padded(uint32_t tokens)
+{
+    uint32_t step = 8;
+    while (8 * step < tokens)
+        step *= 2;
+    return (tokens + step - 1) / step * step;
+}
+
 const struct vks_tokenizer *vks_api_tokenizer(vksteer_model *model)
 {
     const struct vks_gguf *file = vks_weights_gguf(model->decoder->weights);

@@ -26,8 +26,9 @@ struct inputs {
     struct vks_pipeline_unet unet;
 };
 
-static bool build(void *priv, struct vks_graph *graph, uint32_t batch, void **out)
+static bool build(void *priv, struct vks_graph *graph, uint32_t batch, uint32_t length, void **out)
 {
+    (void)length;
     struct image_subject *s = priv;
     struct vks_pipeline *pipeline = s->model->pipeline;
     struct inputs *in = vks_arena_alloc(&graph->arena, sizeof(*in));

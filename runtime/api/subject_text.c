@@ -1,4 +1,4 @@
-// A language model as training sees it: texts as tokens, padded on the right to one length.
+// A language model as training sees it: texts as tokens, padded on the right to the length of their graph.
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,13 +11,14 @@
 struct text_subject {
     struct vks_api_subject base;
     vksteer_model *model;
-    uint32_t length;              // tokens of a row of the graph
+    uint32_t length;              // tokens of a graph that holds every text
+    bool fixed;                   // all graphs are of that length
     bool head;                    // a site lies at the head
     struct vks_ids *texts[VKS_SETS];
     size_t counts[VKS_SETS];
 };
 
-static bool build(void *priv, struct vks_graph *graph, uint32_t batch, void **out)
+static bool build(void *priv, struct vks_graph *graph, uint32_t batch, uint32_t length, void **out)
 {
     struct text_subject *s = priv;
     struct vks_decoder_io *io = vks_arena_alloc(&graph->arena, sizeof(*io));
@@ -25,8 +26,15 @@ static bool build(void *priv, struct vks_graph *graph, uint32_t batch, void **ou
     if (!io)
         return vks_graph_fail(graph, VKS_NO_MEMORY) != NULL;
     const struct vks_decoder_params params = {
-        .batch = batch, .length = s->length, .head = s->head ? VKS_HEAD_ALL : VKS_HEAD_NONE};
+        .batch = batch, .length = length ? length : s->length, .head = s->head ? VKS_HEAD_ALL : VKS_HEAD_NONE};
     return vks_decoder_build(s->model->decoder, graph, &params, io);
+}
+
+static uint32_t length_of(void *priv, const struct vks_sample *sample)
+{
+    const struct text_subject *s = priv;
+    const uint32_t length = vks_api_padded((uint32_t)s->texts[sample->set][sample->index].count);
+    return s->fixed || length > s->length ? s->length : length;
 }
 
 static bool feed(void *priv, struct vks_exec *exec, const void *inputs, const struct vks_sample samples[],
@@ -47,7 +55,8 @@ static bool feed(void *priv, struct vks_exec *exec, const void *inputs, const st
     return ok;
 }
 
-// Tokens of all texts; the graph gets a multiple of 8 that holds the longest, unless a length is given.
+// Tokens of all texts; no graph is longer than a multiple of 8 that holds the longest, or all are of the length
+// that is given.
 static bool tokenize(struct text_subject *s, const struct vks_api_subject_params *params)
 {
     static const char *const names[VKS_SETS] = {"source", "target", "validation"};
@@ -76,7 +85,8 @@ static bool tokenize(struct text_subject *s, const struct vks_api_subject_params
     }
     if (cut)
         vks_warn(model->log, "%zu texts are longer than %u tokens: what is beyond is left out", cut, most);
-    s->length = params->length ? params->length : ((uint32_t)longest + 7) / 8 * 8;
+    s->fixed = params->length > 0;
+    s->length = s->fixed ? params->length : ((uint32_t)longest + 7) / 8 * 8;
     s->length = s->length < context ? s->length : context;
     return true;
 }
@@ -114,9 +124,8 @@ struct vks_api_subject *vks_api_subject_of_texts(vksteer_model *model, const str
         return NULL;
     }
     struct vks_hash hash;
-    vks_hash_init(&hash, 3);
+    vks_hash_init(&hash, 4);
     vks_hash_add_u64(&hash, model->hash);
-    vks_hash_add_u64(&hash, s->length);
     struct vks_hash targets = hash;
     for (size_t i = 0; i < s->counts[VKS_SET_TARGET]; i++) {
         const struct vks_ids *ids = &s->texts[VKS_SET_TARGET][i];
@@ -127,6 +136,7 @@ struct vks_api_subject *vks_api_subject_of_texts(vksteer_model *model, const str
     s->base.destroy = destroy;
     s->base.subject.priv = s;
     s->base.subject.build = build;
+    s->base.subject.length = length_of;
     s->base.subject.feed = feed;
     return &s->base;
 }

@@ -87,6 +87,7 @@ struct vks_graph {
     struct vks_site *sites;
     size_t tensor_count, tensor_capacity, node_count, node_capacity, site_count, site_capacity;
     uint32_t segment;             // given to nodes as they are added
+    uint32_t sample;              // number of what is built as sample 0, in the slice that a run takes
     vks_site_hook hook;
     void *hook_priv;
 };

@@ -144,7 +144,8 @@ enum vks_pool {
     VKS_POOL_MAX,
 };
 // Pools z (b, ..., C) over its unmasked rows into rows [slice, slice + b) of `pooled` (B, C), columns of a flat
-// state; slice = step[VKS_STEP_SLICE]. Backward reads the same rows of `grad_pooled` (B, C), columns of a flat state.
+// state; slice = step[VKS_STEP_SLICE] + graph->sample, or into the rows that the step buffer names (VKS_STEP_ORDER).
+// Backward reads the same rows of `grad_pooled` (B, C), columns of a flat state.
 // Returns z: the pooled rows are a side effect, and the loss lives in a graph of its own (exact micro-batching). A
 // dynamic z counts its valid rows alone; samples beyond the length pool to 0 and get no gradient.
 vks_tensor *vks_pool_rows(struct vks_graph *g, vks_tensor *z, vks_tensor *mask, vks_tensor *pooled,

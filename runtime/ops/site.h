@@ -53,11 +53,13 @@ bool vks_site_emit_sums(const struct vks_site_rows *site, enum vks_sums kind, co
                         const struct vks_tensor *y, const struct vks_tensor *mask, const struct vks_tensor *out0,
                         const struct vks_tensor *out1);
 
-// Where the pooled rows of pool_finish.comp go: rows of a column view from step[VKS_STEP_SLICE] on, or rows of `to`.
+// Where the pooled rows of pool_finish.comp go: rows of a column view, which the step buffer says (VKS_ROW_OF), or
+// rows of `to`.
 struct vks_site_finish {
     const struct vks_tensor *part, *part_index, *to;
     enum vks_sums kind;
     uint64_t rows, stride;
+    uint32_t sample;                           // number of sample 0, where `sliced`
     bool sliced, divide, index;
 };
 bool vks_site_emit_finish(const struct vks_site_rows *site, const struct vks_site_finish *finish);
@@ -71,6 +73,7 @@ struct vks_tensor *vks_site_emit_reduced(struct vks_site_rows *site, const struc
 // A map at a site, as vks_affine_map() takes it.
 struct vks_site_affine {
     struct vks_affine map;
+    uint32_t sample;                           // graph->sample
     struct vks_tensor *grad_w, *grad_b;
 };
 // Rows of grad_w and grad_b from the partial sums of the columns at hand.
@@ -84,6 +87,7 @@ bool vks_site_emit_gradient(const struct vks_site_rows *site, const struct vks_s
 // Pooling at a site, as vks_pool_rows() takes it.
 struct vks_site_pool {
     enum vks_pool kind;
+    uint32_t sample;                           // graph->sample
     struct vks_tensor *pooled, *grad_pooled;
 };
 

@@ -24,7 +24,7 @@ static struct vks_push_site_map push_of(const struct vks_site_rows *site, const 
         .first = at->first,
         .end = at->end,
         .strength = VKS_STEP_STRENGTH + attrs->affine.map.strength,
-        .first_sample = at->sample,
+        .first_sample = attrs->affine.sample + at->sample,
     };
 }
 
@@ -86,6 +86,7 @@ static bool emit(struct vks_emitter *emitter, const struct vks_node *node)
             .kind = VKS_SUMS_MEAN,
             .rows = pooled ? pooled->shape[0] : 0,
             .stride = pooled ? vks_row_stride(pooled) : 0,
+            .sample = attrs->affine.sample,
             .sliced = true,
             .divide = true,
         };

@@ -252,7 +252,7 @@ vks_tensor *vks_affine_map(struct vks_graph *g, vks_tensor *z, vks_tensor *w, vk
                            vks_tensor *grad_w, vks_tensor *grad_b, const struct vks_affine *attrs)
 {
     vks_tensor *const inputs[] = {z, w, b, mask, attrs->range};
-    const struct vks_site_affine own = {.map = *attrs, .grad_w = grad_w, .grad_b = grad_b};
+    const struct vks_site_affine own = {.map = *attrs, .sample = g->sample, .grad_w = grad_w, .grad_b = grad_b};
     return z && w && b ? vks_graph_add(g, &op_affine_map, inputs, 5, &own, sizeof(own)) : NULL;
 }
 
@@ -275,6 +275,7 @@ static bool pool_emit(struct vks_emitter *emitter, const struct vks_node *node)
         .kind = kind,
         .rows = attrs->pooled->shape[0],
         .stride = vks_row_stride(attrs->pooled),
+        .sample = attrs->sample,
         .sliced = true,
     };
     return vks_site_emit_reduction(&site, node->inputs[0], kind == VKS_SUMS_LAST ? NULL : site.mask, &finish);
@@ -310,7 +311,7 @@ static bool pool_backward_emit(struct vks_emitter *emitter, const struct vks_nod
                 .samples = at.samples,
                 .blocks = vks_site_slice_blocks(&at),
                 .cols = site.cols,
-                .first_sample = at.sample,
+                .first_sample = attrs->sample + at.sample,
                 .sample_rows = site.rows,
                 .first = at.first,
                 .end = at.end,
@@ -391,6 +392,7 @@ vks_tensor *vks_pool_rows(struct vks_graph *g, vks_tensor *z, vks_tensor *mask, 
                           vks_tensor *grad_pooled, enum vks_pool kind)
 {
     vks_tensor *const inputs[] = {z, mask};
-    const struct vks_site_pool attrs = {.kind = kind, .pooled = pooled, .grad_pooled = grad_pooled};
+    const struct vks_site_pool attrs = {
+        .kind = kind, .sample = g->sample, .pooled = pooled, .grad_pooled = grad_pooled};
     return z && pooled ? vks_graph_add(g, &op_pool_rows, inputs, 2, &attrs, sizeof(attrs)) : NULL;
 }

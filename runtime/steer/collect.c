@@ -5,7 +5,16 @@
 #include <string.h>
 
 #include "graph/op.h"
+#include "steer/lengths.h"
 #include "steer/target_cache.h"
+
+// The forward pass of so many samples of up to one length.
+struct pass {
+    uint32_t batch, length;
+    struct vks_graph graph;
+    void *inputs;
+    struct vks_exec *exec;
+};
 
 struct vks_collector {
     const struct vks_subject *subject;
@@ -13,11 +22,12 @@ struct vks_collector {
     enum vks_pool pool;
     struct vks_attachment *attachment;
     uint32_t batch, rows;
-    struct vks_graph graph, hooks;   // hooks: only carries the attachment's hook
-    void *inputs;
+    struct vks_graph hooks;          // only carries the attachment's hook
     struct vks_storage *pooled;      // (rows, channels)
-    struct vks_tensor *pooled_tensor;
-    struct vks_exec *exec;
+    struct vks_tensor *pooled_tensor;  // of the graph that is being built
+    struct vks_exec_params exec;
+    struct pass **passes;            // made when they are needed; the first one's memory serves the others
+    size_t pass_count, pass_capacity;
 };
 
 const struct vks_node *vks_linear_node(const struct vks_tensor *value)
@@ -62,30 +72,22 @@ struct vks_collector *vks_collector_create(const struct vks_subject *subject, co
     collector->pool = pool;
     collector->attachment = attachment;
     collector->batch = batch = batch < rows ? batch : rows;
-    collector->rows = (rows + batch - 1) / batch * batch;  // the last batch is filled up with a repeated sample
-    struct vks_graph *graph = &collector->graph;
-    vks_graph_init(graph, subject->log);
-    const uint32_t shape[] = {collector->rows, sites->channels};
-    collector->pooled = vks_storage_create(subject->gpu, (uint64_t)shape[0] * shape[1] * sizeof(float));
-    if (!collector->pooled)
-        goto fail;
-    collector->pooled_tensor = vks_graph_state(graph, "pooled", VKS_F32, 2, shape, collector->pooled, 0);
+    collector->rows = (rows + batch - 1) / batch * batch;  // a last batch may be filled up with a repeated sample
+    collector->exec = exec ? *exec : (struct vks_exec_params){0};
+    collector->exec.gpu = subject->gpu;
+    collector->pooled = vks_storage_create(subject->gpu, (uint64_t)collector->rows * sites->channels * sizeof(float));
     if (attachment)
         vks_attachment_hook(attachment, &collector->hooks);
-    graph->hook = on_site;
-    graph->hook_priv = collector;
-    if (!subject->build(subject->priv, graph, batch, &collector->inputs) || graph->failed ||
-        (attachment && !vks_attachment_check(attachment, subject->log)))
-        goto fail;
-    struct vks_exec_params params = exec ? *exec : (struct vks_exec_params){0};
-    params.gpu = subject->gpu;
-    collector->exec = vks_exec_create(graph, &params);
-    if (!collector->exec)
-        goto fail;
+    if (!collector->pooled)
+        vks_collector_destroy(&collector);
     return collector;
-fail:
-    vks_collector_destroy(&collector);
-    return NULL;
+}
+
+static void destroy_pass(struct pass *pass)
+{
+    vks_exec_destroy(&pass->exec);
+    vks_graph_finish(&pass->graph);
+    free(pass);
 }
 
 void vks_collector_destroy(struct vks_collector **address)
@@ -94,10 +96,49 @@ void vks_collector_destroy(struct vks_collector **address)
     if (!collector)
         return;
     *address = NULL;
-    vks_exec_destroy(&collector->exec);
+    while (collector->pass_count)
+        destroy_pass(collector->passes[--collector->pass_count]);
+    free(collector->passes);
     vks_storage_destroy(&collector->pooled);
-    vks_graph_finish(&collector->graph);
     free(collector);
+}
+
+static bool build_pass(struct vks_collector *collector, struct pass *pass)
+{
+    const struct vks_subject *subject = collector->subject;
+    const uint32_t shape[] = {collector->rows, collector->sites->channels};
+    struct vks_graph *graph = &pass->graph;
+    struct vks_exec_params params = collector->exec;
+    vks_graph_init(graph, subject->log);
+    collector->pooled_tensor = vks_graph_state(graph, "pooled", VKS_F32, 2, shape, collector->pooled, 0);
+    graph->hook = on_site;
+    graph->hook_priv = collector;
+    if (!subject->build(subject->priv, graph, pass->batch, pass->length, &pass->inputs) || graph->failed ||
+        (collector->attachment && !vks_attachment_check(collector->attachment, subject->log)))
+        return false;
+    if (collector->pass_count)
+        params.lender = collector->passes[0]->exec;
+    pass->exec = vks_exec_create(graph, &params);
+    return pass->exec != NULL;
+}
+
+static struct pass *pass_of(struct vks_collector *collector, const struct vks_length_group *group)
+{
+    for (size_t i = 0; i < collector->pass_count; i++)
+        if (collector->passes[i]->length == group->length && collector->passes[i]->batch == group->count)
+            return collector->passes[i];
+    struct pass *pass = calloc(1, sizeof(*pass));
+    if (!pass || !vks_grow(&collector->passes, &collector->pass_capacity, collector->pass_count, sizeof(pass))) {
+        free(pass);
+        return vks_fail_null(collector->subject->log, VKS_NO_MEMORY);
+    }
+    pass->batch = group->count;
+    pass->length = group->length;
+    if (!build_pass(collector, pass)) {
+        destroy_pass(pass);
+        return NULL;
+    }
+    return collector->passes[collector->pass_count++] = pass;
 }
 
 // Statistics of values that are not finite are rubbish, and sorting them has no order.
@@ -114,31 +155,87 @@ static bool all_finite(const struct vks_collector *collector, const float *rows,
     return true;
 }
 
+// How the prompts of a set are run.
+struct order {
+    uint32_t *lengths;               // by prompt
+    uint64_t *sorted;                // by length, see vks_lengths_sort
+    struct vks_length_group *groups;
+    uint32_t group_count;
+};
+
+static void order_finish(struct order *order)
+{
+    free(order->lengths);
+    free(order->sorted);
+    free(order->groups);
+}
+
+// Of the first `count` prompts; `order` is finished by the caller.
+static bool order_init(const struct vks_collector *collector, enum vks_prompt_set set, uint32_t count,
+                       struct order *order)
+{
+    const struct vks_subject *subject = collector->subject;
+    uint32_t *bounds = malloc(count * sizeof(*bounds));
+    *order = (struct order){
+        .lengths = malloc(subject->set_sizes[set] * sizeof(*order->lengths)),
+        .sorted = malloc(count * sizeof(*order->sorted)),
+        .groups = malloc(count * sizeof(*order->groups)),
+    };
+    if (bounds && order->lengths && order->sorted && order->groups) {
+        vks_lengths_of(subject, set, order->lengths);
+        vks_lengths_sort(order->lengths, count, order->sorted);
+        for (uint32_t i = 0; i < count; i++)
+            bounds[i] = order->lengths[(uint32_t)order->sorted[i]];
+        order->group_count = vks_lengths_group(bounds, count, collector->batch, order->groups);
+    }
+    free(bounds);
+    return order->group_count || vks_fail(subject->log, VKS_NO_MEMORY);
+}
+
+// The longest come first, so that the first graph is the largest.
+static bool run_groups(struct vks_collector *collector, const struct vks_sample *like, uint32_t count,
+                       const struct order *order, uint32_t step[VKS_STEP_WORDS])
+{
+    const struct vks_subject *subject = collector->subject;
+    struct vks_sample *samples = malloc(collector->batch * sizeof(*samples));
+    bool ok = samples != NULL || vks_fail(subject->log, VKS_NO_MEMORY);
+    for (uint32_t g = 0; g < order->group_count && ok; g++) {
+        const struct vks_length_group *group = &order->groups[g];
+        const uint32_t end = group->first + group->count, done = end < count ? end : count;
+        struct pass *pass = pass_of(collector, group);
+        for (uint32_t i = 0; i < group->count; i++) {
+            const uint32_t at = group->first + i < count ? group->first + i : count - 1;
+            samples[i] = (struct vks_sample){like->set, (uint32_t)order->sorted[at], like->draw};
+        }
+        step[VKS_STEP_SLICE] = group->first;
+        ok = pass && subject->feed(subject->priv, pass->exec, pass->inputs, samples, group->count) &&
+             vks_exec_run(pass->exec, step) &&
+             (like->set != VKS_SET_TARGET || !subject->watch || subject->watch(subject->watch_priv, done, count));
+    }
+    free(samples);
+    return ok;
+}
+
 // The first `count` prompts of a set.
 static bool run(struct vks_collector *collector, enum vks_prompt_set set, uint32_t count, uint32_t draw,
                 const float strengths[VKS_STEP_STRENGTHS], float *out)
 {
-    const struct vks_subject *subject = collector->subject;
-    const uint32_t batch = collector->batch;
-    struct vks_sample *samples = malloc(batch * sizeof(*samples));
+    const size_t channels = collector->sites->channels;
+    const struct vks_sample like = {.set = set, .draw = draw};
     uint32_t step[VKS_STEP_WORDS] = {0};
-    bool ok = samples != NULL || vks_fail(subject->log, VKS_NO_MEMORY);
+    struct order order;
+    float *rows = malloc(count * channels * sizeof(*rows));
     if (strengths)
         memcpy(&step[VKS_STEP_STRENGTH], strengths, VKS_STEP_STRENGTHS * sizeof(*strengths));
-    for (uint32_t first = 0; first < count && ok; first += batch) {
-        for (uint32_t i = 0; i < batch; i++)
-            samples[i] = (struct vks_sample){set, first + i < count ? first + i : count - 1, draw};
-        step[VKS_STEP_SLICE] = first;
-        ok = subject->feed(subject->priv, collector->exec, collector->inputs, samples, batch) &&
-             vks_exec_run(collector->exec, step);
-        const uint32_t done = first + batch < count ? first + batch : count;
-        if (ok && set == VKS_SET_TARGET && subject->watch)
-            ok = subject->watch(subject->watch_priv, done, count);
-    }
-    free(samples);
-    return ok && vks_storage_read(collector->pooled, 0, out,
-                                  (uint64_t)count * collector->sites->channels * sizeof(float)) &&
-           all_finite(collector, out, count);
+    const bool ok = order_init(collector, set, count, &order) &&
+                    (rows || vks_fail(collector->subject->log, VKS_NO_MEMORY)) &&
+                    run_groups(collector, &like, count, &order, step) &&
+                    vks_storage_read(collector->pooled, 0, rows, count * channels * sizeof(*rows));
+    for (uint32_t i = 0; i < count && ok; i++)
+        memcpy(out + (uint32_t)order.sorted[i] * channels, rows + i * channels, channels * sizeof(*rows));
+    order_finish(&order);
+    free(rows);
+    return ok && all_finite(collector, out, count);
 }
 
 bool vks_collector_run(struct vks_collector *collector, enum vks_prompt_set set, uint32_t draw,
@@ -204,7 +301,7 @@ bool vks_subject_sites(const struct vks_subject *subject, const char *expression
     struct vks_graph graph;
     void *inputs;
     vks_graph_init(&graph, subject->log);
-    const bool ok = subject->build(subject->priv, &graph, 1, &inputs) && !graph.failed &&
+    const bool ok = subject->build(subject->priv, &graph, 1, 0, &inputs) && !graph.failed &&
                     vks_site_list_select(list, &graph, expression);
     vks_graph_finish(&graph);
     return ok;

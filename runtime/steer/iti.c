@@ -73,7 +73,7 @@ static bool build(const struct iti *iti, struct vks_graph *graph, vks_site_hook 
     vks_graph_init(graph, iti->subject->log);
     graph->hook = hook;
     graph->hook_priv = priv;
-    return iti->subject->build(iti->subject->priv, graph, 1, &inputs) && !graph->failed;
+    return iti->subject->build(iti->subject->priv, graph, 1, 0, &inputs) && !graph->failed;
 }
 
 static bool find_heads(struct iti *iti)

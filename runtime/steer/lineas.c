@@ -5,6 +5,10 @@
 // pass a slice fills the rows, the loss and its gradient are taken for all B at once, and a second forward and
 // backward pass a slice turns the gradient of the rows into that of the maps: the same bits as with b = B, in less
 // memory.
+//
+// Where samples differ in length, those of a step are sorted by it and cut into slices that hold little padding; the
+// graph of a slice is as long as the minibatches of all steps, which the seed gives, want it. The step buffer says which
+// row of the batch a sample has, so neither order nor cuts change a bit.
 #include "steer/lineas.h"
 
 #include <math.h>
@@ -14,6 +18,7 @@
 #include "base/philox.h"
 #include "exec/backward.h"
 #include "steer/collect.h"
+#include "steer/lengths.h"
 #include "steer/statistics.h"
 
 #define PI 3.14159265358979323846
@@ -25,9 +30,15 @@ enum {
 // One recorded graph.
 struct part {
     struct vks_graph graph;
-    void *inputs;                 // of the subject's forward pass; NULL without one
     struct vks_exec *exec;
     bool used;
+};
+
+// Samples of a step that run together.
+struct slice {
+    struct vks_length_group group;
+    struct part forward, both;    // b < B; a slice like the one before it uses that one's
+    void *inputs[2];              // of the subject's forward passes, in `forward` and in `both` or the whole
 };
 
 struct vks_lineas {
@@ -38,13 +49,18 @@ struct vks_lineas {
     struct vks_graph base_hook;                   // only carries their hook
     uint32_t batch, micro, target_rows, pair_count;
     struct vks_storage *storages[STORAGES];
+    struct slice *slices;                         // the longest samples first
+    uint32_t slice_count;
     struct part whole;                            // b = B: everything in one graph
-    struct part forward, middle, both, update;    // b < B
+    struct part middle, update;                   // b < B
     struct vks_tensor *terms;                     // of the graph that computes the loss
     float *host_terms;
     uint32_t *order;                              // the source prompts of an epoch
     uint32_t epoch;
-    struct vks_sample *samples;
+    uint32_t *lengths;                            // by source prompt, where a step's samples are sorted; or NULL
+    uint32_t *drawn;                              // (batch): lengths of a step's samples
+    uint64_t *sorted;                             // (batch): their places in the minibatch, see vks_lengths_sort
+    struct vks_sample *samples;                   // (micro)
     double floor;
     struct vks_train_need *need;                  // only measured: nothing is allocated on the device, nothing runs
 };
@@ -98,14 +114,15 @@ static struct vks_tensor *on_site(void *priv, struct vks_graph *g, const struct 
     return z;
 }
 
-static bool build_forward(struct vks_lineas *t, struct part *part, uint32_t batch, bool differentiate)
+static bool build_forward(struct vks_lineas *t, struct part *part, const struct vks_length_group *group,
+                          bool differentiate, void **inputs)
 {
     struct vks_graph *g = &part->graph;
     struct hook hook = {t, differentiate, state(t, g, PARAM), state(t, g, ROWS), state(t, g, POOLED),
                         state(t, g, GRAD_POOLED)};
     g->hook = on_site;
     g->hook_priv = &hook;
-    const bool ok = t->subject->build(t->subject->priv, g, batch, &part->inputs) && !g->failed;
+    const bool ok = t->subject->build(t->subject->priv, g, group->count, group->length, inputs) && !g->failed;
     g->hook = NULL;
     g->segment = 0;
     return ok;
@@ -142,7 +159,7 @@ static bool build_update(struct vks_lineas *t, struct vks_graph *g)
     return !g->failed;
 }
 
-// Adds a graph that a step runs so many times. `shared`: it works in the memory of `both`.
+// Adds a graph that a step runs so many times. `shared`: it works in the memory of the first slice's `both`.
 static bool measure_part(const struct vks_lineas *t, struct part *part, uint32_t runs, bool shared,
                          const struct vks_exec_params *params)
 {
@@ -161,7 +178,7 @@ static bool finish_part(struct vks_lineas *t, struct part *part, uint32_t runs, 
 {
     struct vks_exec_params params = t->params->exec;
     params.gpu = t->subject->gpu;
-    params.lender = shared ? t->both.exec : NULL;
+    params.lender = shared ? t->slices[0].both.exec : NULL;
     if (t->need)
         return measure_part(t, part, runs, shared, &params);
     part->exec = vks_exec_create(&part->graph, &params);
@@ -181,24 +198,56 @@ static bool join(const struct vks_lineas *t, struct vks_graph *g)
     return t->params->exec.no_fuse || vks_graph_fuse(g);
 }
 
+// All slices, the loss, the gradients and the update. The gradient of the pooled rows is read by backward, so the
+// loss stands between both passes.
+static bool build_whole(struct vks_lineas *t, const struct vks_backward *backward)
+{
+    struct vks_graph *g = begin_part(t, &t->whole);
+    for (uint32_t i = 0; i < t->slice_count; i++) {
+        g->sample = t->slices[i].group.first;
+        if (!build_forward(t, &t->whole, &t->slices[i].group, true, &t->slices[i].inputs[1]))
+            return false;
+    }
+    return join(t, g) && build_loss(t, g) && vks_graph_backward(g, backward) && build_update(t, g) &&
+           finish_part(t, &t->whole, 1, false);
+}
+
+// The slice whose graphs slice `i` uses: the first of its size and length, which are neighbours.
+static struct slice *model_of(const struct vks_lineas *t, uint32_t i)
+{
+    while (i > 0 && t->slices[i - 1].group.count == t->slices[i].group.count &&
+           t->slices[i - 1].group.length == t->slices[i].group.length)
+        i--;
+    return &t->slices[i];
+}
+
+// Both passes over a slice write all their inputs and leave nothing but states, so one memory serves them all.
+static bool build_slice(struct vks_lineas *t, uint32_t i, const struct vks_backward *backward)
+{
+    struct slice *slice = &t->slices[i];
+    uint32_t runs = 1;
+    if (model_of(t, i) != slice)
+        return true;
+    while (i + runs < t->slice_count && model_of(t, i + runs) == slice)
+        runs++;
+    begin_part(t, &slice->forward);
+    struct vks_graph *both = begin_part(t, &slice->both);
+    return build_forward(t, &slice->both, &slice->group, true, &slice->inputs[1]) && join(t, both) &&
+           vks_graph_backward(both, backward) && finish_part(t, &slice->both, runs, i > 0) &&
+           build_forward(t, &slice->forward, &slice->group, false, &slice->inputs[0]) &&
+           finish_part(t, &slice->forward, runs, true);
+}
+
 static bool build_parts(struct vks_lineas *t)
 {
     const struct vks_backward backward = {.recompute = t->params->recompute};
-    if (t->micro == t->batch) {
-        struct vks_graph *g = begin_part(t, &t->whole);
-        // The gradient of the pooled rows is read by backward, so the loss stands between both passes.
-        return build_forward(t, &t->whole, t->batch, true) && join(t, g) && build_loss(t, g) &&
-               vks_graph_backward(g, &backward) && build_update(t, g) && finish_part(t, &t->whole, 1, false);
-    }
-    begin_part(t, &t->forward);
-    struct vks_graph *middle = begin_part(t, &t->middle), *both = begin_part(t, &t->both);
-    struct vks_graph *update = begin_part(t, &t->update);
-    const uint32_t slices = t->batch / t->micro;
-    // Both passes over a slice write all their inputs and leave nothing but states, so one memory serves them.
-    return build_forward(t, &t->both, t->micro, true) && join(t, both) && vks_graph_backward(both, &backward) &&
-           finish_part(t, &t->both, slices, false) &&
-           build_forward(t, &t->forward, t->micro, false) && finish_part(t, &t->forward, slices, true) &&
-           build_loss(t, middle) && finish_part(t, &t->middle, 1, false) &&
+    if (t->micro == t->batch)
+        return build_whole(t, &backward);
+    for (uint32_t i = 0; i < t->slice_count; i++)
+        if (!build_slice(t, i, &backward))
+            return false;
+    struct vks_graph *middle = begin_part(t, &t->middle), *update = begin_part(t, &t->update);
+    return build_loss(t, middle) && finish_part(t, &t->middle, 1, false) &&
            build_update(t, update) && finish_part(t, &t->update, 1, false);
 }
 
@@ -292,6 +341,77 @@ static bool put_arrays(struct vks_lineas *t)
            put(t, FLAG, NULL, size);
 }
 
+// ---- minibatches and slices ---------------------------------------------------------------------------------------
+
+// Sources of a step: without replacement within an epoch, the last partial batch dropped. A pure function of seed and
+// step, so that a resumed run sees the same prompts.
+static void shuffle(struct vks_lineas *t, uint32_t epoch)
+{
+    if (t->epoch == epoch)
+        return;
+    t->epoch = epoch;
+    vks_noise_shuffle(&(struct vks_noise){.seed = t->params->seed, .offset = epoch, .domain = VKS_NOISE_SHUFFLE},
+                      t->order, t->subject->set_sizes[VKS_SET_SOURCE]);
+}
+
+// The minibatch of a step: its prompts, and in t->sorted the places among them in the order in which they run.
+static const uint32_t *draw(struct vks_lineas *t, uint32_t step)
+{
+    const uint32_t per_epoch = t->subject->set_sizes[VKS_SET_SOURCE] / t->batch;
+    shuffle(t, step / per_epoch);
+    const uint32_t *prompts = t->order + step % per_epoch * t->batch;
+    for (uint32_t i = 0; i < t->batch; i++) {
+        t->drawn[i] = t->lengths ? t->lengths[prompts[i]] : 0;
+        t->sorted[i] = i;
+    }
+    if (t->lengths)
+        vks_lengths_sort(t->drawn, t->batch, t->sorted);
+    return prompts;
+}
+
+// The longest that the i-th sample of a minibatch gets in any step.
+static void find_bounds(struct vks_lineas *t, uint32_t bounds[])
+{
+    const bool same = t->batch == t->subject->set_sizes[VKS_SET_SOURCE];  // all steps have all sources
+    const uint32_t steps = !t->lengths ? 0 : same ? 1 : t->params->steps + t->params->refit;
+    memset(bounds, 0, t->batch * sizeof(*bounds));
+    for (uint32_t step = 0; step < steps; step++) {
+        draw(t, step);
+        for (uint32_t i = 0; i < t->batch; i++) {
+            const uint32_t length = t->drawn[(uint32_t)t->sorted[i]];
+            bounds[i] = length > bounds[i] ? length : bounds[i];
+        }
+    }
+}
+
+// Cuts the batch into slices.
+static bool cut(struct vks_lineas *t)
+{
+    const struct vks_subject *subject = t->subject;
+    uint32_t *bounds = malloc(t->batch * sizeof(*bounds));
+    struct vks_length_group *groups = malloc(t->batch * sizeof(*groups));
+    t->lengths = subject->length ? malloc(subject->set_sizes[VKS_SET_SOURCE] * sizeof(*t->lengths)) : NULL;
+    if (bounds && groups && (t->lengths || !subject->length)) {
+        if (t->lengths)
+            vks_lengths_of(subject, VKS_SET_SOURCE, t->lengths);
+        find_bounds(t, bounds);
+        // Without a table for so many rows they stay in their order.
+        for (uint32_t i = 1; i < t->batch && t->batch > VKS_STEP_ORDERS; i++)
+            bounds[i] = bounds[0];
+        t->slice_count = vks_lengths_group(bounds, t->batch, t->micro, groups);
+    }
+    t->slices = calloc(t->slice_count + 1, sizeof(*t->slices));
+    for (uint32_t i = 0; t->slices && i < t->slice_count; i++)
+        t->slices[i].group = groups[i];
+    if (t->batch > VKS_STEP_ORDERS) {
+        free(t->lengths);
+        t->lengths = NULL;
+    }
+    free(bounds);
+    free(groups);
+    return t->slice_count && t->slices;
+}
+
 static bool build(struct vks_lineas *t, const float *target)
 {
     const struct vks_subject *subject = t->subject;
@@ -301,9 +421,11 @@ static bool build(struct vks_lineas *t, const float *target)
     t->target_rows = subject->set_sizes[VKS_SET_TARGET];
     t->epoch = UINT32_MAX;
     t->order = malloc(subject->set_sizes[VKS_SET_SOURCE] * sizeof(*t->order));
+    t->drawn = malloc(t->batch * sizeof(*t->drawn));
+    t->sorted = malloc(t->batch * sizeof(*t->sorted));
     t->samples = malloc(t->micro * sizeof(*t->samples));
     t->host_terms = malloc(t->loss->channels * sizeof(*t->host_terms));
-    if (!t->order || !t->samples || !t->host_terms)
+    if (!t->order || !t->drawn || !t->sorted || !t->samples || !t->host_terms || !cut(t))
         return vks_fail(subject->log, VKS_NO_MEMORY);
     if (params->base_count) {
         t->base = vks_attachment_create(subject->gpu, params->base, params->base_count);
@@ -344,22 +466,35 @@ bool vks_lineas_measure(const struct vks_subject *subject, const struct vks_trai
     return ok;
 }
 
+static void finish(struct part *part)
+{
+    if (!part->used)
+        return;
+    vks_exec_destroy(&part->exec);
+    vks_graph_finish(&part->graph);
+}
+
 void vks_lineas_destroy(struct vks_lineas **address)
 {
     struct vks_lineas *t = *address;
     if (!t)
         return;
     *address = NULL;
-    struct part *parts[] = {&t->whole, &t->forward, &t->middle, &t->both, &t->update};
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-        if (parts[i]->used) {
-            vks_exec_destroy(&parts[i]->exec);
-            vks_graph_finish(&parts[i]->graph);
-        }
+    for (uint32_t i = t->slices ? t->slice_count : 0; i-- > 0;) {  // the first one lends its memory
+        finish(&t->slices[i].forward);
+        finish(&t->slices[i].both);
+    }
+    finish(&t->whole);
+    finish(&t->middle);
+    finish(&t->update);
     for (int i = 0; i < STORAGES; i++)
         vks_storage_destroy(&t->storages[i]);
     vks_attachment_destroy(&t->base);
+    free(t->slices);
+    free(t->lengths);
+    free(t->sorted);
     free(t->order);
+    free(t->drawn);
     free(t->samples);
     free(t->host_terms);
     free(t);
@@ -376,17 +511,6 @@ double vks_lineas_rate(const struct vks_train_params *params, uint32_t step)
 {
     return step < params->steps ? cosine(params->lr, step, params->steps)
                                 : cosine(params->lr, step - params->steps, params->refit);
-}
-
-// Sources of a step: without replacement within an epoch, the last partial batch dropped. A pure function of seed and
-// step, so that a resumed run sees the same prompts.
-static void shuffle(struct vks_lineas *t, uint32_t epoch)
-{
-    if (t->epoch == epoch)
-        return;
-    t->epoch = epoch;
-    vks_noise_shuffle(&(struct vks_noise){.seed = t->params->seed, .offset = epoch, .domain = VKS_NOISE_SHUFFLE},
-                      t->order, t->subject->set_sizes[VKS_SET_SOURCE]);
 }
 
 static void fill_step_words(const struct vks_lineas *t, uint32_t step, uint32_t words[VKS_STEP_WORDS])
@@ -410,22 +534,38 @@ static void fill_step_words(const struct vks_lineas *t, uint32_t step, uint32_t 
         memcpy(&words[floats[i].word], &floats[i].value, sizeof(float));
 }
 
-// Runs a part over all samples of the step, a slice at a time.
-static bool run_slices(struct vks_lineas *t, struct part *part, uint32_t step, uint32_t words[VKS_STEP_WORDS])
+// Writes the inputs of a slice.
+static bool feed(struct vks_lineas *t, const struct slice *slice, struct vks_exec *exec, const void *inputs,
+                 const uint32_t *prompts, uint32_t step)
 {
-    const uint32_t per_epoch = t->subject->set_sizes[VKS_SET_SOURCE] / t->batch;
-    shuffle(t, step / per_epoch);
-    const uint32_t *order = t->order + step % per_epoch * t->batch;
-    for (uint32_t first = 0; first < t->batch; first += t->micro) {
-        for (uint32_t i = 0; i < t->micro; i++)
-            t->samples[i] = (struct vks_sample){VKS_SET_SOURCE, order[first + i], step};
-        words[VKS_STEP_SLICE] = first;
-        if (!t->subject->feed(t->subject->priv, part->exec, part->inputs, t->samples, t->micro) ||
-            !vks_exec_run(part->exec, words))
+    const struct vks_length_group *group = &slice->group;
+    for (uint32_t i = 0; i < group->count; i++)
+        t->samples[i] = (struct vks_sample){VKS_SET_SOURCE, prompts[(uint32_t)t->sorted[group->first + i]], step};
+    return t->subject->feed(t->subject->priv, exec, inputs, t->samples, group->count);
+}
+
+// Runs a pass over all samples of the step, a slice at a time: forward, or both.
+static bool run_slices(struct vks_lineas *t, bool both, const uint32_t *prompts, uint32_t step,
+                       uint32_t words[VKS_STEP_WORDS])
+{
+    for (uint32_t i = 0; i < t->slice_count; i++) {
+        const struct slice *slice = &t->slices[i], *model = model_of(t, i);
+        struct vks_exec *exec = both ? model->both.exec : model->forward.exec;
+        words[VKS_STEP_SLICE] = slice->group.first;
+        if (!feed(t, slice, exec, model->inputs[both], prompts, step) || !vks_exec_run(exec, words))
             return false;
     }
     words[VKS_STEP_SLICE] = 0;
     return true;
+}
+
+static bool run_whole(struct vks_lineas *t, const uint32_t *prompts, uint32_t step,
+                      const uint32_t words[VKS_STEP_WORDS])
+{
+    for (uint32_t i = 0; i < t->slice_count; i++)
+        if (!feed(t, &t->slices[i], t->whole.exec, t->slices[i].inputs[1], prompts, step))
+            return false;
+    return vks_exec_run(t->whole.exec, words);
 }
 
 // The refit is a training of its own, from the maps that the first one left.
@@ -440,12 +580,16 @@ bool vks_lineas_step(struct vks_lineas *t, uint32_t step, double *value)
     uint32_t words[VKS_STEP_WORDS];
     int32_t flag = 0;
     fill_step_words(t, step, words);
+    const uint32_t *prompts = draw(t, step);
+    words[VKS_STEP_ORDERED] = t->lengths != NULL;
+    for (uint32_t i = 0; i < t->batch && t->lengths; i++)
+        words[VKS_STEP_ORDER + i] = (uint32_t)t->sorted[i];
     bool ok = step != t->params->steps || forget_moments(t);
     if (ok && t->whole.used)
-        ok = run_slices(t, &t->whole, step, words);
+        ok = run_whole(t, prompts, step, words);
     else if (ok)
-        ok = run_slices(t, &t->forward, step, words) && vks_exec_run(t->middle.exec, words) &&
-             run_slices(t, &t->both, step, words) && vks_exec_run(t->update.exec, words);
+        ok = run_slices(t, false, prompts, step, words) && vks_exec_run(t->middle.exec, words) &&
+             run_slices(t, true, prompts, step, words) && vks_exec_run(t->update.exec, words);
     struct part *loss = t->whole.used ? &t->whole : &t->middle;
     ok = ok && vks_exec_read(loss->exec, t->terms, t->host_terms, t->loss->channels * sizeof(float)) &&
          vks_storage_read(t->storages[FLAG], 0, &flag, sizeof(flag));
@@ -477,7 +621,7 @@ bool vks_lineas_set(struct vks_lineas *t, uint32_t array, const float *in)
 
 const struct vks_exec *vks_lineas_exec(const struct vks_lineas *t)
 {
-    return t->whole.used ? t->whole.exec : t->both.exec;
+    return t->whole.used ? t->whole.exec : t->slices[0].both.exec;
 }
 
 double vks_lineas_floor(const struct vks_lineas *t)

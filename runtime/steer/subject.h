@@ -39,9 +39,12 @@ struct vks_subject {
     bool (*watch)(void *priv, uint32_t done, uint32_t count);
     void *watch_priv;
     bool all_weights;           // graphs run the text encoders too, not only what they gave
-    // Builds the forward pass of `batch` samples up to the last site that may be steered, publishing sites through
-    // graph->hook. *inputs is handed to feed; it lives in the graph's arena.
-    bool (*build)(void *priv, struct vks_graph *graph, uint32_t batch, void **inputs);
+    // Builds the forward pass of `batch` samples of up to `length` (0: of any of the sets') up to the last site that
+    // may be steered, publishing sites through graph->hook. *inputs is handed to feed; it lives in the graph's arena.
+    bool (*build)(void *priv, struct vks_graph *graph, uint32_t batch, uint32_t length, void **inputs);
+    // The length that a graph must have for a sample, above 0, where samples differ in it, as texts do; what comes
+    // out for one does not depend on how much longer its graph is. NULL: all samples are alike.
+    uint32_t (*length)(void *priv, const struct vks_sample *sample);
     // Writes the inputs of `count` (= batch) samples.
     bool (*feed)(void *priv, struct vks_exec *exec, const void *inputs, const struct vks_sample samples[],
                  uint32_t count);

@@ -60,6 +60,10 @@ uint vks_first(uint width)
 }
 uint vks_step(uint width) { return width * VKS_RUN; }
 
+// Row of sample `s` of this dispatch's tensors among the rows of the whole batch, by the step buffer.
+#define VKS_ROW_OF(slot, stp, s) (VKS_AT(slot, stp, VKS_STEP_ORDERED) == 0 ? VKS_AT(slot, stp, VKS_STEP_SLICE) + (s) \
+                                  : VKS_AT(slot, stp, VKS_STEP_ORDER + VKS_AT(slot, stp, VKS_STEP_SLICE) + (s)))
+
 bool vks_is_nan(float v) { return (floatBitsToUint(v) & 0x7fffffffu) > 0x7f800000u; }
 
 #endif
