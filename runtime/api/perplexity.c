@@ -4,6 +4,8 @@
 // further on than the one before, in which only the tokens are scored that no window before has scored; so each token
 // but the first counts once, and from the second window on sees W - S tokens or more. Where the tokenizer begins texts
 // with a token (Llama, Gemma), it stands in front of every window, as such models were never trained without it.
+//
+// Windows of one length run together, the longest first, and what they give is added up in the order of the texts.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,8 @@ struct window {
     size_t text;
     size_t begin, end;     // tokens of the text behind its prefix
     size_t from;           // the first one that is scored
+    size_t first;          // its place among all that are scored
+    uint32_t length;       // of the graph that it runs in
 };
 
 // Texts as tokens, cut into windows.
@@ -28,14 +32,16 @@ struct reading {
     size_t prefix;         // tokens that begin every text
     struct window *windows;
     size_t window_count, window_capacity;
-    size_t longest;        // tokens of a window, prefix included
+    const struct window **sorted;   // the longest first
+    double *surprises;     // of every scored token
+    size_t scored;
 };
 
 struct vksteer_reader {
     vksteer_model *model;
     uint32_t context, stride;
     struct vks_api_uses uses;
-    // For windows of `length` tokens, `batch` at a time; made when they are needed.
+    // For windows of `length` tokens, `batch` at a time; made when it is needed.
     uint32_t length, batch;
     struct vks_graph graph;
     struct vks_decoder_io io;
@@ -51,6 +57,8 @@ static void reading_finish(struct reading *r)
         free(r->texts[i].items);
     free(r->texts);
     free(r->windows);
+    free(r->sorted);
+    free(r->surprises);
 }
 
 static size_t common(const struct vks_ids *a, const struct vks_ids *b)
@@ -86,8 +94,10 @@ static bool cut(const vksteer_reader *reader, struct reading *r, size_t text, si
             continue;
         if (!vks_grow(&r->windows, &r->window_capacity, r->window_count, sizeof(*r->windows)))
             return vks_fail(reader->model->log, VKS_NO_MEMORY);
-        r->windows[r->window_count++] = (struct window){text, begin, end, scored};
-        r->longest = r->prefix + end - begin > r->longest ? r->prefix + end - begin : r->longest;
+        const uint32_t length = vks_api_padded((uint32_t)(r->prefix + end - begin));
+        r->windows[r->window_count++] = (struct window){
+            text, begin, end, scored, r->scored, length < reader->context ? length : reader->context};
+        r->scored += end - scored;
         scored = end;
     }
     return true;
@@ -104,6 +114,24 @@ static bool find_prefix(const vksteer_reader *reader, bool chat, size_t *prefix)
     return ok && (*prefix < reader->context ||
                   vks_fail(reader->model->log, "a window of %u tokens has no room for text: give a larger one",
                            reader->context));
+}
+
+static int by_length(const void *a, const void *b)
+{
+    const struct window *x = *(const struct window *const *)a, *y = *(const struct window *const *)b;
+    return x->length != y->length ? (x->length < y->length) - (x->length > y->length) : (x > y) - (x < y);
+}
+
+static bool sort(const vksteer_reader *reader, struct reading *r)
+{
+    r->sorted = malloc(r->window_count * sizeof(*r->sorted));
+    r->surprises = malloc(r->scored * sizeof(*r->surprises));
+    if (!r->sorted || !r->surprises)
+        return vks_fail(reader->model->log, VKS_NO_MEMORY);
+    for (size_t i = 0; i < r->window_count; i++)
+        r->sorted[i] = &r->windows[i];
+    qsort(r->sorted, r->window_count, sizeof(*r->sorted), by_length);
+    return true;
 }
 
 // `r` is zeroed and is finished by the caller.
@@ -124,8 +152,9 @@ static bool prepare(const vksteer_reader *reader, const struct vksteer_read_para
             ok = cut(reader, r, i, seen > r->prefix ? seen - r->prefix : 0);
         free(before.items);
     }
-    return ok && (r->window_count || vks_fail(log, "the texts hold no token with another one in front of it: give "
-                                              "longer ones"));
+    ok = ok && (r->window_count || vks_fail(log, "the texts hold no token with another one in front of it: give "
+                                            "longer ones"));
+    return ok && sort(reader, r);
 }
 
 // ---- windows to the device
@@ -140,16 +169,14 @@ static void drop_graph(vksteer_reader *reader)
     reader->batch = reader->length = 0;
 }
 
-// A graph that fits the windows, unless there is one.
-static bool make_graph(vksteer_reader *reader, const struct reading *r)
+// A graph for the windows of one length, of which there are `count`, unless there is one.
+static bool make_graph(vksteer_reader *reader, uint32_t length, size_t count)
 {
     vksteer_model *model = reader->model;
     const struct vks_decoder_config *config = &model->decoder->config;
-    uint32_t length = ((uint32_t)r->longest + 15) / 16 * 16;
-    length = length < config->context ? length : config->context;
     const uint64_t bytes = (uint64_t)length * config->vocabulary * sizeof(float);
     uint64_t batch = BATCH_TOKENS / length < BATCH_BYTES / bytes ? BATCH_TOKENS / length : BATCH_BYTES / bytes;
-    batch = batch < r->window_count ? batch : r->window_count;
+    batch = batch < count ? batch : count;
     batch = batch ? batch : 1;
     if (reader->length == length && reader->batch == batch)
         return true;
@@ -190,17 +217,18 @@ static double surprise(const float *logits, uint32_t count, int32_t target)
     return log(sum) + most - logits[target];
 }
 
-// Windows [first, first + batch) of the reading, those beyond its end left out.
-static bool run(vksteer_reader *reader, const struct reading *r, size_t first, const uint32_t step[VKS_STEP_WORDS],
-                int32_t *cells, double *sum, uint64_t *tokens)
+// As many of these windows of one length as the graph takes.
+static bool run(vksteer_reader *reader, const struct reading *r, const struct window *const windows[], size_t count,
+                const uint32_t step[VKS_STEP_WORDS])
 {
     const struct vks_decoder *decoder = reader->model->decoder;
     const uint32_t width = reader->length, vocabulary = decoder->config.vocabulary, batch = reader->batch;
+    int32_t *cells = malloc((size_t)batch * width * sizeof(*cells));
     const int32_t **ids = malloc(batch * sizeof(*ids));
     uint32_t *counts = malloc(batch * sizeof(*counts));
-    bool ok = (ids && counts) || vks_fail(reader->model->log, VKS_NO_MEMORY);
+    bool ok = (cells && ids && counts) || vks_fail(reader->model->log, VKS_NO_MEMORY);
     for (uint32_t b = 0; b < batch && ok; b++) {
-        const struct window *w = &r->windows[first + b < r->window_count ? first + b : r->window_count - 1];
+        const struct window *w = windows[b < count ? b : count - 1];
         const int32_t *text = r->texts[w->text].items;
         memcpy(cells + (size_t)b * width, text, r->prefix * sizeof(*cells));
         memcpy(cells + (size_t)b * width + r->prefix, text + r->prefix + w->begin,
@@ -212,17 +240,38 @@ static bool run(vksteer_reader *reader, const struct reading *r, size_t first, c
          vks_exec_run(reader->exec, step) &&
          vks_exec_read(reader->exec, reader->io.logits, reader->logits,
                        (uint64_t)batch * width * vocabulary * sizeof(float));
-    for (uint32_t b = 0; b < batch && first + b < r->window_count && ok; b++) {
-        const struct window *w = &r->windows[first + b];
+    for (uint32_t b = 0; b < batch && b < count && ok; b++) {
+        const struct window *w = windows[b];
         for (size_t t = w->from; t < w->end; t++) {
             const size_t row = (size_t)b * width + r->prefix + (t - w->begin) - 1;   // foresees the token behind it
-            *sum += surprise(reader->logits + row * vocabulary, vocabulary, cells[row + 1]);
-            ++*tokens;
+            r->surprises[w->first + t - w->from] =
+                surprise(reader->logits + row * vocabulary, vocabulary, cells[row + 1]);
         }
     }
+    free(cells);
     free(ids);
     free(counts);
     return ok;
+}
+
+// All windows of the length of the sorted window `first`, and says where the next length begins.
+static enum vksteer_result run_length(vksteer_reader *reader, const struct reading *r,
+                                      const struct vksteer_read_params *params, const uint32_t step[VKS_STEP_WORDS],
+                                      size_t first, size_t *end)
+{
+    const uint32_t length = r->sorted[first]->length;
+    for (*end = first; *end < r->window_count && r->sorted[*end]->length == length;)
+        ++*end;
+    if (!make_graph(reader, length, *end - first))
+        return VKSTEER_FAILED;
+    for (size_t i = first; i < *end; i += reader->batch) {
+        if (!run(reader, r, r->sorted + i, *end - i, step))
+            return VKSTEER_FAILED;
+        const size_t done = i + reader->batch < *end ? i + reader->batch : *end;
+        if (params->progress && !params->progress(params->priv, done, r->window_count))
+            return VKSTEER_STOPPED;
+    }
+    return VKSTEER_DONE;
 }
 
 // ---- the reader
@@ -286,30 +335,21 @@ enum vksteer_result vksteer_read(vksteer_reader *reader, const struct vksteer_re
     struct reading r = {0};
     uint32_t step[VKS_STEP_WORDS];
     double sum = 0;
-    enum vksteer_result result = VKSTEER_FAILED;
     *out = (struct vksteer_perplexity){.context = reader->context, .stride = reader->stride};
     if (!vks_api_uses_check(&reader->uses, reader->model->log, strengths))
         return VKSTEER_FAILED;
     vks_api_uses_step(&reader->uses, strengths, step);
-    bool ok = prepare(reader, params, &r) && make_graph(reader, &r);
-    int32_t *cells = ok ? malloc((size_t)reader->batch * reader->length * sizeof(*cells)) : NULL;
-    if (ok && !cells)
-        ok = vks_fail(reader->model->log, VKS_NO_MEMORY);
-    for (size_t i = 0; i < r.window_count && ok; i += reader->batch) {
-        ok = run(reader, &r, i, step, cells, &sum, &out->tokens);
-        const size_t done = i + reader->batch < r.window_count ? i + reader->batch : r.window_count;
-        if (ok && params->progress && !params->progress(params->priv, done, r.window_count)) {
-            result = VKSTEER_STOPPED;
-            break;
-        }
-    }
-    if (ok && result != VKSTEER_STOPPED) {
+    enum vksteer_result result = prepare(reader, params, &r) ? VKSTEER_DONE : VKSTEER_FAILED;
+    for (size_t at = 0; at < r.window_count && result == VKSTEER_DONE;)
+        result = run_length(reader, &r, params, step, at, &at);
+    if (result == VKSTEER_DONE) {
+        for (size_t i = 0; i < r.scored; i++)
+            sum += r.surprises[i];
         out->windows = r.window_count;
+        out->tokens = r.scored;
         out->nll = sum / (double)out->tokens;
         out->perplexity = exp(out->nll);
-        result = VKSTEER_DONE;
     }
-    free(cells);
     reading_finish(&r);
     return result;
 }
