@@ -248,7 +248,8 @@ static bool check_model(vksteer_model *model, void *priv)
     struct job *job = priv;
     const struct vksteer_model_info *info = vksteer_model_info(model);
     const bool writes = info->vocabulary > 0;
-    const char *foreign = writes ? picture_option(job) : job->chat ? "chat" : write_option(&job->write);
+    const char *foreign = writes ? picture_option(job) : job->chat ? "chat"
+                          : job->cache ? "cache" : write_option(&job->write);
     job->misused = foreign != NULL;
     if (foreign)
         return say_error("%s makes %s: --%s is for %s, leave it out", info->path, writes ? "texts" : "pictures", foreign,
@@ -304,7 +305,7 @@ static int check(struct job *job, const double *strength)
         return usage_error("-o %s: one %%d or %%03d is the most", job->output);
     if (job->system && !job->chat)
         return usage_error("--system is a message of --chat: give both");
-    if (!sweep_is_good(&job->sweep, &job->steer))
+    if (check_cache(job->cache) || !sweep_is_good(&job->sweep, &job->steer))
         return EXIT_USAGE;
     if (*strength <= 100 && job->steer.count == 0)
         return usage_error("--steer-strength is for steerings: give one with --steer");
@@ -344,7 +345,7 @@ int command_apply(int argc, char **argv)
         {0, "cfg-scale", OPT_NUMBER, &job.paint.cfg_scale, 0, 100, "F", "guidance scale; up to 1: none"},
         {0, "latents", OPT_TEXT, &job.latents_path, 0, 0, "FILE", "noise of another program: .safetensors or raw fp32"},
         {0, "show", OPT_FLAG, &job.show, 0, 0, NULL, "show the picture in the terminal"},
-        WRITE_OPTIONS(job.write, job.chat, job.system),
+        WRITE_OPTIONS(job.write, job.chat, job.system, job.cache),
         {0, "strict", OPT_FLAG, &job.strict, 0, 0, NULL, "refuse steerings of other weights"},
     };
     const struct command command = {"apply", "-p PROMPT [--steer FILE[:STRENGTH]]... [-o OUT] [OPTIONS]",

@@ -14,7 +14,7 @@ struct job {
     bool show, strict, has_grid, misused;
     struct vksteer_paint_params paint;
     struct vksteer_write_params write;
-    const char *system;
+    const char *system, *cache;
     bool chat;
     // made from these
     char *typed;                        // the prompt that standard input brought

@@ -153,6 +153,17 @@ static int close_file(struct stack *stack, int code)
     return code;
 }
 
+int check_cache(const char *cache)
+{
+    return !cache || strcmp(cache, "fp32") == 0 || strcmp(cache, "fp16") == 0
+               ? EXIT_DONE : usage_error("--cache \"%s\": give fp32 or fp16", cache);
+}
+
+bool half_cache(const char *cache)
+{
+    return cache && strcmp(cache, "fp16") == 0;
+}
+
 const char *write_option(const struct vksteer_write_params *write)
 {
     return write->max_tokens ? "max-tokens" : write->temperature >= 0 ? "temp" : write->top_k != UINT32_MAX ? "top-k"
@@ -177,8 +188,8 @@ int apply_texts(struct job *job)
     fill_in_write(&job->write);
     job->write.chat = job->chat;
     job->writer = vksteer_writer_open(job->model, &(struct vksteer_writer_params){
-        .batch = (uint32_t)at_once, .steerings = job->steer.uses, .steering_count = job->steer.count,
-        .strict = job->strict});
+        .batch = (uint32_t)at_once, .half_cache = half_cache(job->cache), .steerings = job->steer.uses,
+        .steering_count = job->steer.count, .strict = job->strict});
     if (!job->writer || !open_file(&stack))
         return close_file(&stack, EXIT_FAILED);
     stack.streams = stack.count == 1 && !job->common.json && !job->output;

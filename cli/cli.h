@@ -194,7 +194,7 @@ void free_chats(char ***chats, size_t count);
 
 // How texts are written, as options of apply and eval. Negative numbers, and UINT32_MAX of top_k, are not given.
 #define WRITE_NOT_GIVEN {.temperature = -1, .top_k = UINT32_MAX, .top_p = -1, .min_p = -1, .repeat_penalty = -1}
-#define WRITE_OPTIONS(write, chat, system) \
+#define WRITE_OPTIONS(write, chat, system, cache) \
     {0, "max-tokens", OPT_COUNT, &(write).max_tokens, 1, 1 << 24, "N", "tokens of a text; default 128"}, \
     {0, "chat", OPT_FLAG, &(chat), 0, 0, NULL, "a prompt is what a user says in a chat of the model's own form"}, \
     {0, "system", OPT_TEXT, &(system), 0, 0, "TEXT", "the system message of --chat"}, \
@@ -204,7 +204,11 @@ void free_chats(char ***chats, size_t count);
     {0, "top-p", OPT_NUMBER, &(write).top_p, 0, 1, "F", "from the most probable ones that hold this share, default " \
      "0.95"}, \
     {0, "min-p", OPT_NUMBER, &(write).min_p, 0, 1, "F", "from those at least so probable beside the first"}, \
-    {0, "repeat-penalty", OPT_NUMBER, &(write).repeat_penalty, 0.01, 1000, "F", "of the last 64 tokens; 1: none"}
+    {0, "repeat-penalty", OPT_NUMBER, &(write).repeat_penalty, 0.01, 1000, "F", "of the last 64 tokens; 1: none"}, \
+    {0, "cache", OPT_TEXT, &(cache), 0, 0, "TYPE", "of keys and values: fp32 (default), or fp16, in half the memory"}
+// Whether `cache` names a type of caches (NULL does); EXIT_DONE or what to return. half_cache: which one.
+int check_cache(const char *cache);
+bool half_cache(const char *cache);
 // One that was given; NULL: none.
 const char *write_option(const struct vksteer_write_params *write);
 // Defaults of what was not given.
@@ -215,7 +219,7 @@ void fill_in_write(struct vksteer_write_params *write);
 // What `eval` measures of a language model by texts.
 struct eval_text {
     const char *text_path, *field;  // read; of records
-    const char *scorer, *words_path, *plot_path, *system;
+    const char *scorer, *words_path, *plot_path, *system, *cache;
     uint32_t context, stride, batch;
     bool chat;
     struct sweep sweep;

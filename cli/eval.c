@@ -146,7 +146,7 @@ int command_eval(int argc, char **argv)
          "line, and prints a number a line"},
         {0, "words", OPT_TEXT, &job.text.words_path, 0, 0, "FILE", "words and phrases, one a line, to look for in texts"},
         {'b', "batch-count", OPT_COUNT, &job.text.batch, 1, 1024, "COUNT", "so many seeds a prompt, counting up"},
-        WRITE_OPTIONS(job.text.write, job.text.chat, job.text.system),
+        WRITE_OPTIONS(job.text.write, job.text.chat, job.text.system, job.text.cache),
     };
     const struct command command = {"eval", "[--steer FILE[:STRENGTH]]... [--source FILE --target FILE] [--text FILE]",
                                     "Says how much nearer to the target a steering brings the activations, how far "

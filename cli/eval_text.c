@@ -63,7 +63,7 @@ bool eval_text_wanted(const struct eval_text *text)
 static const char *writing_option(const struct eval_text *text)
 {
     return text->scorer ? "scorer" : text->words_path ? "words" : text->chat ? "chat"
-           : text->batch > 1 ? "batch-count" : write_option(&text->write);
+           : text->cache ? "cache" : text->batch > 1 ? "batch-count" : write_option(&text->write);
 }
 
 static int check_options(const struct eval_text *text, bool prompts)
@@ -77,7 +77,7 @@ static int check_options(const struct eval_text *text, bool prompts)
         return usage_error("--context and --stride are for a text that is read: give one with --text");
     if (!text->text_path && !prompts && (text->sweep.count || text->plot_path))
         return usage_error("--sweep and --plot are for figures of texts: give --text or --prompts");
-    return EXIT_DONE;
+    return check_cache(text->cache);
 }
 
 int eval_text_check(const struct eval_text *text, const struct steer_list *steer, bool prompts)
@@ -193,6 +193,7 @@ static int write_texts(struct eval_results *r, struct eval_text *text, const str
     uint64_t *seeds = malloc(r->texts * sizeof(*seeds));
     const struct vksteer_writer_params params = {
         .batch = r->texts < AT_ONCE ? (uint32_t)r->texts : AT_ONCE,
+        .half_cache = half_cache(text->cache),
         .steerings = steer->uses,
         .steering_count = steer->count,
     };

@@ -70,15 +70,17 @@ void vks_decoder_close(struct vks_decoder **at)
 // ---- caches -------------------------------------------------------------------------------------------------------
 
 struct vks_decoder_cache *vks_decoder_cache_create(const struct vks_decoder *decoder, struct vks_gpu *gpu,
-                                                   uint32_t batch, uint32_t rows)
+                                                   uint32_t batch, uint32_t rows, enum vks_dtype dtype)
 {
     const struct vks_decoder_config *config = &decoder->config;
-    const uint64_t size = (uint64_t)batch * rows * config->kv_heads * config->head_width * sizeof(float);
+    const uint64_t size = (uint64_t)batch * rows * config->kv_heads * config->head_width *
+                          vks_dtype_size(dtype);
     struct vks_decoder_cache *cache = calloc(1, sizeof(*cache));
     if (!cache)
         return vks_fail_null(decoder->log, VKS_NO_MEMORY);
     cache->batch = batch;
     cache->rows = rows;
+    cache->dtype = dtype;
     cache->layers = config->layers;
     cache->storages = calloc(2 * (size_t)config->layers, sizeof(struct vks_storage *));
     bool ok = cache->storages || vks_fail(decoder->log, VKS_NO_MEMORY);
@@ -151,8 +153,8 @@ static vks_tensor *append(struct decoder_build *d, uint32_t layer, uint32_t part
 {
     const struct vks_decoder_cache *cache = d->params->cache;
     const uint32_t shape[] = {cache->batch, cache->rows, d->config->kv_heads * d->config->head_width};
-    vks_tensor *state = vks_graph_state(d->b.graph, part ? "cache of values" : "cache of keys", VKS_F32, 3, shape,
-                                        cache->storages[2 * layer + part], 0);
+    vks_tensor *state = vks_graph_state(d->b.graph, part ? "cache of values" : "cache of keys", cache->dtype, 3,
+                                        shape, cache->storages[2 * layer + part], 0);
     return vks_cache_rows(d->b.graph, state, x, d->io->positions);
 }
 

@@ -47,12 +47,13 @@ void vks_decoder_close(struct vks_decoder **decoder);
 // built over one cache continue each other's texts.
 struct vks_decoder_cache {
     uint32_t batch, rows;          // texts, and tokens of each at most; read-only
+    enum vks_dtype dtype;          // VKS_F32, or VKS_F16: half the memory, rounded; read-only
     uint32_t layers;               // private, and so is
     struct vks_storage **storages; // keys and values of each layer (batch, rows, kv_heads * head_width)
 };
 // NULL after one message, when memory is short.
 struct vks_decoder_cache *vks_decoder_cache_create(const struct vks_decoder *decoder, struct vks_gpu *gpu,
-                                                   uint32_t batch, uint32_t rows);
+                                                   uint32_t batch, uint32_t rows, enum vks_dtype dtype);
 // Accepts NULL; nulls it. No exec of a graph over it may run afterwards.
 void vks_decoder_cache_destroy(struct vks_decoder_cache **cache);
 

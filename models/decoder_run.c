@@ -98,7 +98,8 @@ bool vks_decoder_run_begin(struct vks_decoder_run *run, uint32_t tokens)
     drop_all(run);
     vks_decoder_cache_destroy(&run->cache);
     run->cache = vks_decoder_cache_create(run->decoder, run->params.gpu, batch,
-                                          (tokens + LEAST_KEYS - 1) / LEAST_KEYS * LEAST_KEYS);
+                                          (tokens + LEAST_KEYS - 1) / LEAST_KEYS * LEAST_KEYS,
+                                          run->params.half_cache ? VKS_F16 : VKS_F32);
     return run->cache != NULL;
 }
 

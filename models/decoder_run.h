@@ -19,6 +19,7 @@ struct vks_decoder_run;
 struct vks_decoder_run_params {
     struct vks_gpu *gpu;
     uint32_t batch;              // texts at once
+    bool half_cache;             // keys and values in fp16: half the memory, other bits
     // Called with every graph before the model is added to it, so that steerings can hook in; may be NULL.
     void (*prepare)(void *priv, struct vks_graph *graph);
     void *priv;

@@ -420,11 +420,15 @@ static void run_case(struct check *c)
     struct vks_hash hash;
     vks_hash_init(&hash, 0);
     for (uint32_t i = 0; i < c->expect_count && ok; i++) {
-        const uint64_t size = vks_tensor_elements(c->expects[i].tensor) * 4;
+        const bool halves = c->expects[i].tensor->dtype == VKS_F16;
+        const uint64_t count = vks_tensor_elements(c->expects[i].tensor), size = count * (halves ? 2 : 4);
         void *data = check_alloc(c, size, 1);
+        float *floats = halves ? check_alloc(c, count, sizeof(*floats)) : data;
         ok = vks_exec_read(exec, c->expects[i].tensor, data, size);
+        if (ok && halves)
+            vks_f32_from_f16_array(floats, data, count);
         if (ok) {
-            compare(c, &c->expects[i], data);
+            compare(c, &c->expects[i], floats);
             vks_hash_add(&hash, data, size);
         }
     }

@@ -1,6 +1,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "check.h"
 #include "ref/attention.h"
 #include "ref/pointwise.h"
@@ -116,7 +117,7 @@ static void check_decoder(struct check *c)
 // A step over caches of `rows` rows a sample, of which the graph sees the first tk: some of them, `most` in the first
 // sample and fewer in others, stand already, tq come in, and the others hold numbers that no query may see. heads on
 // kv_heads of width channels.
-static void cached_case(struct check *c, struct attention_case t, uint32_t rows, uint32_t most)
+static void cached_case(struct check *c, struct attention_case t, uint32_t rows, uint32_t most, enum vks_dtype dtype)
 {
     const uint32_t cols = t.kv_heads * t.width, shape_q[] = {t.b, t.tq, t.heads * t.width};
     const uint32_t shape_x[] = {t.b, t.tq, cols}, shape_cache[] = {t.b, rows, cols};
@@ -128,20 +129,31 @@ static void cached_case(struct check *c, struct attention_case t, uint32_t rows,
     for (uint32_t i = 0; i < rows_x; i++)  // all but the first of a sample count for nothing
         positions[i] = (int32_t)(i ? check_random(c, i % t.tq ? 2 * rows : most + 1) : most);
     struct vks_graph *g =
-        check_begin(c, "attention over a cache (%u, %u, %u of %u) from %u, %u on %u heads of %u", t.b, t.tq,
-                    t.tk, rows, most, t.heads, t.kv_heads, t.width);
+        check_begin(c, "attention over a cache (%u, %u, %u of %u) from %u, %u on %u heads of %u%s", t.b, t.tq,
+                    t.tk, rows, most, t.heads, t.kv_heads, t.width, dtype == VKS_F16 ? " in fp16" : "");
     struct vks_tensor *tq = check_input(c, "q", q, 3, shape_q), *kv[2];
     struct vks_tensor *at = check_input_i32(c, "positions", positions, 2, shape_x);
     for (int i = 0; i < 2; i++) {
-        double *x = check_values(c, nx, CHECK_NORMAL);
-        after[i] = check_values(c, n, i ? CHECK_HOSTILE : CHECK_NORMAL);
+        double *x = check_values(c, nx, CHECK_NORMAL), *stored = x;
+        if (dtype == VKS_F16) {
+            // Some that round to even either way, are denormal halves, or have no half near them.
+            static const float odd[] = {1.00048828125f, 1.00146484375f, 3e-6f, -2.98e-8f, 70000, -65520, 65519};
+            for (uint64_t k = 0; k < nx && k < 7; k++)
+                x[k * 5 % nx] = i ? odd[k] : x[k * 5 % nx];
+            stored = check_alloc(c, nx, sizeof(*stored));
+            for (uint64_t k = 0; k < nx; k++) {
+                const double value = (float)x[k];
+                stored[k] = vks_f32_from_f16(vks_f16_from_f32((float)fmax(fmin(value, 65504), -65504)));
+            }
+        }
+        after[i] = check_values(c, n, i && dtype == VKS_F32 ? CHECK_HOSTILE : CHECK_NORMAL);
         seen[i] = check_alloc(c, (uint64_t)t.b * t.tk * cols, sizeof(**seen));
-        struct vks_tensor *cache = check_state(c, i ? "v" : "k", after[i], VKS_F32, 3, shape_cache);
+        struct vks_tensor *cache = check_state(c, i ? "v" : "k", after[i], dtype, 3, shape_cache);
         kv[i] = vks_cache_rows(g, cache, check_input(c, "x", x, 3, shape_x), at);
         for (uint32_t b = 0; b < t.b; b++) {
             const uint32_t start = (uint32_t)positions[b * t.tq];
             for (uint32_t j = 0; j < t.tq && start + j < rows; j++)
-                memcpy(after[i] + ((uint64_t)b * rows + start + j) * cols, x + ((uint64_t)b * t.tq + j) * cols,
+                memcpy(after[i] + ((uint64_t)b * rows + start + j) * cols, stored + ((uint64_t)b * t.tq + j) * cols,
                        cols * sizeof(*x));
             memcpy(seen[i] + (uint64_t)b * t.tk * cols, after[i] + (uint64_t)b * rows * cols,
                    t.tk * cols * sizeof(*x));
@@ -161,18 +173,23 @@ static void cached_case(struct check *c, struct attention_case t, uint32_t rows,
 
 static void check_cached(struct check *c)
 {
-    cached_case(c, (struct attention_case){.b = 2, .tq = 1, .tk = 9, .heads = 4, .width = 3, .kv_heads = 2}, 9, 4);
-    cached_case(c, (struct attention_case){.b = 1, .tq = 1, .tk = 8, .heads = 4, .width = 8, .kv_heads = 1}, 20, 7);
-    cached_case(c, (struct attention_case){.b = 3, .tq = 4, .tk = 12, .heads = 6, .width = 4, .kv_heads = 2,
-                                           .softcap = 3}, 12, check_random(c, 9));
-    cached_case(c, (struct attention_case){.b = 2, .tq = 5, .tk = 16, .heads = 2, .width = 5, .kv_heads = 2,
-                                           .window = 3}, 17, 11);
-    cached_case(c, (struct attention_case){.b = 2, .tq = 4, .tk = 6, .heads = 2, .width = 4, .kv_heads = 2}, 6, 4);
-    // Longer than 64 KiB; the last rows fall off its end.
-    cached_case(c, (struct attention_case){.b = 3, .tq = 33, .tk = 128, .heads = 9, .width = 16, .kv_heads = 3},
-                180, 90);
-    cached_case(c, (struct attention_case){.b = 3, .tq = 45, .tk = 180, .heads = 2, .width = 64, .kv_heads = 2}, 180,
-                150);
+    for (enum vks_dtype dtype = VKS_F32; dtype <= VKS_F16; dtype++) {
+        cached_case(c, (struct attention_case){.b = 2, .tq = 1, .tk = 9, .heads = 4, .width = 3, .kv_heads = 2}, 9, 4,
+                    dtype);
+        cached_case(c, (struct attention_case){.b = 1, .tq = 1, .tk = 8, .heads = 4, .width = 8, .kv_heads = 1}, 20, 7,
+                    dtype);
+        cached_case(c, (struct attention_case){.b = 3, .tq = 4, .tk = 12, .heads = 6, .width = 4, .kv_heads = 2,
+                                               .softcap = 3}, 12, check_random(c, 9), dtype);
+        cached_case(c, (struct attention_case){.b = 2, .tq = 5, .tk = 16, .heads = 2, .width = 5, .kv_heads = 2,
+                                               .window = 3}, 17, 11, dtype);
+        cached_case(c, (struct attention_case){.b = 2, .tq = 4, .tk = 6, .heads = 2, .width = 4, .kv_heads = 2}, 6, 4,
+                    dtype);
+        // Longer than 64 KiB; the last rows fall off its end.
+        cached_case(c, (struct attention_case){.b = 3, .tq = 33, .tk = 128, .heads = 9, .width = 16, .kv_heads = 3},
+                    180, 90, dtype);
+        cached_case(c, (struct attention_case){.b = 3, .tq = 45, .tk = 180, .heads = 2, .width = 64, .kv_heads = 2}, 180,
+                    150, dtype);
+    }
 }
 
 static void softmax_function(void *priv, const double *x, double *y)

@@ -681,6 +681,9 @@ check "stop texts by Ctrl-C" stop_texts
 check "train at averages" speak -o avg.safetensors --position avg
 refused "text by averages" 1 "average" "$vksteer" apply -q -m "$llama" -p x --steer avg.safetensors -o never.jsonl
 refused "a picture's size for a text" 2 "is for pictures" "$vksteer" apply -q -m "$llama" -p x -W 64 -o never.jsonl
+check "keys and values in fp16" bash -c "'$vksteer' apply -q -m '$llama' -p 'the cat' --temp 0 --max-tokens 12 --cache fp16 | cmp - cat.txt"
+refused "another cache" 2 "give fp32 or fp16" "$vksteer" apply -q -m "$llama" -p x --cache int8 -o never.jsonl
+refused "a cache for a picture" 2 "is for texts" "$vksteer" apply -q -p x --cache fp16 -o never.png
 refused "a text's length for a picture" 2 "is for texts" "$vksteer" apply -q -p x --max-tokens 5 -o never.png
 refused "a share that is none" 2 "top-p" "$vksteer" apply -q -m "$llama" -p x --top-p 1.5 -o never.jsonl
 refused "no token at all" 2 "max-tokens" "$vksteer" apply -q -m "$llama" -p x --max-tokens 0 -o never.jsonl
@@ -921,6 +924,8 @@ check "the texts are those of apply" bash -c "'$vksteer' apply -q -m '$llama' --
     python3 -c \"
 import json, sys
 assert [r['text'] for r in json.load(sys.stdin)] == [json.loads(x)['text'] for x in list(open('made.jsonl'))[:4]]\""
+check "and over fp16 caches" bash -c "'$vksteer' eval -q -m '$llama' --prompts from.txt --max-tokens 4 --cache fp16 | grep -q distinct-2"
+refused "a cache for what is read" 2 "give it --prompts" "$vksteer" eval -q -m "$llama" --text from.txt --cache fp16
 refused "a scorer that fails" 1 "exit code 3" "$vksteer" eval -q -m "$llama" --prompts from.txt --max-tokens 3 --scorer 'exit 3'
 refused "a scorer that hangs up" 1 "0 numbers for 2 texts" "$vksteer" eval -q -m "$llama" --prompts from.txt --max-tokens 3 --scorer true
 refused "a scorer of nothing" 2 "\-\-prompts" "$vksteer" eval -q -m "$llama" --text read.txt --scorer cat

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/selftest.h"
+#include "base/half.h"
 #include "exec/backward.h"
 #include "exec/exec.h"
 #include "shaders/push.h"
@@ -46,7 +47,7 @@ static void draw(struct bed *bed, float *values, size_t count)
 static struct vks_tensor *state(struct bed *bed, enum vks_dtype dtype, uint32_t rank, const uint32_t shape[],
                                 const void *data)
 {
-    uint64_t size = 4;
+    uint64_t size = vks_dtype_size(dtype);
     for (uint32_t i = 0; i < rank; i++)
         size *= shape[i];
     struct vks_storage *storage = bed->count < MOST_STATES ? vks_storage_create(bed->gpu, size) : NULL;
@@ -318,27 +319,34 @@ bool vks_selftest_sgd(struct vks_gpu *gpu, double *error)
     return optimiser_finish(&o, wanted, error);
 }
 
-bool vks_selftest_cache(struct vks_gpu *gpu, double *error)
+static bool cache_trial(struct vks_gpu *gpu, enum vks_dtype dtype, double *error)
 {
     enum { B = 2, T = 3, KEPT = 9, AT = 4, HEADS = 4, KV_HEADS = 2, D = 8, C = KV_HEADS * D, Q = HEADS * D };
     const uint32_t shape_q[] = {B, T, Q}, shape_x[] = {B, T, C}, shape_cache[] = {B, KEPT, C};
     static const int32_t positions[B * T] = {[0] = AT, [T] = AT - 1};
     static float q[B * T * Q], x[B * T * C], cache[B * KEPT * C], got[B * T * Q];
+    static uint16_t halves[B * KEPT * C];
     static double want[B * T * Q];
     struct bed bed;
     bed_init(&bed, gpu);
     draw(&bed, q, B * T * Q);
     draw(&bed, x, B * T * C);
     draw(&bed, cache, B * KEPT * C);
+    vks_f16_from_f32_array(halves, cache, B * KEPT * C);
     struct vks_tensor *tq = vks_graph_input(&bed.graph, "q", VKS_F32, 3, shape_q, false);
     struct vks_tensor *at = state(&bed, VKS_I32, 2, shape_x, positions);
-    struct vks_tensor *kv = vks_cache_rows(&bed.graph, state(&bed, VKS_F32, 3, shape_cache, cache),
-                                           state(&bed, VKS_F32, 3, shape_x, x), at);
+    struct vks_tensor *kv = vks_cache_rows(
+        &bed.graph, state(&bed, dtype, 3, shape_cache, dtype == VKS_F16 ? (const void *)halves : cache),
+        state(&bed, VKS_F32, 3, shape_x, x), at);
     struct vks_tensor *y = vks_attention_cached(&bed.graph, tq, kv, kv, at, &(struct vks_attention){
         .heads = HEADS, .kv_heads = KV_HEADS, .causal = true});
     if (y)
         y->keep = true;
     const bool ran = run(&bed, tq, q, &y, (void *[]){got}, 1);
+    for (int i = 0; i < B * T * C && dtype == VKS_F16; i++)
+        x[i] = vks_f32_from_f16(vks_f16_from_f32(x[i]));
+    for (int i = 0; i < B * KEPT * C && dtype == VKS_F16; i++)
+        cache[i] = vks_f32_from_f16(halves[i]);
     for (int i = 0; i < B * T * HEADS; i++) {
         const int b = i / (T * HEADS), t = i / HEADS % T, before = positions[b * T], first = i % HEADS / (HEADS / KV_HEADS) * D;
         double sum = 0, *out = &want[i * D];
@@ -358,4 +366,12 @@ bool vks_selftest_cache(struct vks_gpu *gpu, double *error)
     *error = ran ? compare(got, want, B * T * Q) : INFINITY;
     bed_finish(&bed);
     return *error <= 1e-5;
+}
+
+bool vks_selftest_cache(struct vks_gpu *gpu, double *error)
+{
+    double halves = 0;
+    const bool ok = cache_trial(gpu, VKS_F32, error) && cache_trial(gpu, VKS_F16, &halves);
+    *error = fmax(*error, halves);
+    return ok;
 }

@@ -418,6 +418,7 @@ typedef struct vksteer_writer vksteer_writer;
 struct vksteer_writer_params {
     uint32_t batch;                     // texts at once; 0: 1. A text does not depend on it
     uint32_t context;                   // tokens of prompt and text together, at most; 0: the model's context
+    bool half_cache;                    // keys and values in fp16: half the memory, and other bits than in fp32
     const struct vksteer_use *steerings;
     size_t steering_count;
     bool strict;                        // refuse a steering whose fingerprint does not fit

@@ -18,6 +18,7 @@ struct vksteer_writer {
     struct vks_decoder_run *run;
     struct vks_sampler *sampler;
     uint32_t batch, context;
+    bool half_cache;
     float *logits;             // (batch, V)
 };
 
@@ -66,7 +67,7 @@ static bool start(vksteer_writer *w, const struct vks_api_steerings *steerings)
         return vks_fail(model->log, VKS_NO_MEMORY);
     w->sampler = vks_sampler_create(model->log, vocabulary);
     w->run = vks_decoder_run_create(model->decoder, &(struct vks_decoder_run_params){
-        .gpu = model->session->gpu, .batch = w->batch, .prepare = prepare, .priv = w});
+        .gpu = model->session->gpu, .batch = w->batch, .half_cache = w->half_cache, .prepare = prepare, .priv = w});
     return w->sampler && w->run;
 }
 
@@ -87,6 +88,7 @@ vksteer_writer *vksteer_writer_open(vksteer_model *model, const struct vksteer_w
         const uint32_t context = model->decoder->config.context;
         w->model = model;
         w->batch = params->batch ? params->batch : 1;
+        w->half_cache = params->half_cache;
         w->context = params->context && params->context < context ? params->context : context;
         if (!start(w, &steerings))
             vksteer_writer_close(&w);

@@ -445,7 +445,8 @@ static bool infer_attention(struct vks_graph *graph, struct vks_node *node)
         return vks_graph_fail(graph, "attention: the mask %s has not one value for each key of %s",
                               vks_tensor_text(graph, mask), vks_tensor_text(graph, k)) != NULL;
     for (uint32_t i = Q; i <= MASK; i++)
-        if (!vks_want_f32(graph, node, i))
+        if (!(is_cached(node) && (i == K || i == V) && k->dtype == VKS_F16 && v->dtype == VKS_F16) &&
+            !vks_want_f32(graph, node, i))
             return false;
     if (is_cached(node) && !vks_want_positions(graph, node, node->inputs[POSITIONS], q))
         return false;

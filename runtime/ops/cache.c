@@ -5,12 +5,12 @@ static bool infer_cache_rows(struct vks_graph *graph, struct vks_node *node)
 {
     const struct vks_tensor *cache = node->inputs[0], *x = node->inputs[1];  // and the positions
     if (cache->kind != VKS_TENSOR_STATE || cache->rank != 3 || x->rank != 3 || x->shape[0] != cache->shape[0] ||
-        x->shape[1] > cache->shape[1] || x->shape[2] != cache->shape[2])
+        x->shape[1] > cache->shape[1] || x->shape[2] != cache->shape[2] ||
+        (cache->dtype == VKS_F16 ? cache->shape[2] % 2 : cache->dtype != VKS_F32))
         return vks_graph_fail(graph, "cache_rows: %s does not fit the cache %s", vks_tensor_text(graph, x),
                               vks_tensor_text(graph, cache)) != NULL;
-    return vks_want_f32(graph, node, 0) && vks_want_f32(graph, node, 1) &&
-           vks_want_positions(graph, node, node->inputs[2], x) &&
-           vks_graph_output(graph, node, VKS_F32, 3, cache->shape);
+    return vks_want_f32(graph, node, 1) && vks_want_positions(graph, node, node->inputs[2], x) &&
+           vks_graph_output(graph, node, cache->dtype, 3, cache->shape);
 }
 
 // Rows [row, row + n) of x into rows [first, first + bound) of the cache, as far as they belong there.
@@ -33,9 +33,10 @@ static bool emit_stretch(struct vks_emitter *emitter, const struct vks_node *nod
         .first = (uint32_t)first,
         .bound = (uint32_t)bound,
     };
-    const uint32_t quads = cols % 4 == 0 && vks_all_aligned(operands, 2);
-    return vks_emit_special(emitter, VKS_K_cache_rows, &quads, 1, operands, 3, &push, sizeof(push),
-                            vks_groups_1d(n * cols / (quads ? 4 : 1), VKS_GROUP));
+    const uint32_t halves = cache->dtype == VKS_F16, quads = cols % 4 == 0 && vks_all_aligned(operands, 2);
+    const uint32_t spec[] = {quads, halves}, width = quads ? 4 : halves ? 2 : 1;
+    return vks_emit_special(emitter, VKS_K_cache_rows, spec, 2, operands, 3, &push, sizeof(push),
+                            vks_groups_1d(n * cols / width, VKS_GROUP));
 }
 
 static bool emit_cache_rows(struct vks_emitter *emitter, const struct vks_node *node)

@@ -71,16 +71,17 @@ struct vks_attention {
 // -> (B, Tq, heads * D). A query that sees no key gives zeros, and no gradient.
 vks_tensor *vks_attention(struct vks_graph *g, vks_tensor *q, vks_tensor *k, vks_tensor *v, vks_tensor *mask,
                           const struct vks_attention *attrs);
-// The same over caches k and v (vks_cache_rows) of texts that grow by themselves: query t of sample b stands at position
-// positions[b][0] + t of its text, positions (B, Tq) int32. Rows that no query sees hold finite numbers. Causal, and
-// only forward.
+// The same over caches k and v (vks_cache_rows), both of fp32 or both of fp16, of texts that grow by themselves: query
+// t of sample b stands at position positions[b][0] + t of its text, positions (B, Tq) int32. Rows that no query sees
+// hold finite numbers. Causal, and only forward.
 vks_tensor *vks_attention_cached(struct vks_graph *g, vks_tensor *q, vks_tensor *k, vks_tensor *v,
                                  vks_tensor *positions, const struct vks_attention *attrs);
 // Rotary positions: x (B, T, heads * D), angles (B, T, R) = the cosines of R / 2 angles, then their sines (rows of a
 // table, by vks_embedding); in each head channels i and i + R / 2 turn together, those from R on pass.
 vks_tensor *vks_rope(struct vks_graph *g, vks_tensor *x, vks_tensor *angles, uint32_t heads);
-// Writes x (B, T, C) to rows positions[b][0] .. + T - 1 of each sample b of `cache` (B, Tk, C), a STATE; positions
-// (B, T) int32; what would lie beyond Tk is dropped. Returns the cache as the nodes after this one read it. No gradient.
+// Writes x (B, T, C) to rows positions[b][0] .. + T - 1 of each sample b of `cache` (B, Tk, C), a STATE of fp32 or, C
+// even, of fp16 (the nearest, of finite values a finite one); positions (B, T) int32; what would lie beyond Tk is
+// dropped. Returns the cache as the nodes after this one read it. No gradient.
 vks_tensor *vks_cache_rows(struct vks_graph *g, vks_tensor *cache, vks_tensor *x, vks_tensor *positions);
 // softmax over the channels of a row
 vks_tensor *vks_softmax(struct vks_graph *g, vks_tensor *x);

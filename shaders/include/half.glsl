@@ -20,6 +20,23 @@ float vks_element(uint dtype, uint i, uint word)
     return unpackHalf2x16(bits).x;
 }
 
+// The half nearest to v, ties to even, as the host rounds (runtime/base/half.c), whatever the driver's packHalf2x16
+// does; finite numbers stay finite.
+uint vks_half_of(float v)
+{
+    const uint bits = floatBitsToUint(v), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
+    if (size >= 0x7f800000u)
+        return sign | (size > 0x7f800000u ? 0x7e00u : 0x7c00u);
+    if (size >= 0x477ff000u)
+        return sign | 0x7bffu;
+    if (size >= 0x38800000u)
+        return sign | (size - 0x38000000u + 0xfffu + (size >> 13 & 1u)) >> 13;
+    precise const float moved = uintBitsToFloat(size) + 0.5;  // whose last bit is that of a denormal half
+    return sign | (floatBitsToUint(moved) - 0x3f000000u);
+}
+
+uint vks_pack_halves(vec2 v) { return vks_half_of(v.x) | vks_half_of(v.y) << 16; }
+
 // Element i, of a type known at run time, of a buffer of words.
 #ifdef VKS_ADDRESS
 uint64_t vks_element_address(uint64_t base, uint dtype, uint i)
