@@ -522,7 +522,11 @@ greedy()  # BUILD FOLDER: SmolLM2 against transformers; skipped where it is neit
 {
     VKSTEER_SMOLLM2=$(smollm2) "$1/tests/test_greedy"
 }
-export -f smollm2 greedy
+greedy_gemma3()  # BUILD FOLDER: Gemma 3 270M in Q4_K_M likewise
+{
+    "$1/tests/test_greedy" "$VKSTEER_GEMMA3" tests/golden/data/greedy_gemma3.json
+}
+export -f smollm2 greedy greedy_gemma3
 
 export -f command_line build_sanitize sanitize fuzz_build fuzz_one fuzz bench golden_files
 
@@ -625,6 +629,11 @@ if [ $full = yes ]; then
     done
     if [ -n "$swiftshader" ]; then
         suite kernels-swiftshader-phone 300 on "$swiftshader" build-gcc/tests/checkops --phone
+    fi
+    if [ -s "${VKSTEER_GEMMA3:-}" ]; then
+        suite greedy-gemma3 300 greedy_gemma3 build-gcc
+    else
+        skip greedy-gemma3 "VKSTEER_GEMMA3 names no GGUF file of Gemma 3 270M in Q4_K_M"
     fi
     suite sanitize-kernels 1800 sanitized build-sanitize/tests/checkops --no-validation
     suite sanitize-command-line 1800 sanitized command_line build-sanitize

@@ -1,4 +1,4 @@
-// SmolLM2-135M-Instruct from its GGUF file against transformers on the same weights (golden/greedy.py): five prompts
+// SmolLM2-135M-Instruct, or another model, from its GGUF file against transformers on the same weights (golden/greedy.py): five prompts
 // at once, always the most probable token, up to where the two largest logits are all but equal.
 //
 //     test_greedy [SmolLM2-135M-Instruct.Q4_1.gguf]       or $VKSTEER_SMOLLM2; without either it is skipped
@@ -6,6 +6,7 @@
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 
+#include "base/os.h"
 #include "io/json.h"
 #include "models/decoder_run.h"
 #include "models/sampler.h"
@@ -118,6 +119,9 @@ static void greedy_text_is_that_of_transformers(struct test *t)
     struct vks_json *json = vks_json_open(test_log(t), golden_file);
     struct vks_decoder *decoder = vks_decoder_open(test_log(t), gpu, file);
     EXPECT(t, json && read_golden(t, json, golden), "the golden file is damaged");
+    const struct cJSON *bytes = json ? vks_json_get(json->root, "bytes") : NULL;
+    EXPECT(t, !cJSON_IsNumber(bytes) || vks_os_file_size(file) == (uint64_t)bytes->valuedouble,
+           "%s is not the file that %s was made of", file, golden_file);
     EXPECT(t, decoder, "%s cannot be opened", file);
     if (!t->bad && encode(t, decoder, golden, prompts))
         write_texts(t, decoder, golden, prompts);

@@ -4,6 +4,8 @@ SmolLM2-135M-Instruct, in fp32 on the weights that its GGUF file holds.
     python greedy.py SmolLM2-135M-Instruct.Q4_1.gguf
     python greedy.py MODEL.gguf OUT.json                 of any other, for `test_greedy MODEL.gguf OUT.json`
 
+data/greedy_gemma3.json is of Gemma 3 270M in Q4_K_M, whose terms leave it to you to fetch it.
+
 For each prompt its ids, TOKENS ids that follow, and at each of them how far the two largest logits are apart: where that
 is next to nothing, another order of sums may take the other way.
 """
@@ -43,4 +45,5 @@ for prompt in PROMPTS:
     print(repr(tokenizer.decode(made)), min(gaps))
 lines = ",\n".join(json.dumps(text, ensure_ascii=False) for text in texts)
 out = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent / "data" / "greedy_smollm2.json"
-out.write_text(f'{{"model": {json.dumps(name)}, "texts": [\n{lines}\n]}}\n')
+size = Path(sys.argv[1]).stat().st_size
+out.write_text(f'{{"model": {json.dumps(name)}, "bytes": {size}, "texts": [\n{lines}\n]}}\n')
