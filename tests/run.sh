@@ -341,7 +341,7 @@ unit_tests()  # BUILD FOLDER: all test programs but those that are suites of the
     fi
     for program in "$1"/tests/test_*; do
         case $program in
-        *test_golden | *test_golden_language | *test_greedy | *test_pictures | *test_cli | *.p) ;;
+        *test_golden | *test_golden_language | *test_greedy | *test_pictures | *.p) ;;
         *) [ -f "$program" ] && [ -x "$program" ] && programs+=("$program") ;;
         esac
     done
@@ -406,15 +406,6 @@ sanitized()  # COMMAND...
     LD_PRELOAD=$root/build-sanitize/keep_libraries.so "$@"
 }
 export -f unit_tests layouts golden_models sanitized
-
-command_line()  # BUILD FOLDER: the program from end to end
-{
-    if [ -x "$1/tests/test_cli" ]; then
-        "$1/tests/test_cli" "$1"
-    else
-        tests/test_cli.sh "$1"
-    fi
-}
 
 # keep_libraries.so makes dlclose() do nothing. gcc's sanitizers: they have no fuzzer, but name lines by themselves.
 build_sanitize()
@@ -528,7 +519,7 @@ greedy_gemma3()  # BUILD FOLDER: Gemma 3 270M in Q4_K_M likewise
 }
 export -f smollm2 greedy greedy_gemma3
 
-export -f command_line build_sanitize sanitize fuzz_build fuzz_one fuzz bench golden_files
+export -f build_sanitize sanitize fuzz_build fuzz_one fuzz bench golden_files
 
 # A device that is no CPU, seen with the machine's own drivers.
 on_all()
@@ -607,7 +598,7 @@ begin_beside kernels_and_sanitizers
 
 suite layouts 60 layouts build-gcc
 suite golden-models 360 golden_models build-gcc
-suite command-line 300 command_line build-gcc
+suite command-line 300 tests/test_cli.sh build-gcc
 suite greedy 180 greedy build-gcc
 
 if command -v clang >/dev/null; then
@@ -636,7 +627,7 @@ if [ $full = yes ]; then
         skip greedy-gemma3 "VKSTEER_GEMMA3 names no GGUF file of Gemma 3 270M in Q4_K_M"
     fi
     suite sanitize-kernels 1800 sanitized build-sanitize/tests/checkops --no-validation
-    suite sanitize-command-line 1800 sanitized command_line build-sanitize
+    suite sanitize-command-line 1800 sanitized tests/test_cli.sh build-sanitize
     suite bench 900 bench build-gcc
     suite golden-files 1800 golden_files
     suite fuzz-long 1200 fuzz 600

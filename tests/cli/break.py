@@ -1,4 +1,4 @@
-"""A copy of a diffusers folder with one thing wrong: break.py FOLDER OUT HOW, for test_cli.sh."""
+"""A copy of a diffusers folder with one thing wrong: break.py FOLDER OUT HOW, for models.sh."""
 
 import json
 import math

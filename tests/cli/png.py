@@ -3,6 +3,7 @@
 
     png.py pixels FILE                        a hash of the picture without its texts
     png.py distance A B                       the largest difference of two, in steps of 1/255
+    png.py text FILE KEY                      one of its texts
     png.py shown kitty|iterm|sixel FILE SENT  fails unless what a terminal was sent is the picture
 """
 import base64
@@ -13,17 +14,32 @@ import sys
 import zlib
 
 
-def unpack(path):
-    """(width, height, filtered rows) of a file."""
-    data, at, idat = open(path, "rb").read(), 8, b""
+def chunks(path):
+    """(kind, body) of each part of a file."""
+    data, at = open(path, "rb").read(), 8
     while at < len(data):
         size, kind = struct.unpack(">I4s", data[at:at + 8])
-        body = data[at + 8:at + 8 + size]
+        yield kind, data[at + 8:at + 8 + size]
+        at += 12 + size
+
+
+def unpack(path):
+    """(width, height, filtered rows) of a file."""
+    idat = b""
+    for kind, body in chunks(path):
         if kind == b"IHDR":
             width, height = struct.unpack(">II", body[:8])
         idat += body if kind == b"IDAT" else b""
-        at += 12 + size
     return width, height, zlib.decompress(idat)
+
+
+def text(path, wanted):
+    """A tEXt or iTXt chunk, neither compressed nor of a language."""
+    for kind, body in chunks(path):
+        key, _, value = body.partition(b"\0")
+        if kind in (b"tEXt", b"iTXt") and key.decode() == wanted:
+            return (value if kind == b"tEXt" else value.split(b"\0", 4)[-1]).decode()
+    sys.exit(f"{path} has no text {wanted}")
 
 
 def read(path):
@@ -80,6 +96,8 @@ def main():
         print(hashlib.sha256(unpack(rest[0])[2]).hexdigest())
     elif what == "distance":
         print(max(abs(x - y) for x, y in zip(read(rest[0])[2], read(rest[1])[2])))
+    elif what == "text":
+        print(text(*rest))
     else:
         kind, path, sent = rest
         {"kitty": check_kitty, "iterm": check_iterm, "sixel": check_sixel}[kind](path, open(sent, "rb").read())

@@ -1,0 +1,26 @@
+# Little device memory.
+need a.safetensors
+
+check "train" train -o roomy.safetensors --steps 3 --batch 8
+check "train in 30 MiB" train -o tight.safetensors --steps 3 --batch 8 --memory 30
+check "recomputation changes no bit" cmp roomy.safetensors tight.safetensors
+"$vksteer" train "${style[@]}" -o tighter.safetensors --steps 3 --batch 8 --memory 18 >/dev/null 2>tighter.log
+check "train says what it does in 18 MiB" grep -q "micro-batch 4 --recompute" tighter.log
+check "slices change no bit" cmp roomy.safetensors tighter.safetensors
+refused "a step that does not fit" 1 "even sample by sample" \
+    "$vksteer" train -q "${style[@]}" -o never.safetensors --memory 10
+check "a picture" "$vksteer" apply -q -p "a red apple" --steer a.safetensors -o roomy.png
+check "stages take turns" "$vksteer" apply -q -p "a red apple" --steer a.safetensors --memory 11 -o tight.png
+check "and change no bit" test "$(pixels roomy.png)" = "$(pixels tight.png)"
+check "the picture says in how much memory" grep -aq -e ' --memory 11' tight.png
+check "a decoder in tiles" "$vksteer" apply -q -m "$tiny/sd1" -p "an apple" --steps 1 --cfg-scale 1 -W 512 -H 256 \
+    --memory 14 -o tiles.png
+check "which the picture says" grep -aq 'vksteer.tiles.256 x 256' tiles.png
+check "it is remade too" remade tiles.png
+check "progress of pictures that are decoded later" bash -c "'$vksteer' apply -p 'a red apple' -b 2 --memory 11 \
+    -o round%d.png 2>&1 | grep -q 'denoising 2/2'"
+check "which then are" ls round0.png round1.png
+refused "a picture that does not fit" 1 "the UNet alone takes .* --memory" "$vksteer" apply -q -p x --memory 8 \
+    -o never.png
+refused "a picture whose UNet does not fit" 1 "512 x 512" "$vksteer" apply -q -p x -W 512 -H 512 --memory 20 \
+    -o never.png
