@@ -1,39 +1,29 @@
-// How fast a device is: matrix products of fixed and of the model's own shapes, sort, attention, training, a picture.
+// How fast a device is at single operators: matrix products of fixed and of the model's own shapes, sort, attention.
+#include "api/bench.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/internal.h"
 #include "base/os.h"
-#include "base/text.h"
 #include "exec/backward.h"
-#include "ops/matmul.h"
-#include "steer/train.h"
 
 #define MOST_RUNS 15
 #define MOST_SHAPES 96
 #define BUDGET 0.4  // seconds of runs of one graph, at least three
 
-struct bench {
-    vksteer_session *session;
-    vksteer_model *model;
-    const struct vks_log *log;
-    const struct vksteer_bench_params *params;
-    bool tuning;               // the least time and not the median: what else runs on the machine only adds
-};
-
-static bool wants(const struct bench *bench, const char *name)
+static bool wants(const struct vks_bench *bench, const char *name)
 {
     const char *what = bench->params->what;
     return !what || strcmp(what, "all") == 0 || strcmp(what, name) == 0;
 }
 
-static bool stopped(const struct bench *bench)
+bool vks_bench_stopped(const struct vks_bench *bench)
 {
     return bench->params->stop && bench->params->stop(bench->params->priv);
 }
 
-static void report(const struct bench *bench, struct vksteer_bench_row row, double seconds, double flop)
+void vks_bench_report(const struct vks_bench *bench, struct vksteer_bench_row row, double seconds, double flop)
 {
     row.ms = 1e3 * seconds;
     row.gflops = flop > 0 && seconds > 0 ? flop / seconds / 1e9 : 0;
@@ -47,14 +37,14 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *values, size_t count)
+double vks_bench_median(double *values, size_t count)
 {
     qsort(values, count, sizeof(*values), compare);
     return count ? values[count / 2] : 0;
 }
 
-// Median seconds of a run of the graph, the first discarded (drivers compile at the first dispatch). Negative: failed.
-static double time_graph(const struct bench *bench, struct vks_graph *graph)
+// Median seconds of a run of the graph, without the first, at which drivers compile. Negative: failed.
+static double time_graph(const struct vks_bench *bench, struct vks_graph *graph)
 {
     double times[MOST_RUNS];
     size_t count = 0;
@@ -62,18 +52,18 @@ static double time_graph(const struct bench *bench, struct vks_graph *graph)
     bool ok = exec && vks_exec_run(exec, NULL);
     const double start = vks_os_seconds();
     const double budget = bench->tuning ? BUDGET / 4 : BUDGET;
-    while (ok && count < MOST_RUNS && (count < 3 || vks_os_seconds() - start < budget) && !stopped(bench)) {
+    while (ok && count < MOST_RUNS && (count < 3 || vks_os_seconds() - start < budget) && !vks_bench_stopped(bench)) {
         const double from = vks_os_seconds();
         ok = vks_exec_run(exec, NULL);
         times[count++] = vks_os_seconds() - from;
     }
     vks_exec_destroy(&exec);
-    const double middle = median(times, count);  // sorts
+    const double middle = vks_bench_median(times, count);  // sorts
     return !ok || !count ? -1 : bench->tuning ? times[0] : middle;
 }
 
 // Storage of `elements` elements of small numbers that are none of fp16's or bf16's special cases.
-static struct vks_storage *numbers(const struct bench *bench, enum vks_dtype dtype, uint64_t elements)
+static struct vks_storage *numbers(const struct vks_bench *bench, enum vks_dtype dtype, uint64_t elements)
 {
     const uint32_t word = dtype == VKS_F32 ? 0x3e99999a : dtype == VKS_F16 ? 0x34cd34cd : 0x3e9a3e9a;  // about 0.3
     const uint64_t size = (elements * vks_dtype_size(dtype) + 15) / 16 * 16;
@@ -85,17 +75,9 @@ static struct vks_storage *numbers(const struct bench *bench, enum vks_dtype dty
 
 // ---- matrix products and convolutions -----------------------------------------------------------------------------
 
-struct shape {
-    const char *op, *name;       // "linear", "conv2d"; the weight's name
-    enum vks_dtype dtype;        // of the weight
-    uint32_t x[4], w[4], x_rank, w_rank, count;
-    bool bias;
-    struct vks_conv2d conv;
-};
-
 // y from x, or dx from dy, of one layer. False: does not fit or the graph failed.
-static bool build_layer(struct vks_graph *graph, const struct shape *s, struct vks_storage *weights, bool gradient,
-                        double *flop, struct vksteer_bench_row *row)
+static bool build_layer(struct vks_graph *graph, const struct vks_bench_layer *s, struct vks_storage *weights,
+                        bool gradient, double *flop, struct vksteer_bench_row *row)
 {
     uint64_t elements = 1;
     for (uint32_t i = 0; i < s->w_rank; i++)
@@ -122,9 +104,8 @@ static bool build_layer(struct vks_graph *graph, const struct shape *s, struct v
     return true;
 }
 
-// Median seconds of a layer, forward or its input gradient; negative: failed.
-static double run_layer(const struct bench *bench, const struct shape *s, bool gradient, double *flop,
-                        struct vksteer_bench_row *row)
+double vks_bench_time_layer(const struct vks_bench *bench, const struct vks_bench_layer *s, bool gradient,
+                            double *flop, struct vksteer_bench_row *row)
 {
     struct vks_graph graph;
     uint64_t elements = 1;
@@ -139,25 +120,26 @@ static double run_layer(const struct bench *bench, const struct shape *s, bool g
     return seconds;
 }
 
-static bool time_layer(const struct bench *bench, const struct shape *s, const char *name, bool gradient)
+static bool time_layer(const struct vks_bench *bench, const struct vks_bench_layer *s, const char *name,
+                       bool gradient)
 {
     static const char *const types[] = {"f32", "f16", "bf16", "i32"};
     struct vksteer_bench_row row = {.type = types[s->dtype], .what = s->name, .count = s->count, .name = name};
     double flop = 0;
-    const double seconds = run_layer(bench, s, gradient, &flop, &row);
+    const double seconds = vks_bench_time_layer(bench, s, gradient, &flop, &row);
     if (seconds >= 0)
-        report(bench, row, seconds, flop);
+        vks_bench_report(bench, row, seconds, flop);
     return seconds >= 0;
 }
 
-static bool same_shape(const struct shape *a, const struct shape *b)
+static bool same_shape(const struct vks_bench_layer *a, const struct vks_bench_layer *b)
 {
     return strcmp(a->op, b->op) == 0 && memcmp(a->x, b->x, sizeof(a->x)) == 0 &&
            memcmp(a->w, b->w, sizeof(a->w)) == 0 && memcmp(&a->conv, &b->conv, sizeof(a->conv)) == 0;
 }
 
 // The distinct layers of a graph, with how often each is there.
-static size_t collect_shapes(const struct vks_graph *graph, struct shape *shapes, size_t capacity)
+static size_t collect_shapes(const struct vks_graph *graph, struct vks_bench_layer *shapes, size_t capacity)
 {
     size_t count = 0;
     for (size_t i = 0; i < graph->node_count; i++) {
@@ -166,8 +148,8 @@ static size_t collect_shapes(const struct vks_graph *graph, struct shape *shapes
         if (!linear && !conv)
             continue;
         const struct vks_tensor *x = node->inputs[0], *w = node->inputs[1];
-        struct shape s = {.op = node->op->name, .name = w->name, .dtype = w->dtype, .x_rank = x->rank,
-                          .w_rank = w->rank, .count = 1};
+        struct vks_bench_layer s = {.op = node->op->name, .name = w->name, .dtype = w->dtype, .x_rank = x->rank,
+                                    .w_rank = w->rank, .count = 1};
         memcpy(s.x, x->shape, sizeof(s.x));
         memcpy(s.w, w->shape, sizeof(s.w));
         memset(s.x + x->rank, 0, (VKS_MAX_RANK - x->rank) * sizeof(*s.x));
@@ -196,7 +178,7 @@ static const char *weight_name(const vksteer_model *model, const char *name)
 }
 
 // The UNet of a training step, and the sites of the model.
-static struct vks_api_subject *trial_subject(const struct bench *bench)
+static struct vks_api_subject *trial_subject(const struct vks_bench *bench)
 {
     static const char *const prompt = "a cat";
     const struct vks_api_subject_params params = {
@@ -207,13 +189,14 @@ static struct vks_api_subject *trial_subject(const struct bench *bench)
     return vks_api_subject_create(bench->model, &params);
 }
 
-// The distinct layers of a training step's forward pass; heap.
-static struct shape *model_shapes(const struct bench *bench, size_t *count)
+struct vks_bench_layer *vks_bench_layers(const struct vks_bench *bench, size_t *count)
 {
     struct vks_graph graph;
     void *inputs;
-    struct shape *shapes = calloc(MOST_SHAPES, sizeof(*shapes));
-    struct vks_api_subject *subject = shapes ? trial_subject(bench) : NULL;
+    struct vks_bench_layer *shapes = calloc(MOST_SHAPES, sizeof(*shapes));
+    if (!shapes)
+        return vks_fail_null(bench->log, VKS_NO_MEMORY);
+    struct vks_api_subject *subject = trial_subject(bench);
     vks_graph_init(&graph, bench->log);
     const struct vks_subject *s = subject ? vks_api_subject(subject) : NULL;
     if (s && s->build(s->priv, &graph, bench->model->info.train_batch, 0, &inputs)) {
@@ -230,12 +213,12 @@ static struct shape *model_shapes(const struct bench *bench, size_t *count)
     return shapes;
 }
 
-static bool bench_model_layers(const struct bench *bench)
+static bool bench_model_layers(const struct vks_bench *bench)
 {
     size_t count = 0;
-    struct shape *shapes = model_shapes(bench, &count);
+    struct vks_bench_layer *shapes = vks_bench_layers(bench, &count);
     bool ok = shapes != NULL;
-    for (size_t i = 0; i < count && ok && !stopped(bench); i++) {
+    for (size_t i = 0; i < count && ok && !vks_bench_stopped(bench); i++) {
         char name[32];
         snprintf(name, sizeof(name), "%s_dx", shapes[i].op);
         ok = time_layer(bench, &shapes[i], shapes[i].op, false) && time_layer(bench, &shapes[i], name, true);
@@ -244,21 +227,22 @@ static bool bench_model_layers(const struct bench *bench)
     return ok;
 }
 
-static bool bench_matmul(const struct bench *bench)
+static bool bench_matmul(const struct vks_bench *bench)
 {
     static const uint32_t sizes[] = {256, 512, 1024};
     bool ok = true;
-    for (size_t i = 0; i < 3 && ok && !stopped(bench); i++) {
+    for (size_t i = 0; i < 3 && ok && !vks_bench_stopped(bench); i++) {
         const uint32_t n = sizes[i];
         char what[32];
         snprintf(what, sizeof(what), "%u cubed", n);
-        const struct shape s = {.op = "linear", .name = what, .x = {n, n}, .w = {n, n}, .x_rank = 2, .w_rank = 2};
+        const struct vks_bench_layer s = {
+            .op = "linear", .name = what, .x = {n, n}, .w = {n, n}, .x_rank = 2, .w_rank = 2};
         ok = time_layer(bench, &s, "matmul", false) && time_layer(bench, &s, "matmul_dx", true);
     }
-    return ok && (!bench->model || stopped(bench) || bench_model_layers(bench));
+    return ok && (!bench->model || vks_bench_stopped(bench) || bench_model_layers(bench));
 }
 
-// ---- few rows: the products of a language model that generates ------------------------------------------------------
+// ---- few rows: the products of a language model that generates ----------------------------------------------------
 
 #define ROWS_BYTES ((uint64_t)32 << 20)  // of weights that a graph reads, so that they come from memory
 #define ROWS_COPIES 32
@@ -282,7 +266,7 @@ static bool build_rows(struct vks_graph *graph, enum vks_quant_type type, uint32
     return true;
 }
 
-static bool time_rows(const struct bench *bench, enum vks_quant_type type, uint32_t m, uint32_t n, uint32_t k)
+static bool time_rows(const struct vks_bench *bench, enum vks_quant_type type, uint32_t m, uint32_t n, uint32_t k)
 {
     struct vks_graph graph;
     const uint64_t bytes = type == VKS_QUANT_F16 ? 2 * (uint64_t)n * k : 4 * (uint64_t)n * vks_packed_words(type, k);
@@ -298,32 +282,32 @@ static bool time_rows(const struct bench *bench, enum vks_quant_type type, uint3
     vks_storage_destroy(&weights);
     if (seconds < 0)
         return false;
-    report(bench, (struct vksteer_bench_row){
+    vks_bench_report(bench, (struct vksteer_bench_row){
         .name = "rows", .type = type == VKS_QUANT_F16 ? "f16" : vks_quant(type)->name, .m = m, .n = n, .k = k,
         .gbytes = (double)bytes * copies / seconds / 1e9}, seconds / copies, 2.0 * m * n * k);
     return true;
 }
 
 // The matrices of SmolLM2 135M, for one token and for one of each of 8 texts.
-static bool bench_rows(const struct bench *bench)
+static bool bench_rows(const struct vks_bench *bench)
 {
     static const uint32_t shapes[][2] = {{576, 576}, {192, 576}, {1536, 576}, {576, 1536}, {49152, 576}};
     static const enum vks_quant_type types[] = {VKS_QUANT_Q4_1, VKS_QUANT_Q8_0, VKS_QUANT_F16};
     bool ok = true;
     for (size_t t = 0; t < sizeof(types) / sizeof(*types); t++)
         for (uint32_t m = 1; m <= 8; m *= 8)
-            for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes) && ok && !stopped(bench); i++)
+            for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes) && ok && !vks_bench_stopped(bench); i++)
                 ok = time_rows(bench, types[t], m, shapes[i][0], shapes[i][1]);
     return ok;
 }
 
 // ---- sort and attention -------------------------------------------------------------------------------------------
 
-static bool bench_sort(const struct bench *bench)
+static bool bench_sort(const struct vks_bench *bench)
 {
     static const uint32_t shapes[][2] = {{4, 294080}, {16, 65536}, {32, 65536}, {64, 65536}, {65536, 16}};
     bool ok = true;
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes) && ok && !stopped(bench); i++) {
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes) && ok && !vks_bench_stopped(bench); i++) {
         struct vks_graph graph;
         struct vks_tensor *sorted, *permutation;
         const uint32_t one = 1;
@@ -339,17 +323,18 @@ static bool bench_sort(const struct bench *bench)
         vks_storage_destroy(&storage);
         ok = seconds >= 0;
         if (ok)
-            report(bench, (struct vksteer_bench_row){.name = "sort", .type = "f32", .m = shapes[i][0],
+            vks_bench_report(bench, (struct vksteer_bench_row){.name = "sort", .type = "f32", .m = shapes[i][0],
                    .n = shapes[i][1]}, seconds, 0);
     }
     return ok;
 }
 
-static bool bench_attention(const struct bench *bench)
+static bool bench_attention(const struct vks_bench *bench)
 {
-    static const uint32_t shapes[][3] = {{256, 256, 96}, {256, 32, 96}, {1024, 1024, 320}};  // queries, keys, channels
+    // Queries, keys, channels.
+    static const uint32_t shapes[][3] = {{256, 256, 96}, {256, 32, 96}, {1024, 1024, 320}};
     bool ok = true;
-    for (size_t i = 0; i < 3 && ok && !stopped(bench); i++) {
+    for (size_t i = 0; i < 3 && ok && !vks_bench_stopped(bench); i++) {
         struct vks_graph graph;
         const uint32_t q[] = {1, shapes[i][0], shapes[i][2]}, k[] = {1, shapes[i][1], shapes[i][2]};
         vks_graph_init(&graph, bench->log);
@@ -363,271 +348,29 @@ static bool bench_attention(const struct bench *bench)
         vks_graph_finish(&graph);
         ok = seconds >= 0;
         if (ok)
-            report(bench, (struct vksteer_bench_row){.name = "attention", .type = "f32", .m = q[1], .n = k[1],
-                   .k = q[2], .what = "queries x keys x channels, 8 heads"}, seconds, 4.0 * q[1] * k[1] * q[2]);
+            vks_bench_report(bench, (struct vksteer_bench_row){
+                .name = "attention", .type = "f32", .m = q[1], .n = k[1], .k = q[2],
+                .what = "queries x keys x channels, 8 heads"}, seconds, 4.0 * q[1] * k[1] * q[2]);
     }
     return ok;
 }
 
-// ---- the real thing -----------------------------------------------------------------------------------------------
-
-struct steps {
-    const struct bench *bench;
-    double times[8], last;
-    size_t count;
-};
-
-static bool on_step(void *priv, const struct vksteer_progress *progress)
-{
-    struct steps *steps = priv;
-    const double now = vks_os_seconds();
-    if (strcmp(progress->stage, "training") != 0)
-        return !stopped(steps->bench);
-    // The first step compiles.
-    if (progress->step > 1 && steps->count < 8)
-        steps->times[steps->count++] = now - steps->last;
-    steps->last = now;
-    return !stopped(steps->bench);
-}
-
-// Pictures at the model's batch; for a language model 8 texts of 64 tokens, or of about as many as its context has.
-static bool bench_train(const struct bench *bench)
-{
-    enum { PROMPTS = 32, STEPS = 6 };
-    char texts[PROMPTS][32 + 4 * 64];
-    const char *prompts[PROMPTS];
-    struct vksteer_plan plan;
-    struct vksteer_progress last = {0};
-    struct steps steps = {.bench = bench};
-    const struct vks_decoder *decoder = bench->model->decoder;
-    const uint32_t most = decoder ? 8 : PROMPTS, length = decoder ? vks_api_text_length(bench->model) : 1;
-    const uint32_t batch = bench->model->info.train_batch < most ? bench->model->info.train_batch : most;
-    for (int i = 0; i < PROMPTS; i++) {
-        // Six tokens or a few more, rounded up to a multiple of 8 by training.
-        int end = snprintf(texts[i], sizeof(texts[i]), "a thing with %d parts", i);
-        for (uint32_t word = 8; word + 1 < length; word++)
-            end += snprintf(texts[i] + end, sizeof(texts[i]) - (size_t)end, " the");
-        prompts[i] = texts[i];
-    }
-    char *folder = vks_os_cache_dir(bench->log, "vksteer", true);
-    char *output = folder ? vks_path_join(folder, "bench.safetensors") : NULL;
-    char *state = folder ? vks_path_join(folder, "bench.safetensors.state") : NULL;
-    const struct vksteer_train_params params = {
-        .source = prompts, .target = prompts, .source_count = PROMPTS, .target_count = PROMPTS, .output = output,
-        .steps = STEPS, .batch = batch, .lr = 1e-6, .no_cache = true, .progress = on_step, .priv = &steps};
-    bool ok = output && state && vksteer_train(bench->model, &params, &last) != VKSTEER_FAILED;
-    if (output && state) {
-        vks_os_remove(NULL, output);
-        vks_os_remove(NULL, state);
-    }
-    free(folder);
-    free(output);
-    free(state);
-    // Where memory is short it was not trained as asked. What recomputing adds is in no plan: no GFLOP/s then.
-    const struct vksteer_plan_params planned = {.batch = batch, .micro_batch = last.micro_batch};
-    ok = ok && (!steps.count || vksteer_model_plan(bench->model, &planned, &plan));
-    if (ok && steps.count)
-        report(bench, (struct vksteer_bench_row){.name = "train", .type = "f32", .m = batch, .n = length,
-               .what = decoder ? "a training step: texts x tokens" : "a training step: batch"},
-               median(steps.times, steps.count), last.recompute ? 0 : plan.train_flop);
-    return ok;
-}
-
-// A row a stage: its last run, and what it takes.
-static void report_stages(const struct bench *bench, const vksteer_painter *painter)
-{
-    static const char *const names[VKS_STAGES] = {
-        "the text encoders, a run", "the UNet, a run", "the decoder, a run"};
-    const struct vks_api_stage *stages = vks_api_painter_stages(painter);
-    for (int i = 0; i < VKS_STAGES; i++)
-        report(bench, (struct vksteer_bench_row){.name = "apply", .type = "f32", .what = names[i],
-               .load_seconds = stages[i].load_seconds, .planned_bytes = stages[i].weights + stages[i].run,
-               .device_bytes = stages[i].device, .process_bytes = vks_os_process_memory()},
-               stages[i].run_seconds, stages[i].flop);
-}
-
-static bool bench_apply(const struct bench *bench)
-{
-    enum { PICTURES = 6 };
-    double times[PICTURES];
-    size_t count = 0;
-    struct vksteer_plan plan;
-    uint32_t width, height, steps;
-    double cfg;
-    vksteer_painter *painter = vksteer_painter_open(bench->model, NULL);
-    bool ok = painter && vksteer_model_plan(bench->model, NULL, &plan);
-    const double start = vks_os_seconds();
-    for (uint64_t seed = 0; ok && seed < PICTURES && !stopped(bench); seed++) {
-        struct vksteer_image image;
-        const double from = vks_os_seconds();
-        // One is enough of a large model: beside minutes, what drivers compile in the first counts little.
-        if (seed == 1 && from - start > 60)
-            times[count++] = from - start;
-        if (seed > 0 && from - start > 60)
-            break;
-        // Another prompt each time: the text encoder belongs to it.
-        ok = vksteer_paint(painter, seed & 1 ? "a cat" : "a dog", NULL, seed, NULL, NULL, 0, &image);
-        if (ok && seed)
-            times[count++] = vks_os_seconds() - from;
-        free(image.rgb);
-    }
-    if (ok && count) {
-        vksteer_painter_size(painter, &width, &height, &steps, &cfg);
-        report(bench, (struct vksteer_bench_row){.name = "apply", .type = "f32", .m = width, .n = height,
-               .what = "a picture"}, median(times, count), plan.apply_flop);
-        report_stages(bench, painter);
-    }
-    vksteer_painter_close(&painter);
-    return ok;
-}
-
-// ---- tuning -------------------------------------------------------------------------------------------------------
-
-#define WORTHWHILE 0.9  // of the time of the table's own choice
-#define HOPELESS 1.5    // times the best so far: given up
-#define MOST_TUNED 6    // layers of a use: those that make up most of the work
-
-static enum vks_matmul_use use_of(const struct shape *s)
-{
-    uint32_t rows = 1;
-    for (uint32_t i = 0; i + 1 < s->x_rank; i++)
-        rows *= s->x[i];
-    return strcmp(s->op, "conv2d") == 0 ? VKS_MATMUL_CONVOLUTION : vks_matmul_use(rows);
-}
-
-static double work_of(const struct shape *s)
-{
-    double work = s->count;
-    for (uint32_t i = 0; i + 1 < s->x_rank; i++)
-        work *= s->x[i];
-    for (uint32_t i = 0; i < s->w_rank; i++)
-        work *= s->w[i];
-    return work / (s->conv.stride > 1 ? s->conv.stride * s->conv.stride : 1);
-}
-
-static int by_work(const void *a, const void *b)
-{
-    const double x = work_of(a), y = work_of(b);
-    return (x < y) - (x > y);
-}
-
-// Seconds of the heaviest layers of a use, forwards and backwards, as often as the model has them; given up above
-// `most` (0: never). Negative: failed.
-static double time_use(const struct bench *bench, const struct shape *shapes, size_t count, enum vks_matmul_use use,
-                       double most, double *flop, uint32_t *layers)
-{
-    double sum = 0;
-    uint32_t kinds = 0;
-    *flop = 0;
-    *layers = 0;
-    for (size_t i = 0; i < count && kinds < MOST_TUNED && !stopped(bench) && (most == 0 || sum <= most); i++) {
-        if (use_of(&shapes[i]) != use)
-            continue;
-        for (int gradient = 0; gradient < 2; gradient++) {
-            struct vksteer_bench_row row = {0};
-            double one = 0;
-            const double seconds = run_layer(bench, &shapes[i], gradient, &one, &row);
-            if (seconds < 0)
-                return -1;
-            sum += shapes[i].count * seconds;
-            *flop += shapes[i].count * one;
-        }
-        *layers += shapes[i].count;
-        kinds++;
-    }
-    return sum;
-}
-
-// A use with an override, 1 + the variant, or with 0 what the table chooses for each layer. *seconds is 0 when the
-// model has no such layer. Reports what it took.
-static bool try_variant(const struct bench *bench, const struct shape *shapes, size_t count, enum vks_matmul_use use,
-                        uint8_t own, double most, double *seconds)
-{
-    static const char *const names[] = {"at most 16 rows", "more rows", "convolutions"};
-    uint8_t trial[VKS_MATMUL_USES] = {0};
-    uint32_t layers;
-    double flop;
-    char what[64];
-    trial[use] = own;
-    vks_gpu_tune(bench->session->gpu, trial);
-    *seconds = time_use(bench, shapes, count, use, most, &flop, &layers);
-    if (*seconds > 0 && !stopped(bench)) {
-        snprintf(what, sizeof(what), "%s: %s%s", names[use],
-                 own ? vks_matmul_kernel(own - 1)->name : "the table's choice",
-                 own && *seconds > most ? " (given up)" : "");
-        report(bench, (struct vksteer_bench_row){.name = "tune", .type = "f32", .count = layers, .what = what}, *seconds,
-               flop);
-    }
-    return *seconds >= 0;
-}
-
-// The best variant of a use into *own: 1 + variant where it is worth an override, otherwise 0.
-static bool tune_use(const struct bench *bench, const struct shape *shapes, size_t count, enum vks_matmul_use use,
-                     uint8_t *own)
-{
-    const struct vks_gpu_limits *limits = vks_gpu_limits(bench->session->gpu);
-    double reference = 0, best;
-    *own = 0;
-    if (!try_variant(bench, shapes, count, use, 0, 0, &reference))
-        return false;
-    best = WORTHWHILE * reference;
-    for (enum vks_matmul_variant v = 0; v < VKS_MATMUL_VARIANTS && reference > 0 && !stopped(bench); v++) {
-        double seconds;
-        const uint8_t trial = (uint8_t)(v + 1);
-        if (!vks_matmul_runs(limits, use, v))
-            continue;
-        if (!try_variant(bench, shapes, count, use, trial, HOPELESS * best, &seconds))
-            return false;
-        if (seconds < best && !stopped(bench)) {
-            best = seconds;
-            *own = trial;
-        }
-    }
-    return true;
-}
-
-bool vksteer_tune(vksteer_session *session, vksteer_model *model, const struct vksteer_bench_params *params, char **path,
-                  bool *written)
-{
-    static const uint8_t none[VKS_MATMUL_USES] = {0};
-    const struct bench bench = {session, model, &session->bridge.log, params, true};
-    uint8_t own[VKS_MATMUL_USES] = {0}, before[VKS_MATMUL_USES];
-    size_t count = 0;
-    *path = NULL;
-    *written = false;
-    memcpy(before, vks_gpu_limits(session->gpu)->matmul, sizeof(before));
-    vks_gpu_tune(session->gpu, none);
-    struct shape *shapes = model_shapes(&bench, &count);
-    bool ok = shapes != NULL;
-    if (ok)
-        qsort(shapes, count, sizeof(*shapes), by_work);
-    for (int use = 0; use < VKS_MATMUL_USES && ok && !stopped(&bench); use++)
-        ok = tune_use(&bench, shapes, count, (enum vks_matmul_use)use, &own[use]);
-    free(shapes);
-    if (!ok || stopped(&bench)) {
-        vks_gpu_tune(session->gpu, before);
-        return ok;
-    }
-    vks_gpu_tune(session->gpu, own);
-    *path = vks_api_tuning_path(session, true);
-    *written = memcmp(own, none, sizeof(none)) != 0;
-    return *path && vks_api_tuning_save(session, *path, own);
-}
+// ---- all of it ----------------------------------------------------------------------------------------------------
 
 bool vksteer_bench(vksteer_session *session, vksteer_model *model, const struct vksteer_bench_params *params)
 {
-    const struct bench bench = {session, model, &session->bridge.log, params, false};
+    const struct vks_bench bench = {session, model, &session->bridge.log, params, false};
     if (wants(&bench, "matmul") && !bench_matmul(&bench))
         return false;
     if (wants(&bench, "rows") && !bench_rows(&bench))
         return false;
-    if (wants(&bench, "sort") && !stopped(&bench) && !bench_sort(&bench))
+    if (wants(&bench, "sort") && !vks_bench_stopped(&bench) && !bench_sort(&bench))
         return false;
-    if (wants(&bench, "attention") && !stopped(&bench) && !bench_attention(&bench))
+    if (wants(&bench, "attention") && !vks_bench_stopped(&bench) && !bench_attention(&bench))
         return false;
-    if (model && wants(&bench, "train") && !stopped(&bench) && !bench_train(&bench))
+    if (model && wants(&bench, "train") && !vks_bench_stopped(&bench) && !vks_bench_train(&bench))
         return false;
-    return !model || !wants(&bench, "apply") || stopped(&bench) || !model->pipeline ||
+    return !model || !wants(&bench, "apply") || vks_bench_stopped(&bench) || !model->pipeline ||
            !model->pipeline->has_decoder ||
-           bench_apply(&bench);
+           vks_bench_apply(&bench);
 }
