@@ -322,8 +322,15 @@ static void plots(struct test *t)
     params.count = 1;
     params.width = 100;
     CHECK_REFUSED(t, draws(t, &params, &image), "100 x");
+    params.width = 0;
+    params.panel = 1u << 31;
+    params.series_count = 2;
+    CHECK_REFUSED(t, draws(t, &params, &image), "960 x 4294967");
+    params.panel = 0;
     params.x = y + 2;
-    CHECK_REFUSED(t, draws(t, &params, &image), "no finite place");
+    CHECK_REFUSED(t, draws(t, &params, &image), "no place");
+    params.x = &(double){1e200};
+    CHECK_REFUSED(t, draws(t, &params, &image), "no place");
 }
 
 int main(void)

@@ -266,14 +266,15 @@ bool vksteer_plot(const struct vksteer_log *log, const struct vksteer_plot_param
         return vks_fail(inner, "a plot of %zu points in %zu series: 1 to %d series of at least one point can be "
                         "drawn", params->count, params->series_count, MOST_SERIES);
     for (size_t i = 0; i < params->count; i++)
-        if (!isfinite(params->x[i]))
-            return vks_fail(inner, "point %zu of a plot has no finite place on its axis", i + 1);
+        if (!can_draw(params->x[i]))
+            return vks_fail(inner, "point %zu of a plot has no place on its axis: give numbers below 1e100", i + 1);
     const double head = params->title ? MARGIN + TALL + 8 : 0;
     const double foot = MARGIN + TALL + 14 + (params->x_name ? TALL + 12 : 0);
-    const uint32_t height = (uint32_t)(head + foot + 8) + tall * (uint32_t)params->series_count;
-    if (width < 200 || tall < 120 || width > MOST_SIDE || height > MOST_SIDE)
-        return vks_fail(inner, "a plot of %u x %u pixels: 200 to %u wide, and 120 a panel, can be drawn", width,
-                        height, MOST_SIDE);
+    const uint64_t all = (uint64_t)(head + foot + 8) + (uint64_t)tall * params->series_count;
+    if (width < 200 || tall < 120 || width > MOST_SIDE || all > MOST_SIDE)
+        return vks_fail(inner, "a plot of %u x %llu pixels: 200 to %u wide, and 120 a panel, can be drawn", width,
+                        (unsigned long long)all, MOST_SIDE);
+    const uint32_t height = (uint32_t)all;
     image->rgb = malloc((size_t)width * height * 3);
     if (!image->rgb)
         return vks_fail(inner, VKS_NO_MEMORY);
