@@ -151,6 +151,10 @@ static void text_utf8(struct test *t)
             EXPECT(t, vks_utf8_decode(bytes, bytes + cut, &back) == 0, "U+%04X cut", code);
     }
     char out[16];
+    struct vks_text json = {0};
+    vks_text_add_json(&json, "a\"b\\c\n\x7f \xc3\xa9");
+    CHECK_STR(t, json.data, "\"a\\\"b\\\\c\\u000a\x7f \xc3\xa9\"");
+    vks_text_finish(&json);
     CHECK_STR(t, vks_text_quote("a\nb\xff", 4, out, sizeof(out)), "a\\x0ab\\xff");
     CHECK_STR(t, vks_text_quote("0123456789abcdefgh", 18, out, sizeof(out)), "012345678...");
     for (size_t capacity = 1; capacity < sizeof(out); capacity++) {

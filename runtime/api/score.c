@@ -50,20 +50,6 @@ bool vksteer_texts_read(const struct vksteer_log *log, const char *path, const c
 
 // ---- another program
 
-static void add_json(struct vks_text *out, const char *text)
-{
-    vks_text_add_str(out, "\"");
-    for (const char *at = text; *at; at++) {
-        if (*at == '"' || *at == '\\')
-            vks_text_printf(out, "\\%c", *at);
-        else if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            vks_text_printf(out, "\\u%04x", (unsigned char)*at);
-        else
-            vks_text_add(out, at, 1);
-    }
-    vks_text_add_str(out, "\"");
-}
-
 // One number a line; empty lines at the end are passed.
 static bool read_scores(const struct vks_log *log, const char *command, char *answer, size_t size, double *scores,
                         size_t count)
@@ -103,9 +89,9 @@ enum vksteer_result vksteer_score(const struct vksteer_log *log, const char *com
     size_t size;
     for (size_t i = 0; i < count; i++) {
         vks_text_add_str(&input, "{\"prompt\": ");
-        add_json(&input, samples[i].prompt);
+        vks_text_add_json(&input, samples[i].prompt);
         vks_text_add_str(&input, ", \"text\": ");
-        add_json(&input, samples[i].text);
+        vks_text_add_json(&input, samples[i].text);
         vks_text_printf(&input, ", \"strength\": %s}\n",
                         isfinite(samples[i].strength) ? VKS_NUMBER("%.9g", samples[i].strength) : "null");
     }
@@ -132,8 +118,10 @@ struct vksteer_words {
 vksteer_words *vksteer_words_open(const struct vksteer_log *log, const char *path)
 {
     vksteer_words *words = calloc(1, sizeof(*words));
-    if (!words)
-        return NULL;
+    if (!words) {
+        struct vks_api_log bridge;
+        return vks_fail_null(vks_api_log_init(&bridge, log), VKS_NO_MEMORY);
+    }
     words->list = vks_word_list_open(vks_api_log_init(&words->bridge, log), path);
     if (!words->list)
         vksteer_words_close(&words);

@@ -60,6 +60,21 @@ bool vks_text_printf(struct vks_text *text, const char *format, ...)
     return true;
 }
 
+bool vks_text_add_json(struct vks_text *text, const char *string)
+{
+    vks_text_add_str(text, "\"");
+    for (const char *at = string; *at; at++) {
+        const unsigned char c = (unsigned char)*at;
+        if (c == '"' || c == '\\')
+            vks_text_printf(text, "\\%c", c);
+        else if (c < 0x20)
+            vks_text_printf(text, "\\u%04x", c);
+        else
+            vks_text_add(text, at, 1);
+    }
+    return vks_text_add_str(text, "\"");
+}
+
 void vks_text_finish(struct vks_text *text)
 {
     free(text->data);

@@ -19,6 +19,8 @@ struct vks_text {
 bool vks_text_add(struct vks_text *text, const void *bytes, size_t size);
 bool vks_text_add_str(struct vks_text *text, const char *string);
 bool vks_text_printf(struct vks_text *text, const char *format, ...) VKS_PRINTF(2, 3);
+// A JSON string of UTF-8 text, in quotes; only what must be escaped is.
+bool vks_text_add_json(struct vks_text *text, const char *string);
 void vks_text_finish(struct vks_text *text);
 
 // Decodes the code point at `at` (before `end`) and returns its length in bytes, 0 when it is not valid UTF-8

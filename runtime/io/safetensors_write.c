@@ -6,22 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-// A JSON string: only what must be escaped is.
-static void add_string(struct vks_text *text, const char *string)
-{
-    vks_text_add_str(text, "\"");
-    for (const char *at = string; *at; at++) {
-        const unsigned char c = (unsigned char)*at;
-        if (c == '"' || c == '\\')
-            vks_text_printf(text, "\\%c", c);
-        else if (c < 0x20)
-            vks_text_printf(text, "\\u%04x", c);
-        else
-            vks_text_add(text, at, 1);
-    }
-    vks_text_add_str(text, "\"");
-}
-
 static bool is_utf8(const char *string)
 {
     const size_t size = strlen(string);
@@ -56,9 +40,9 @@ static bool add_metadata(const struct vks_log *log, const char *path, struct vks
         else if (i && !strcmp(sorted[i]->key, sorted[i - 1]->key))
             done = vks_fail(log, "%s: metadata key %s is given twice; give it once", path, sorted[i]->key);
         vks_text_add_str(text, i ? "," : "");
-        add_string(text, sorted[i]->key);
+        vks_text_add_json(text, sorted[i]->key);
         vks_text_add_str(text, ":");
-        add_string(text, sorted[i]->value);
+        vks_text_add_json(text, sorted[i]->value);
     }
     vks_text_add_str(text, "}");
     free(sorted);
@@ -90,7 +74,7 @@ static bool add_items(const struct vks_log *log, const char *path, struct vks_te
             return vks_fail(log, "%s: the shape of tensor %s is too large; nothing was written", path, items[i].name);
         if (text->data[text->length - 1] != '{')
             vks_text_add_str(text, ",");
-        add_string(text, items[i].name);
+        vks_text_add_json(text, items[i].name);
         vks_text_printf(text, ":{\"dtype\":\"%s\",\"shape\":[", vks_st_dtype_name(items[i].dtype));
         for (int k = 0; k < items[i].rank; k++)
             vks_text_printf(text, "%s%llu", k ? "," : "", (unsigned long long)items[i].shape[k]);
