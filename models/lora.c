@@ -249,11 +249,6 @@ static bool join_layers(struct loader *l)
     return true;
 }
 
-static bool is_float(const struct vks_st_tensor *tensor)
-{
-    return tensor->dtype == VKS_ST_F32 || tensor->dtype == VKS_ST_F16 || tensor->dtype == VKS_ST_BF16;
-}
-
 // Forms of adapters that share the names of modules, of which nothing may be left out silently.
 static bool check_form(const struct loader *l, const struct vks_st_tensor *tensor)
 {
@@ -283,7 +278,7 @@ static bool list_layers(struct loader *l)
             add_stray(l, tensor);
             continue;
         }
-        if (!is_float(tensor))
+        if (!vks_st_is_float(tensor->dtype))
             return vks_fail(l->log, "%s: %s has type %s, not F32, F16 or BF16: convert the file", lora->path,
                             tensor->name, vks_st_dtype_name(tensor->dtype));
         layer->stem = vks_arena_strdup(&lora->arena, stem);

@@ -98,7 +98,7 @@ static bool add_tensors(struct vks_weights *weights)
                                             .size = tensor->size,
                                             .data = tensor->data};
         memcpy(entry->weight.shape, tensor->shape, sizeof(tensor->shape));
-        entry->readable = tensor->dtype == VKS_ST_F32 || tensor->dtype == VKS_ST_F16 || tensor->dtype == VKS_ST_BF16;
+        entry->readable = vks_st_is_float(tensor->dtype);
         entry->type = tensor->dtype == VKS_ST_F16    ? VKS_QUANT_F16
                       : tensor->dtype == VKS_ST_BF16 ? VKS_QUANT_BF16
                                                      : VKS_QUANT_F32;

@@ -48,7 +48,7 @@ static float *values_of(const struct import *m, const struct state *s, const cha
     if (tensor->count != s->site->channels)
         return vks_fail_null(log, "%s: %s has %llu channels, the model %u: it was trained for another model", s->path,
                              name, (unsigned long long)tensor->count, s->site->channels);
-    if (tensor->dtype != VKS_ST_F32 && tensor->dtype != VKS_ST_F16 && tensor->dtype != VKS_ST_BF16)
+    if (!vks_st_is_float(tensor->dtype))
         return vks_fail_null(log, "%s: %s has type %s, not F32, F16 or BF16: convert the file", s->path, name,
                              vks_st_dtype_name(tensor->dtype));
     float *values = malloc((size_t)tensor->count * sizeof(*values));

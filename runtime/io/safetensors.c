@@ -36,6 +36,11 @@ const char *vks_st_dtype_name(enum vks_st_dtype dtype)
     return dtypes[dtype].name;
 }
 
+bool vks_st_is_float(enum vks_st_dtype dtype)
+{
+    return dtype == VKS_ST_F32 || dtype == VKS_ST_F16 || dtype == VKS_ST_BF16;
+}
+
 // ---- one file
 
 // What is being parsed, for messages.
@@ -342,11 +347,6 @@ static const char *shape_text(int rank, const uint64_t *shape, char *out, size_t
     return out;
 }
 
-static bool is_float(enum vks_st_dtype dtype)
-{
-    return dtype == VKS_ST_F32 || dtype == VKS_ST_F16 || dtype == VKS_ST_BF16;
-}
-
 const struct vks_st_tensor *vks_safetensors_need(const struct vks_log *log, const struct vks_safetensors *file,
                                                  const char *name, int dtype, int rank, const uint64_t *shape)
 {
@@ -354,7 +354,7 @@ const struct vks_st_tensor *vks_safetensors_need(const struct vks_log *log, cons
     if (!tensor)
         return vks_fail_null(log, "%s: tensor %s is missing; the file does not belong to this configuration",
                              file->path, name);
-    if (dtype < 0 ? !is_float(tensor->dtype) : (int)tensor->dtype != dtype)
+    if (dtype < 0 ? !vks_st_is_float(tensor->dtype) : (int)tensor->dtype != dtype)
         return vks_fail_null(log, "%s: tensor %s has type %s, not %s; convert the file", file->path, name,
                              vks_st_dtype_name(tensor->dtype),
                              dtype < 0 ? "F32, F16 or BF16" : vks_st_dtype_name((enum vks_st_dtype)dtype));
@@ -371,7 +371,7 @@ const struct vks_st_tensor *vks_safetensors_need(const struct vks_log *log, cons
 bool vks_st_to_f32(const struct vks_log *log, const struct vks_safetensors *file, const struct vks_st_tensor *tensor,
                    float *out)
 {
-    if (!is_float(tensor->dtype))
+    if (!vks_st_is_float(tensor->dtype))
         return vks_fail(log, "%s: tensor %s has type %s, not F32, F16 or BF16; convert the file", file->path,
                         tensor->name, vks_st_dtype_name(tensor->dtype));
     if (tensor->dtype == VKS_ST_F16)

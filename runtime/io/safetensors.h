@@ -38,6 +38,7 @@ enum vks_st_dtype {
 
 size_t vks_st_dtype_size(enum vks_st_dtype dtype);
 const char *vks_st_dtype_name(enum vks_st_dtype dtype);  // "F32", "F8_E4M3", ...
+bool vks_st_is_float(enum vks_st_dtype dtype);           // F32, F16 or BF16: what vks_st_to_f32 reads
 
 struct vks_st_tensor {
     const char *name;  // UTF-8, no NUL inside
