@@ -47,9 +47,10 @@ static void add_product(const float *up, const float *down, uint32_t rank, float
 bool vks_weight_change_add(const struct vks_weight_change *change, uint64_t rows, uint64_t columns, float *values)
 {
     const uint64_t ups = change->up ? change->up->count : 0, downs = change->down->count;
-    float *down = malloc((change->transposed ? 2 : 1) * (downs + ups + 1) * sizeof(*down)), *up = down + downs;
+    float *down = malloc((change->transposed ? 2 : 1) * (downs + ups + 1) * sizeof(*down));
     if (!down)
         return false;
+    float *up = down + downs;
     vks_st_to_f32(NULL, NULL, change->down, down);
     if (change->up)
         vks_st_to_f32(NULL, NULL, change->up, up);
