@@ -54,30 +54,36 @@ bool vks_memory_choose(const VkPhysicalDeviceMemoryProperties *memory, const str
     return best >= 0;
 }
 
+// What could not be made stays as it was, VK_NULL_HANDLE: of a call that failed, Vulkan leaves the handle undefined.
 static bool create_buffer(struct vks_gpu *gpu, uint64_t size, uint32_t type, bool map, VkBuffer *buffer,
                           VkDeviceMemory *memory, void **data)
 {
     if (gpu->allocations >= gpu->most_allocations)
         return vks_fail(gpu->log, "%s allows %u allocations of device memory, and all are in use: use a smaller "
                         "model, or fewer at a time", gpu->info.name, gpu->most_allocations);
-    VkResult result = create_handle(gpu, size, buffer);
+    VkBuffer made;
+    VkResult result = create_handle(gpu, size, &made);
     if (result != VK_SUCCESS)
         return vks_vk_fail(gpu, result, "creating a buffer");
+    *buffer = made;
     VkMemoryRequirements requirements;
     gpu->vk.vkGetBufferMemoryRequirements(gpu->device, *buffer, &requirements);
     const VkMemoryAllocateFlagsInfo addressed = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO,
         .flags = VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT_KHR,
     };
+    VkDeviceMemory allocated;
     result = gpu->vk.vkAllocateMemory(gpu->device, &(VkMemoryAllocateInfo){
         .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
         .pNext = gpu->addresses ? &addressed : NULL,
         .allocationSize = requirements.size,
         .memoryTypeIndex = type,
-    }, NULL, memory);
-    gpu->allocations += result == VK_SUCCESS;
-    if (result == VK_SUCCESS)
+    }, NULL, &allocated);
+    if (result == VK_SUCCESS) {
+        gpu->allocations++;
+        *memory = allocated;
         result = gpu->vk.vkBindBufferMemory(gpu->device, *buffer, *memory, 0);
+    }
     if (result == VK_SUCCESS && map)
         result = gpu->vk.vkMapMemory(gpu->device, *memory, 0, VK_WHOLE_SIZE, 0, data);
     return result == VK_SUCCESS || vks_vk_fail(gpu, result, "allocating device memory");
