@@ -337,8 +337,10 @@ vksteer_model *vksteer_model_open_with(vksteer_session *session, const struct vk
     struct vksteer_model_params taken = *given;
     const struct vksteer_model_params *params = &taken;
     vksteer_model *model = calloc(1, sizeof(*model));
-    if (!model)
-        return NULL;
+    if (!model) {
+        struct vks_api_log bridge;
+        return vks_fail_null(session ? &session->bridge.log : vks_api_log_init(&bridge, log), VKS_NO_MEMORY);
+    }
     const struct vks_log *own = vks_api_log_init(&model->bridge, log);
     model->session = session;
     model->log = session ? &session->bridge.log : own;

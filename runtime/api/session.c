@@ -92,8 +92,10 @@ vksteer_session *vksteer_session_open(const struct vksteer_session_params *param
     static const struct vksteer_session_params defaults;
     params = params ? params : &defaults;
     vksteer_session *session = calloc(1, sizeof(*session));
-    if (!session)
-        return NULL;
+    if (!session) {
+        struct vks_api_log bridge;
+        return vks_fail_null(vks_api_log_init(&bridge, &params->log), VKS_NO_MEMORY);
+    }
     const struct vks_log *log = vks_api_log_init(&session->bridge, &params->log);
     session->gpu = vks_gpu_create(&(struct vks_gpu_params){
         .log = log,
