@@ -71,7 +71,8 @@ static bool choose(const struct vks_log *log, const char *what, const char *text
 }
 
 // Steps of the refit, which needs channels that were taken away.
-static uint32_t refit_of(const struct vksteer_train_params *in, const vksteer_model *model, uint32_t steps, double gamma)
+static uint32_t refit_of(const struct vksteer_train_params *in, const vksteer_model *model, uint32_t steps,
+                         double gamma)
 {
     if (in->refit > 0)
         return (uint32_t)in->refit;
@@ -89,50 +90,62 @@ static const char *default_sites(const vksteer_model *model, enum vks_place plac
     return own ? own : model->info.train_sites;
 }
 
-static bool fill(vksteer_model *model, const struct vksteer_train_params *in, struct vks_train_params *out)
+// Indices of the words among the params.
+struct choices {
+    int method, optimizer, position, pool, scale, prox;
+    bool own_optimizer;  // the model's default, to which its rate and gamma belong
+};
+
+static bool choose_all(const vksteer_model *model, const struct vksteer_train_params *in, struct choices *out)
 {
     static const char *const optimizers[] = {"adam", "sgd", NULL}, *const positions[] = {"all", "last", "avg", NULL};
     static const char *const pools[] = {"mean", "last", "max", NULL}, *const scales[] = {"sum", "mean", NULL};
     static const char *const proxes[] = {"l1", "sparse-group", NULL};
     const struct vks_log *log = model->log;
-    int method, optimizer, position, pool, scale, prox;
-    const char *own = in->optimizer ? in->optimizer : model->info.train_optimizer;
-    if (!choose(log, "the method", in->method, vks_method_names(), &method) ||
-        !choose(log, "the optimizer", own, optimizers, &optimizer) ||
-        !choose(log, "the position", in->position, positions, &position) ||
-        !choose(log, "the pooling", in->pool, pools, &pool) ||
-        !choose(log, "the loss scale", in->loss_scale, scales, &scale) ||
-        !choose(log, "the proximal step", in->prox ? in->prox : proxes[optimizer == 1], proxes, &prox))
+    const char *optimizer = in->optimizer ? in->optimizer : model->info.train_optimizer;
+    out->own_optimizer = strcmp(optimizer, model->info.train_optimizer) == 0;
+    return choose(log, "the method", in->method, vks_method_names(), &out->method) &&
+           choose(log, "the optimizer", optimizer, optimizers, &out->optimizer) &&
+           choose(log, "the position", in->position, positions, &out->position) &&
+           choose(log, "the pooling", in->pool, pools, &out->pool) &&
+           choose(log, "the loss scale", in->loss_scale, scales, &out->scale) &&
+           choose(log, "the proximal step", in->prox ? in->prox : proxes[out->optimizer == 1], proxes, &out->prox);
+}
+
+static bool fill(vksteer_model *model, const struct vksteer_train_params *in, struct vks_train_params *out)
+{
+    struct choices chosen;
+    if (!choose_all(model, in, &chosen))
         return false;
-    if (method != VKS_METHOD_LINEAS && (in->gamma > 0 || in->support > 0 || in->refit > 0))
-        return vks_fail(log, "--gamma, --support and --refit take channels away from lineas: %s changes all; leave them out",
-                        in->method);
+    if (chosen.method != VKS_METHOD_LINEAS && (in->gamma > 0 || in->support > 0 || in->refit > 0))
+        return vks_fail(model->log, "--gamma, --support and --refit take channels away from lineas: %s changes all; "
+                        "leave them out", in->method);
     const uint32_t steps = in->steps ? in->steps : model->info.train_steps;
-    // A rate belongs to its optimiser, and so does a gamma, and to its proximal step.
-    const bool same = strcmp(own, model->info.train_optimizer) == 0;
+    const bool same = chosen.own_optimizer, sgd = chosen.optimizer == 1;
+    // A gamma belongs to its proximal step, too.
     const double usual = same && !in->prox ? model->info.train_gamma : 0;
     const double gamma = in->gamma < 0 ? 0 : in->gamma > 0 ? in->gamma : usual;
-    const struct vks_method_info *kind = vks_method_info((enum vks_method)method);
+    const struct vks_method_info *kind = vks_method_info((enum vks_method)chosen.method);
     static const enum vks_position places[] = {VKS_POSITION_ALL, VKS_POSITION_LAST, VKS_POSITION_AVG};
     static const enum vks_pool pooling[] = {VKS_POOL_MEAN, VKS_POOL_LAST, VKS_POOL_MAX};
     *out = (struct vks_train_params){
-        .method = (enum vks_method)method,
+        .method = (enum vks_method)chosen.method,
         .sites = in->sites ? in->sites : default_sites(model, kind->place),
         .loss_sites = in->loss_sites,
         .steps = steps,
         .batch = in->batch ? in->batch : model->info.train_batch,
         .micro_batch = in->micro_batch,
-        .lr = in->lr > 0 ? in->lr : same ? model->info.train_lr : optimizer == 1 ? 0.1 : 1e-3,
+        .lr = in->lr > 0 ? in->lr : same ? model->info.train_lr : sgd ? 0.1 : 1e-3,
         .refit = refit_of(in, model, steps, gamma),
         .gamma = gamma,
         .support = in->support,
-        .sgd = optimizer == 1,
-        .sparse_group = prox == 1,
-        .mean_scale = scale == 1,
+        .sgd = sgd,
+        .sparse_group = chosen.prox == 1,
+        .mean_scale = chosen.scale == 1,
         .p = in->p ? in->p : 2,
-        .position = places[position],
+        .position = places[chosen.position],
         // The last token has read the text before it; the last pixel is a corner.
-        .pool = in->pool                                              ? pooling[pool]
+        .pool = in->pool                                         ? pooling[chosen.pool]
                 : !model->decoder && kind->pool == VKS_POOL_LAST ? VKS_POOL_MEAN : kind->pool,
         .alpha = in->alpha,
         .top_heads = in->top_heads,
@@ -260,6 +273,8 @@ enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_tra
     struct vks_train_progress figures = {0};
     struct bridge bridge = {.params = params, .inner = &inner};
     char sampler[64];
+    if (last)
+        *last = (struct vksteer_progress){0};
     if (!vks_api_can_run(model) || !check(model, params, &inner))
         return VKSTEER_FAILED;
     if (model->apply_steps > 1 && !params->sample_steps)

@@ -1,9 +1,9 @@
 // vksteer: activation steering on any Vulkan device. The C library (libvksteer).
 //
 // A session is a device and a log. A model is opened in a session; steerings are files. Errors: a call that fails
-// returns false, NULL or VKSTEER_FAILED after it has sent one line to the log that says what to do. Nothing here exits,
-// aborts or prints. Objects are freed by their own close function, which takes the address, accepts NULL and nulls it.
-// A session and what belongs to it are used by one thread at a time.
+// returns false, NULL or VKSTEER_FAILED after it has sent one line to the log that says what to do. Nothing here
+// exits, aborts or prints. Objects are freed by their own close function, which takes the address, accepts NULL and
+// nulls it. A session and what belongs to it are used by one thread at a time.
 #ifndef VKSTEER_H
 #define VKSTEER_H
 
@@ -66,8 +66,8 @@ struct vksteer_session_params {
     const char *model_path;
 };
 
-// Fills at most `capacity` rows (the names stay valid for good); returns the number of devices, or -1 without a Vulkan loader.
-// Of the parameters it reads `log` and `own_process`.
+// Fills at most `capacity` rows (the names stay valid for good); returns the number of devices, or -1 without a
+// Vulkan loader. Of the parameters it reads `log` and `own_process`.
 int vksteer_devices(const struct vksteer_session_params *params, struct vksteer_device_info *devices, int capacity);
 
 // NULL without a usable device.
@@ -95,8 +95,9 @@ struct vksteer_lora {
 };
 struct vksteer_model_params {
     const char *model;                  // as above
-    const char *checkpoint;             // a single file in the original layout (model.diffusion_model...), whose weights
-                                        // take the place of the model's, part by part; the model gives the rest
+    const char *checkpoint;             // a single file in the original layout (model.diffusion_model...), whose
+                                        // weights take the place of the model's, part by part; the model gives the
+                                        // rest
     const char *unet;                   // a file of UNet weights in place of the model's: .safetensors, .bin, .pt
     const char *vae;                    // a folder of an autoencoder in its place (config.json and weights)
     const char *variant;                // of the folder's weights, taken where there is one: "fp16"; NULL: the plain
@@ -110,8 +111,8 @@ struct vksteer_model_params {
 };
 vksteer_model *vksteer_model_open_with(vksteer_session *session, const struct vksteer_log *log,
                                        const struct vksteer_model_params *params);
-// Lets a model that was opened without a session run in this one, which must outlive it; messages still go to the log it
-// was opened with. So files are checked before a device is touched. False: it has a session.
+// Lets a model that was opened without a session run in this one, which must outlive it; messages still go to the log
+// it was opened with. So files are checked before a device is touched. False: it has a session.
 bool vksteer_model_attach(vksteer_model *model, vksteer_session *session);
 void vksteer_model_close(vksteer_model **model);
 
@@ -232,8 +233,8 @@ struct vksteer_use {
     bool inverse;                       // apply the inverse maps
 };
 
-// Whether the files are steerings that fit the model: its architecture, sites and widths. Needs no session. Says errors
-// alone: warnings come where the steerings are used.
+// Whether the files are steerings that fit the model: its architecture, sites and widths. Needs no session. Says
+// errors alone: warnings come where the steerings are used.
 bool vksteer_model_fits(vksteer_model *model, const struct vksteer_use *steerings, size_t count, bool strict);
 
 struct vksteer_map_info {
@@ -277,11 +278,11 @@ bool vksteer_import(vksteer_model *model, const struct vksteer_import_params *pa
 struct vksteer_progress {
     // "prompts"; "targets", whose activations are collected: step of steps; "training"
     const char *stage;
-    // Methods without gradients count sites or heads, or say 1 of 1; what vksteer_train leaves in `last` for them is 0 of
-    // 0, and they have none of the figures up to path_share.
+    // Methods without gradients count sites or heads, or say 1 of 1; what vksteer_train leaves in `last` for them is
+    // 0 of 0, and they have none of the figures up to path_share.
     uint32_t step, steps;
-    // Of the first step, of this one, and what two samples of one law would show; training may end below that when all
-    // sources are in every batch.
+    // Of the first step, of this one, and what two samples of one law would show; training may end below that when
+    // all sources are in every batch.
     double first_loss, loss, floor;
     double max_w, max_b, path_share, seconds;
     // Held-out prompts against the targets, in the loss's own measure: before training, now (at every tenth of the
@@ -305,8 +306,8 @@ struct vksteer_train_params {
     const char *const *validation;      // source prompts that are looked at, never trained on; may be NULL
     size_t validation_count;
     const char *output;
-    // "lineas", "linear-act", "linear-act-at-once", "mean-act", "gaussian-act"; "caa", "actadd", "repe" (pairs: source i
-    // with target i), "iti", "aura", "detzero"
+    // "lineas", "linear-act", "linear-act-at-once", "mean-act", "gaussian-act"; "caa", "actadd", "repe" (pairs:
+    // source i with target i), "iti", "aura", "detzero"
     const char *method;
     double alpha;                       // iti: how many standard deviations a head moves
     uint32_t top_heads;                 // iti: how many heads
@@ -323,12 +324,13 @@ struct vksteer_train_params {
     double lr;
     double gamma;                       // sparsity; below 0: none
     double support;                     // above 0: the share of channels wanted, for which gamma is found
-    int32_t refit;                      // steps after these, for the channels that gamma left, without it; below 0: none.
-                                        // 0: as many to a step as the model has, or half as many for a support
+    int32_t refit;                      // steps after these, for the channels that gamma left, without it; below 0:
+                                        // none. 0: as many to a step as the model has, or half as many for a support
     uint32_t width, height;             // pixels; 0: the model's
     // The sampler while training: one step. 0: the first of the model's own steps.
     uint32_t sample_steps;
-    // Guidance; only models that embed the scale see it, as the unguided half of one step reaches no loss. 0: the model's.
+    // Guidance; only models that embed the scale see it, as the unguided half of one step reaches no loss. 0: the
+    // model's.
     double cfg_scale;
     uint64_t seed;
     const char *log_path;               // one JSON object a step
@@ -345,6 +347,7 @@ struct vksteer_train_params {
 // Whether vksteer_train would take these params, as far as that can be told without a device; needs no session. Says
 // errors alone.
 bool vksteer_train_check(vksteer_model *model, const struct vksteer_train_params *params);
+// *last (may be NULL): how far it came; zeros where it failed or was stopped before it began.
 enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_train_params *params,
                                   struct vksteer_progress *last);
 
@@ -371,8 +374,8 @@ vksteer_painter *vksteer_painter_open(vksteer_model *model, const struct vksteer
 void vksteer_painter_close(vksteer_painter **painter);
 // `strengths`: one a steering, or NULL for those of the params. `latents`: initial noise (4 or so, H/8, W/8) in
 // PyTorch's order, or NULL for Philox noise of `seed`.
-// `negative_prompt` is read only with a guidance scale above 1; NULL stands for the empty prompt, or for zeros in place
-// of the text where the model's files ask for it, as those of SDXL do.
+// `negative_prompt` is read only with a guidance scale above 1; NULL stands for the empty prompt, or for zeros in
+// place of the text where the model's files ask for it, as those of SDXL do.
 bool vksteer_paint(vksteer_painter *painter, const char *prompt, const char *negative_prompt, uint64_t seed,
                    const float *strengths, const float *latents, size_t latent_count, struct vksteer_image *image);
 // The same of many pictures. Where memory is short it loads less than one after the other: prompts are read together,
@@ -403,8 +406,8 @@ bool vksteer_painter_tiles(const vksteer_painter *painter, uint32_t *width, uint
 // Writes a PNG with text chunks (key, value pairs).
 bool vksteer_image_write(const struct vksteer_log *log, const char *path, const struct vksteer_image *image,
                          const char *const *keys, const char *const *values, size_t count);
-// A strip or grid of equal pictures, `columns` wide, with `labels` (one a picture, or NULL) drawn under each. Pictures
-// of less than 128 pixels are doubled.
+// A strip or grid of equal pictures, `columns` wide, with `labels` (one a picture, or NULL) drawn under each.
+// Pictures of less than 128 pixels are doubled.
 bool vksteer_image_grid(const struct vksteer_log *log, const struct vksteer_image *images, size_t count,
                         uint32_t columns, const char *const *labels, struct vksteer_image *grid);
 // Latents of another program: a safetensors file with one tensor, or the bare fp32 values. free() *values.
@@ -439,8 +442,8 @@ struct vksteer_write_params {
     const uint64_t *seeds;              // one a prompt, in place of `seed`; may be NULL
     bool chat;                          // prompts are of vksteer_chat: they hold the tokens that begin a text
     bool ignore_end;                    // go on behind tokens that end a text, which are left out
-    // Called with every token of text number `index`: what became certain of its text, UTF-8, often a word, perhaps "".
-    // False ends everything; may be NULL.
+    // Called with every token of text number `index`: what became certain of its text, UTF-8, often a word, perhaps
+    // "". False ends everything; may be NULL.
     bool (*piece)(void *priv, size_t index, const char *text);
     void *priv;
 };
@@ -448,11 +451,12 @@ struct vksteer_text {
     char *text;                         // what follows the prompt, UTF-8; heap
     uint32_t prompt_tokens, tokens;
     bool ended;                         // by a token that ends a text; otherwise by max_tokens, or the context's end
-    double prompt_seconds, seconds;     // of the prompts, and of all tokens after the first, of the texts written at once
+    double prompt_seconds, seconds;     // of the prompts, and of all tokens after the first, of the texts written at
+                                        // once
 };
-// Writes `count` texts, a batch at a time, into texts[]. `strengths`: one a steering, or NULL for those of the params.
-// Steerings act in prompt and text; maps at position `last` on the last token of the prompt and then on each new one.
-// What was written before a stop or a failure is there; vksteer_texts_finish frees it in any case.
+// Writes `count` texts, a batch at a time, into texts[]. `strengths`: one a steering, or NULL for those of the
+// params. Steerings act in prompt and text; maps at position `last` on the last token of the prompt and then on each
+// new one. What was written before a stop or a failure is there; vksteer_texts_finish frees it in any case.
 enum vksteer_result vksteer_write(vksteer_writer *writer, const char *const *prompts, size_t count,
                                   const struct vksteer_write_params *params, const float *strengths,
                                   struct vksteer_text *texts);
@@ -462,9 +466,10 @@ struct vksteer_message {
     const char *role;                   // "system", "user", "assistant"
     const char *content;
 };
-// *text (heap) is a conversation, and what its next answer begins with, in the words that the model was tuned on: as its
-// chat template has it, of the families ChatML (SmolLM2, Qwen), Llama 2 and 3, Gemma 2 and 3. Needs no session. False
-// after one message: the model has no template or one of another family, or the family has no such order of roles.
+// *text (heap) is a conversation, and what its next answer begins with, in the words that the model was tuned on: as
+// its chat template has it, of the families ChatML (SmolLM2, Qwen), Llama 2 and 3, Gemma 2 and 3. Needs no session.
+// False after one message: the model has no template or one of another family, or the family has no such order of
+// roles.
 bool vksteer_chat(vksteer_model *model, const struct vksteer_message *messages, size_t count, char **text);
 
 // ---- eval ---------------------------------------------------------------------------------------------------------
@@ -518,8 +523,8 @@ struct vksteer_perplexity {
     uint32_t context, stride;           // what zero members of the params became
 };
 // Windows are those of transformers' guide to perplexity (each token counts once, and sees at least context - stride
-// tokens), each with the token in front that the tokenizer begins texts with, if it does. `strengths`: one a steering,
-// or NULL for those of the params. Values that are not finite give an infinite perplexity.
+// tokens), each with the token in front that the tokenizer begins texts with, if it does. `strengths`: one a
+// steering, or NULL for those of the params. Values that are not finite give an infinite perplexity.
 enum vksteer_result vksteer_read(vksteer_reader *reader, const struct vksteer_read_params *params,
                                  const float *strengths, struct vksteer_perplexity *out);
 
@@ -527,13 +532,14 @@ struct vksteer_sample {
     const char *prompt, *text;
     double strength;                    // at which the text was made; NaN: several, null in JSON
 };
-// Scores by another program: the system's shell runs `command`, which reads the samples from its standard input, each a
-// line {"prompt": ..., "text": ..., "strength": ...}, and prints a number a line. VKSTEER_STOPPED after an interrupt.
+// Scores by another program: the system's shell runs `command`, which reads the samples from its standard input, each
+// a line {"prompt": ..., "text": ..., "strength": ...}, and prints a number a line. VKSTEER_STOPPED after an
+// interrupt.
 enum vksteer_result vksteer_score(const struct vksteer_log *log, const char *command,
                                   const struct vksteer_sample *samples, size_t count, double *scores);
 
-// Words and phrases, one a line of a file. Case does not matter, and words are found as a whole, by Unicode's classes of
-// characters.
+// Words and phrases, one a line of a file. Case does not matter, and words are found as a whole, by Unicode's classes
+// of characters.
 typedef struct vksteer_words vksteer_words;
 vksteer_words *vksteer_words_open(const struct vksteer_log *log, const char *path);
 void vksteer_words_close(vksteer_words **words);
@@ -541,7 +547,7 @@ struct vksteer_survey {
     uint64_t words;                     // in all texts
     double distinct2;                   // different pairs of neighbouring words over all pairs; NaN: no pair
     double empty;                       // share of texts without a word
-    double listed, rate;                // share of texts with an entry of the list; entries in 100 words. NaN: no list
+    double listed, rate;                // share of texts with an entry of the list; entries in 100 words; NaN without
 };
 bool vksteer_survey(const struct vksteer_log *log, const vksteer_words *list, const char *const *texts, size_t count,
                     struct vksteer_survey *out);
@@ -579,10 +585,10 @@ struct vksteer_bake_result {
     size_t left_out;                       // files with weights in forms that are not folded (each was named)
 };
 // Writes a copy of the model's folder with the maps folded into the parameters of the modules at whose outputs they
-// act. Exact up to rounding, or refused with the name of the site: maps at positions other than `all` or within ranges,
-// modules without a weight of their own, offsets where there is no bias, timesteps. Parts whose weights are not the
-// folder's own safetensors, or have LoRAs in them, are written anew; another scheduler's class and autoencoder take
-// the place of the folder's. Needs no session. `result` may be NULL.
+// act. Exact up to rounding, or refused with the name of the site: maps at positions other than `all` or within
+// ranges, modules without a weight of their own, offsets where there is no bias, timesteps. Parts whose weights are
+// not the folder's own safetensors, or have LoRAs in them, are written anew; another scheduler's class and
+// autoencoder take the place of the folder's. Needs no session. `result` may be NULL.
 enum vksteer_result vksteer_bake(vksteer_model *model, const struct vksteer_bake_params *params,
                                  struct vksteer_bake_result *result);
 
@@ -624,10 +630,10 @@ struct vksteer_bench_params {
 bool vksteer_bench(vksteer_session *session, vksteer_model *model, const struct vksteer_bench_params *params);
 // Times the variants of matrix products and convolutions on the model's own shapes (rows named "tune") and keeps the
 // choice where one beats the built-in table's by a tenth: in a file for this device and driver, which sessions opened
-// from then on read and whose hash goes into the state of trainings. *path (heap) is that file, *written whether it is
-// there now; without a better choice it is removed. A stop leaves the file as it was, and *path NULL.
-bool vksteer_tune(vksteer_session *session, vksteer_model *model, const struct vksteer_bench_params *params, char **path,
-                  bool *written);
+// from then on read and whose hash goes into the state of trainings. *path (heap) is that file, *written whether it
+// is there now; without a better choice it is removed. A stop leaves the file as it was, and *path NULL.
+bool vksteer_tune(vksteer_session *session, vksteer_model *model, const struct vksteer_bench_params *params,
+                  char **path, bool *written);
 // Every kernel family against a reference on this device; calls `line` for each.
 bool vksteer_selftest(vksteer_session *session, void (*line)(void *priv, const char *family, bool ok, double error),
                       void *priv);
