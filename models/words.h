@@ -1,7 +1,7 @@
 // Words of a text, lists of words, and how varied texts are.
 //
-// A word is a run of letters, marks, digits and connectors (UTS 18's \w), with single apostrophes inside it. Words are
-// compared with their case folded, in normal form C. Scripts that put no space between words give longer runs.
+// A word is a run of letters, marks, digits and connectors (UTS 18's \w), with single apostrophes inside it. Words
+// are compared with their case folded, in normal form C. Scripts that put no space between words give longer runs.
 #ifndef VKS_MODELS_WORDS_H
 #define VKS_MODELS_WORDS_H
 

@@ -41,7 +41,8 @@ static void draw_glyph(struct vksteer_image *image, uint32_t left, uint32_t top,
                 memset(image->rgb + 3 * ((size_t)(top + y) * image->width + left + x), 32, 3);
 }
 
-// Bytes of the first line of `text` when a line holds `most`: broken at a space if there is one. *skip: bytes to pass.
+// Bytes of the first line of `text` when a line holds `most`: broken at a space if there is one. *skip: bytes to
+// pass.
 static size_t first_line(const char *text, size_t most, size_t *skip)
 {
     const size_t length = strlen(text), newline = strcspn(text, "\n");

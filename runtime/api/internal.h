@@ -62,8 +62,8 @@ char *vks_api_find(const vksteer_session *session, const char *name);
 char *vks_api_find_repository(const char *id, bool *other);
 // The folder that gives a single-file checkpoint configuration and tokenizer, heap; NULL after one message.
 char *vks_api_base_of(const struct vks_log *log, const char *path);
-// Count, mean and root mean square of the norm weights, of the UNet or the decoder: the same for every storage type of
-// one model. With LoRAs, " lora " and a hash of them follow.
+// Count, mean and root mean square of the norm weights, of the UNet or the decoder: the same for every storage type
+// of one model. With LoRAs, " lora " and a hash of them follow.
 void vks_api_fingerprint(vksteer_model *model);
 // Fingerprints are made of these sums.
 struct vks_api_norms {
@@ -258,8 +258,8 @@ struct vks_api_foldings {
     size_t count, capacity;
     struct vks_arena arena;
 };
-// What the steerings do to the parameters. Needs no device. False: one message that names the first site that cannot be
-// folded exactly, or that the model does not have.
+// What the steerings do to the parameters. Needs no device. False: one message that names the first site that cannot
+// be folded exactly, or that the model does not have.
 bool vks_api_fold(vksteer_model *model, const struct vks_steering steerings[], const float strengths[], size_t count,
                   struct vks_api_foldings *out);
 void vks_api_foldings_finish(struct vks_api_foldings *foldings);

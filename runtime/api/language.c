@@ -16,11 +16,12 @@ static bool defaults(vksteer_model *model)
     model->place_sites[VKS_PLACE_RESIDUAL] = vks_arena_printf(&model->arena, "%s.%u", gpt2 ? "transformer.h" : "model.layers",
                                                               (uint32_t)((uint64_t)info->layers * 13 / 32));
     model->place_sites[VKS_PLACE_HEADS] = gpt2 ? ".*attn.c_proj" : ".*o_proj";
-    // AcT layer by layer at LinEAS's norms breaks SmolLM2-135M; behind the heads it does what LinEAS does there (README).
+    // AcT layer by layer at LinEAS's norms breaks SmolLM2-135M; behind the heads it does what LinEAS does there
+    // (README).
     model->place_sites[VKS_PLACE_TRANSPORT] = model->place_sites[VKS_PLACE_HEADS];
     model->place_sites[VKS_PLACE_FEED_FORWARD] = gpt2 ? ".*mlp.(c_fc|c_proj)" : ".*mlp.(gate|up|down)_proj";
-    // The paper's optimizer and rate, at a twentieth of its steps: tests/compare/lineas_sweep.py on SmolLM2-135M, where
-    // 40 steps take 85 % of the distance away, 80 take 88 % and cost more fluency, and a rate of 1 diverges.
+    // The paper's optimizer and rate, at a twentieth of its steps: tests/compare/lineas_sweep.py on SmolLM2-135M,
+    // where 40 steps take 85 % of the distance away, 80 take 88 % and cost more fluency, and a rate of 1 diverges.
     info->train_optimizer = "sgd";
     info->train_lr = 0.1;
     info->train_steps = 50;

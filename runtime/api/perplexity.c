@@ -2,8 +2,9 @@
 //
 // Windows are those of transformers' guide to the perplexity of models with a fixed context: of W tokens each, S
 // further on than the one before, in which only the tokens are scored that no window before has scored; so each token
-// but the first counts once, and from the second window on sees W - S tokens or more. Where the tokenizer begins texts
-// with a token (Llama, Gemma), it stands in front of every window, as such models were never trained without it.
+// but the first counts once, and from the second window on sees W - S tokens or more. Where the tokenizer begins
+// texts with a token (Llama, Gemma), it stands in front of every window, as such models were never trained without
+// it.
 //
 // Windows of one length run together, the longest first, and what they give is added up in the order of the texts.
 #include <math.h>

@@ -114,7 +114,8 @@ void vksteer_writer_close(vksteer_writer **address)
 
 // ---- texts --------------------------------------------------------------------------------------------------------
 
-// A prompt's tokens, with those that begin a text unless they are written in it; what looks like a special token is one.
+// A prompt's tokens, with those that begin a text unless they are written in it; what looks like a special token is
+// one.
 static bool read_prompt(vksteer_writer *w, const char *prompt, size_t index, bool chat, struct vks_ids *ids)
 {
     const struct vks_log *log = w->model->log;

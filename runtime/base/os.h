@@ -101,10 +101,10 @@ int vks_os_terminal_width(void);
 // Makes standard output take bytes and UTF-8 as they are (Windows); nothing elsewhere.
 void vks_os_setup_streams(void);
 
-// Runs a command line by the system's shell, hands it `input` as its standard input, and returns what it writes to its
-// standard output (heap, NUL behind it; *got bytes). It shares our standard error. What it leaves unread is dropped.
-// NULL after one message when it cannot be started, ends with another exit code than 0 or writes more than `limit`
-// bytes; after an interrupt (vks_os_interrupted) it is ended, and nothing is said.
+// Runs a command line by the system's shell, hands it `input` as its standard input, and returns what it writes to
+// its standard output (heap, NUL behind it; *got bytes). It shares our standard error. What it leaves unread is
+// dropped. NULL after one message when it cannot be started, ends with another exit code than 0 or writes more than
+// `limit` bytes; after an interrupt (vks_os_interrupted) it is ended, and nothing is said.
 char *vks_os_filter(const struct vks_log *log, const char *command, const char *input, size_t size, size_t limit,
                     size_t *got);
 

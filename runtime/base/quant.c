@@ -106,7 +106,8 @@ static void unpack_q2_k(const uint8_t *block, float *out)
 }
 
 // qh[32], qs[64], scales[12], d: x = (d (s - 32)) (q - 4), a scale of six bits for 16. Of the scales, the low four
-// bits stand in the first 8 bytes, the high two in the last 4; bit i / 32 of qh[i % 32] is the third bit of element i.
+// bits stand in the first 8 bytes, the high two in the last 4; bit i / 32 of qh[i % 32] is the third bit of element
+// i.
 static void unpack_q3_k(const uint8_t *block, float *out)
 {
     const uint8_t *scales = block + 96;

@@ -13,12 +13,12 @@ double vks_mean(const double *values, uint32_t count);
 // Population variance about `mean`.
 double vks_variance(const double *values, uint32_t count, double mean);
 
-// What W_p^p shows between identical laws: its mean over b against n draws of N(0, 1), by a seeded simulation. Multiply
-// by the standard deviation to the p. NaN: out of memory.
+// What W_p^p shows between identical laws: its mean over b against n draws of N(0, 1), by a seeded simulation.
+// Multiply by the standard deviation to the p. NaN: out of memory.
 double vks_wasserstein_floor(uint32_t b, uint32_t n, uint32_t p);
 
-// The loss is the mean over its sites of the sum, or with `mean_scale` the mean, over channels. This is the weight of a
-// channel of `slot` in it.
+// The loss is the mean over its sites of the sum, or with `mean_scale` the mean, over channels. This is the weight of
+// a channel of `slot` in it.
 double vks_loss_weight(const struct vks_site_list *sites, const struct vks_site_slot *slot, bool mean_scale);
 
 struct vks_loss_floor {

@@ -1,9 +1,9 @@
 // A steering: affine maps at sites, and the file that holds them.
 //
-// The file is safetensors, fp32: `<site>.weight` and `<site>.bias` (D) for each site, where maps act within a range only
-// also `<site>.low` and `<site>.high` (D), and string metadata: `format` = "vksteer-1", `method`, `model`, `position`,
-// every hyperparameter, sample counts, first and last loss. Nothing in it depends on the time, so equal trainings give
-// equal files.
+// The file is safetensors, fp32: `<site>.weight` and `<site>.bias` (D) for each site, where maps act within a range
+// only also `<site>.low` and `<site>.high` (D), and string metadata: `format` = "vksteer-1", `method`, `model`,
+// `position`, every hyperparameter, sample counts, first and last loss. Nothing in it depends on the time, so equal
+// trainings give equal files.
 #ifndef VKS_STEER_STEERING_H
 #define VKS_STEER_STEERING_H
 
@@ -18,8 +18,8 @@
 struct vks_steering {
     struct vks_site_list sites;
     float *w, *b;                // (sites.channels), in the order of the sites; heap
-    // (sites.channels, 2), heap: the lowest and the highest value that is mapped, both included; values outside stay as
-    // they are. -FLT_MAX to FLT_MAX: no limit. NULL: no site has limits.
+    // (sites.channels, 2), heap: the lowest and the highest value that is mapped, both included; values outside stay
+    // as they are. -FLT_MAX to FLT_MAX: no limit. NULL: no site has limits.
     float *range;
     struct { const char *key, *value; } *metadata;
     size_t metadata_count, metadata_capacity;
@@ -42,8 +42,8 @@ bool vks_steering_load(struct vks_steering *steering, const struct vks_log *log,
 bool vks_steering_add_range(struct vks_steering *steering);
 // Whether the map of a site is limited to a range.
 bool vks_steering_has_range(const struct vks_steering *steering, const struct vks_site_slot *slot);
-// Replaces T by its inverse (z - b) / w. Channels with |w| < 1e-3, or whose offset would overflow, become the identity;
-// *skipped counts them. Not for maps within a range, which have none.
+// Replaces T by its inverse (z - b) / w. Channels with |w| < 1e-3, or whose offset would overflow, become the
+// identity; *skipped counts them. Not for maps within a range, which have none.
 void vks_steering_invert(struct vks_steering *steering, uint32_t *skipped);
 // Removes the maps of sites whose names begin with `prefix`.
 void vks_steering_drop(struct vks_steering *steering, const char *prefix);

@@ -16,7 +16,8 @@ enum vks_prompt_set {
 };
 
 // One forward pass: a prompt of a set, and the draw of its noise. Noise comes from Philox(seed, set, draw, index):
-// target j is always draw 0, as is validation prompt k, source i at training step s is draw s, so that no sample depends on the batch it is in.
+// target j is always draw 0, as is validation prompt k, source i at training step s is draw s, so that no sample
+// depends on the batch it is in.
 struct vks_sample {
     enum vks_prompt_set set;
     uint32_t index;   // of the prompt in its set

@@ -1,5 +1,5 @@
-// Private to runtime/steer: held-out source prompts against the targets while a training runs. It looks on and changes
-// nothing: a training with it ends in the same file, bit for bit.
+// Private to runtime/steer: held-out source prompts against the targets while a training runs. It looks on and
+// changes nothing: a training with it ends in the same file, bit for bit.
 #ifndef VKS_STEER_VALIDATE_H
 #define VKS_STEER_VALIDATE_H
 
