@@ -98,49 +98,12 @@ static uint32_t shape_of(const struct shape *s, uint32_t shape[4])
     return s->pixels ? 4 : 3;
 }
 
-// Where the samples of a case have their rows among those of a batch: behind others, in order or by a table.
-struct places {
-    uint32_t total, first;     // rows of the batch, samples before these
-    bool ordered;
-    uint32_t rows[VKS_STEP_ORDERS];
-};
-
-static struct places places_of(struct check *c, const struct shape *s)
-{
-    struct places places = {.first = check_random(c, 4), .ordered = check_random(c, 2)};
-    places.total = s->samples + places.first + check_random(c, 3);
-    for (uint32_t i = 0; i < places.total; i++)
-        places.rows[i] = i;
-    for (uint32_t i = places.total; i-- > 1 && places.ordered;) {
-        const uint32_t other = check_random(c, i + 1), row = places.rows[i];
-        places.rows[i] = places.rows[other];
-        places.rows[other] = row;
-    }
-    return places;
-}
-
-// Of the samples before these some are in other slices, the others in the same graph.
-static void put_places(struct check *c, struct vks_graph *g, const struct places *places)
-{
-    g->sample = check_random(c, places->first + 1);
-    check_step_uint(c, VKS_STEP_SLICE, places->first - g->sample);
-    check_step_uint(c, VKS_STEP_ORDERED, places->ordered);
-    for (uint32_t i = 0; i < places->total && places->ordered; i++)
-        check_step_uint(c, VKS_STEP_ORDER + i, places->rows[i]);
-}
-
-static uint32_t row_of(const struct places *places, uint32_t sample)
-{
-    return places->rows[places->first + sample];
-}
-
-// The samples' rows of `flat`, columns [first, first + cols), become `dense`.
-static void put_rows(double *flat, uint32_t width, const struct places *places, uint32_t first, const double *dense,
+// Rows [slice, slice + samples) of `flat`, columns [first, first + cols), become `dense`.
+static void put_rows(double *flat, uint32_t width, uint32_t slice, uint32_t first, const double *dense,
                      const struct shape *s)
 {
     for (uint32_t i = 0; i < s->samples; i++)
-        memcpy(flat + (uint64_t)row_of(places, i) * width + first, dense + (uint64_t)i * s->cols,
-               s->cols * sizeof(*flat));
+        memcpy(flat + (uint64_t)(slice + i) * width + first, dense + (uint64_t)i * s->cols, s->cols * sizeof(*flat));
 }
 
 static double *copy_of(struct check *c, const double *values, uint64_t count)
@@ -161,54 +124,101 @@ static int32_t *bits_of(struct check *c, const double *values, uint64_t count)
     return bits;
 }
 
+// Where a site lies in the flat arrays of all sites: its samples in rows [slice, slice + samples) of `total`, its
+// channels in columns [first, first + cols) of `width`.
+struct flat {
+    uint32_t slice, total, first, width;
+};
+
+static struct flat flat_of(struct check *c, const struct shape *s)
+{
+    const uint32_t slice = check_random(c, 4), total = s->samples + slice + check_random(c, 3);
+    const uint32_t first = check_random(c, 20), width = s->cols + first + check_random(c, 30);
+    return (struct flat){slice, total, first, width};
+}
+
+// A map, and what its gradients are added to.
+struct map {
+    const struct shape *s;
+    struct flat at;
+    enum vks_position position;
+    bool trained;
+    double *w, *b, *grad_w, *grad_b;   // (width), (total, width)
+    struct vks_tensor *tgw, *tgb;
+};
+
+static void draw_map(struct check *c, struct map *m)
+{
+    const uint64_t all = (uint64_t)m->at.total * m->at.width;
+    m->w = check_values(c, m->at.width, CHECK_UNIFORM);
+    m->b = check_values(c, m->at.width, CHECK_NORMAL);
+    m->grad_w = check_values(c, all, CHECK_NORMAL);
+    m->grad_b = check_values(c, all, CHECK_NORMAL);
+}
+
+static struct vks_tensor *add_map(struct check *c, struct vks_graph *g, struct map *m, struct vks_tensor *z,
+                                  struct vks_tensor *mask)
+{
+    const uint32_t vector[] = {m->at.width}, flat[] = {m->at.total, m->at.width};
+    const uint32_t first = m->at.first, cols = m->s->cols;
+    struct vks_tensor *w = check_state(c, "w", m->w, VKS_F32, 1, vector);
+    struct vks_tensor *b = check_state(c, "b", m->b, VKS_F32, 1, vector);
+    m->tgw = check_state(c, "grad_w", m->grad_w, VKS_F32, 2, flat);
+    m->tgb = check_state(c, "grad_b", m->grad_b, VKS_F32, 2, flat);
+    return vks_affine_map(g, z, vks_graph_columns(g, w, first, cols), vks_graph_columns(g, b, first, cols), mask,
+                          m->trained ? vks_graph_columns(g, m->tgw, first, cols) : NULL,
+                          m->trained ? vks_graph_columns(g, m->tgb, first, cols) : NULL,
+                          &(struct vks_affine){.position = m->position, .strength = STRENGTH});
+}
+
+// The flat array with the rows of the site replaced by `dense` (samples, cols), or as it was with NULL.
+static void expect_rows(struct check *c, struct vks_tensor *tensor, const double *values, const struct flat *at,
+                        const struct shape *s, const double *dense, double tolerance)
+{
+    double *want = copy_of(c, values, (uint64_t)at->total * at->width);
+    if (dense)
+        put_rows(want, at->width, at->slice, at->first, dense, s);
+    check_expect(c, tensor, want, tolerance);
+}
+
+static void expect_gradients(struct check *c, const struct map *m, const double *dw, const double *db,
+                             double tolerance)
+{
+    expect_rows(c, m->tgw, m->grad_w, &m->at, m->s, m->trained ? dw : NULL, tolerance);
+    expect_rows(c, m->tgb, m->grad_b, &m->at, m->s, m->trained ? db : NULL, tolerance);
+}
+
 static void affine_case(struct check *c, const struct shape *s, enum vks_position position, double strength,
                         bool trained)
 {
     const uint64_t n = (uint64_t)s->samples * s->rows * s->cols;
-    const struct places places = places_of(c, s);
-    const uint32_t total = places.total;
-    const uint32_t first = check_random(c, 20), width = s->cols + first + check_random(c, 30);
-    const uint32_t flat[] = {total, width}, vector[] = {width}, mask_shape[] = {s->samples, s->rows};
+    const uint32_t mask_shape[] = {s->samples, s->rows};
     uint32_t shape[4];
     const uint32_t rank = shape_of(s, shape);
+    struct map map = {.s = s, .at = flat_of(c, s), .position = position, .trained = trained};
+    draw_map(c, &map);
+    const double *w = map.w + map.at.first, *b = map.b + map.at.first;
     double *z = check_values(c, n, strength != 0 ? CHECK_NORMAL : CHECK_HOSTILE);
-    double *w = check_values(c, width, CHECK_UNIFORM), *b = check_values(c, width, CHECK_NORMAL);
     double *dy = check_values(c, n, CHECK_NORMAL), *y = check_alloc(c, n, sizeof(*y));
-    double *dz = check_alloc(c, n, sizeof(*dz)), *gw = check_values(c, (uint64_t)total * width, CHECK_NORMAL);
-    double *gb = check_values(c, (uint64_t)total * width, CHECK_NORMAL);
-    double *dw = check_alloc(c, s->samples * s->cols, sizeof(*dw));
+    double *dz = check_alloc(c, n, sizeof(*dz)), *dw = check_alloc(c, s->samples * s->cols, sizeof(*dw));
     double *db = check_alloc(c, s->samples * s->cols, sizeof(*db));
     const struct ref_site site = {s->samples, s->rows, s->cols, s->masked ? mask_of(c, s) : NULL};
-    ref_affine(y, z, w + first, b + first, NULL, &site, position, strength);
-    ref_affine_backward(dz, dw, db, z, w + first, dy, &site, position, strength);
-    double *want_w = copy_of(c, gw, (uint64_t)total * width), *want_b = copy_of(c, gb, (uint64_t)total * width);
-    if (trained) {
-        put_rows(want_w, width, &places, first, dw, s);
-        put_rows(want_b, width, &places, first, db, s);
-    }
+    ref_affine(y, z, w, b, NULL, &site, position, strength);
+    ref_affine_backward(dz, dw, db, z, w, dy, &site, position, strength);
 
     struct vks_graph *g = check_begin(c, "affine_map (%u, %u, %u) position %d strength %g%s%s", s->samples, s->rows,
                                       s->cols, position, strength, s->masked ? " mask" : "",
                                       trained ? " trained" : "");
     check_step_float(c, VKS_STEP_STRENGTH + STRENGTH, (float)strength);
-    put_places(c, g, &places);
-    struct vks_tensor *tw = vks_graph_columns(g, check_state(c, "w", w, VKS_F32, 1, vector), first, s->cols);
-    struct vks_tensor *tb = vks_graph_columns(g, check_state(c, "b", b, VKS_F32, 1, vector), first, s->cols);
-    struct vks_tensor *tgw = check_state(c, "grad_w", gw, VKS_F32, 2, flat);
-    struct vks_tensor *tgb = check_state(c, "grad_b", gb, VKS_F32, 2, flat);
+    check_step_uint(c, VKS_STEP_SLICE, map.at.slice);
     struct vks_tensor *mask = s->masked ? check_input(c, "mask", site.mask, 2, mask_shape) : NULL;
-    struct vks_tensor *tz = check_input(c, "z", z, rank, shape);
-    struct vks_tensor *ty = vks_affine_map(g, tz, tw, tb, mask,
-                                           trained ? vks_graph_columns(g, tgw, first, s->cols) : NULL,
-                                           trained ? vks_graph_columns(g, tgb, first, s->cols) : NULL,
-                                           &(struct vks_affine){.position = position, .strength = STRENGTH});
+    struct vks_tensor *tz = check_input(c, "z", z, rank, shape), *ty = add_map(c, g, &map, tz, mask);
     check_expect(c, ty, y, strength == 0 ? 0 : 1e-6);
     if (strength == 0)
         check_expect_i32(c, ty, bits_of(c, z, n));  // -0 stays -0
     check_backward(c, ty, dy);
     check_expect_gradient(c, tz, dz, 1e-6);
-    check_expect(c, tgw, want_w, 2e-6);
-    check_expect(c, tgb, want_b, 2e-6);
+    expect_gradients(c, &map, dw, db, 2e-6);
     check_run(c);
 }
 
@@ -233,8 +243,8 @@ static void range_case(struct check *c, const struct shape *s, enum vks_position
         range[k] = (float)range[k];
     ref_affine(y, z, w + first, b + first, range + 2 * first, &site, position, strength);
 
-    struct vks_graph *g = check_begin(c, "affine_map (%u, %u, %u) position %d strength %g%s within ranges", s->samples,
-                                      s->rows, s->cols, position, strength, s->masked ? " mask" : "");
+    struct vks_graph *g = check_begin(c, "affine_map (%u, %u, %u) position %d strength %g%s within ranges",
+                                      s->samples, s->rows, s->cols, position, strength, s->masked ? " mask" : "");
     check_step_float(c, VKS_STEP_STRENGTH + STRENGTH, (float)strength);
     struct vks_tensor *tw = vks_graph_columns(g, check_state(c, "w", w, VKS_F32, 1, vector), first, s->cols);
     struct vks_tensor *tb = vks_graph_columns(g, check_state(c, "b", b, VKS_F32, 1, vector), first, s->cols);
@@ -247,40 +257,58 @@ static void range_case(struct check *c, const struct shape *s, enum vks_position
     check_run(c);
 }
 
+// Pooled rows, and the gradient that comes to them.
+struct pooling {
+    const struct shape *s;
+    struct flat at;
+    double *pooled, *grad, *dense_grad;   // (total, width) twice, (samples, cols)
+    struct vks_tensor *tp;
+};
+
+static void draw_pooling(struct check *c, struct pooling *p)
+{
+    const struct shape *s = p->s;
+    const uint64_t all = (uint64_t)p->at.total * p->at.width;
+    p->pooled = check_values(c, all, CHECK_NORMAL);
+    p->grad = check_values(c, all, CHECK_NORMAL);
+    p->dense_grad = check_alloc(c, (uint64_t)s->samples * s->cols, sizeof(*p->dense_grad));
+    for (uint32_t i = 0; i < s->samples; i++)
+        memcpy(p->dense_grad + (uint64_t)i * s->cols,
+               p->grad + (uint64_t)(p->at.slice + i) * p->at.width + p->at.first, s->cols * sizeof(*p->grad));
+}
+
+static struct vks_tensor *add_pooling(struct check *c, struct vks_graph *g, struct pooling *p, struct vks_tensor *z,
+                                      struct vks_tensor *mask, enum vks_pool kind)
+{
+    const uint32_t flat[] = {p->at.total, p->at.width};
+    p->tp = check_state(c, "pooled", p->pooled, VKS_F32, 2, flat);
+    struct vks_tensor *tg = check_state(c, "grad_pooled", p->grad, VKS_F32, 2, flat);
+    return vks_pool_rows(g, z, mask, vks_graph_columns(g, p->tp, p->at.first, p->s->cols),
+                         vks_graph_columns(g, tg, p->at.first, p->s->cols), kind);
+}
+
 static void pool_case(struct check *c, const struct shape *s, enum vks_pool kind, bool above)
 {
     const uint64_t n = (uint64_t)s->samples * s->rows * s->cols;
-    const struct places places = places_of(c, s);
-    const uint32_t total = places.total;
-    const uint32_t first = check_random(c, 20), width = s->cols + first + check_random(c, 30);
-    const uint32_t flat[] = {total, width}, mask_shape[] = {s->samples, s->rows};
+    const uint32_t mask_shape[] = {s->samples, s->rows};
     uint32_t shape[4];
     const uint32_t rank = shape_of(s, shape);
+    struct pooling pooling = {.s = s, .at = flat_of(c, s)};
+    draw_pooling(c, &pooling);
     double *z = check_values(c, n, kind == VKS_POOL_MAX ? CHECK_HOSTILE : CHECK_NORMAL);
     double *dy = check_values(c, n, CHECK_NORMAL), *dz = check_alloc(c, n, sizeof(*dz));
-    double *pooled = check_values(c, (uint64_t)total * width, CHECK_NORMAL);
-    double *grad = check_values(c, (uint64_t)total * width, CHECK_NORMAL);
     double *dense = check_alloc(c, s->samples * s->cols, sizeof(*dense));
-    double *dense_grad = check_alloc(c, s->samples * s->cols, sizeof(*dense));
     const struct ref_site site = {s->samples, s->rows, s->cols, s->masked ? mask_of(c, s) : NULL};
-    for (uint32_t i = 0; i < s->samples; i++)
-        for (uint32_t k = 0; k < s->cols; k++)
-            dense_grad[i * s->cols + k] = grad[(uint64_t)row_of(&places, i) * width + first + k];
     ref_pool(dense, z, &site, kind);
-    ref_pool_backward(dz, z, above ? dy : NULL, dense_grad, &site, kind);
-    double *want = copy_of(c, pooled, (uint64_t)total * width);
-    put_rows(want, width, &places, first, dense, s);
+    ref_pool_backward(dz, z, above ? dy : NULL, pooling.dense_grad, &site, kind);
 
     struct vks_graph *g = check_begin(c, "pool_rows (%u, %u, %u) kind %d%s%s", s->samples, s->rows, s->cols, kind,
                                       s->masked ? " mask" : "", above ? " below another gradient" : "");
-    put_places(c, g, &places);
-    struct vks_tensor *tp = check_state(c, "pooled", pooled, VKS_F32, 2, flat);
-    struct vks_tensor *tg = check_state(c, "grad_pooled", grad, VKS_F32, 2, flat);
+    check_step_uint(c, VKS_STEP_SLICE, pooling.at.slice);
     struct vks_tensor *mask = s->masked ? check_input(c, "mask", site.mask, 2, mask_shape) : NULL;
     struct vks_tensor *tz = check_input(c, "z", z, rank, shape);
-    struct vks_tensor *ty = vks_pool_rows(g, tz, mask, vks_graph_columns(g, tp, first, s->cols),
-                                          vks_graph_columns(g, tg, first, s->cols), kind);
-    check_expect(c, tp, want, 1e-6);
+    struct vks_tensor *ty = add_pooling(c, g, &pooling, tz, mask, kind);
+    expect_rows(c, pooling.tp, pooling.pooled, &pooling.at, s, dense, 1e-6);
     check_expect(c, ty, z, 0);
     // Where nothing stands above, the walk is started by another output that pooling knows nothing of.
     check_backward(c, above ? ty : vks_scale(g, check_input(c, "other", z, rank, shape), 2, 0), dy);
@@ -294,71 +322,49 @@ enum { POOL = 1, ACT = 2, TRAINED = 4 };
 static void site_case(struct check *c, const struct shape *s, uint32_t parts, enum vks_unary kind, double strength)
 {
     const uint64_t n = (uint64_t)s->samples * s->rows * s->cols, per = (uint64_t)s->samples * s->cols;
-    const struct places places = places_of(c, s);
-    const uint32_t total = places.total;
-    const uint32_t first = 4 * check_random(c, 5) + (s->cols % 4 != 0);
-    const uint32_t width = s->cols + first + 4 * check_random(c, 9);
-    const uint32_t flat[] = {total, width}, vector[] = {width};
-    const uint64_t all = (uint64_t)total * width;
     uint32_t shape[4];
     const uint32_t rank = shape_of(s, shape);
     const struct ref_site site = {s->samples, s->rows, s->cols, NULL};
+    const uint32_t slice = check_random(c, 4), total = s->samples + slice + check_random(c, 3);
+    const uint32_t first = 4 * check_random(c, 5) + (s->cols % 4 != 0);  // aligned to four where the channels are
+    const struct flat at = {slice, total, first, s->cols + first + 4 * check_random(c, 9)};
+    struct map map = {.s = s, .at = at, .position = VKS_POSITION_ALL, .trained = parts & TRAINED};
+    struct pooling pooling = {.s = s, .at = at};
+    draw_map(c, &map);
+    draw_pooling(c, &pooling);
+    const double *w = map.w + at.first, *b = map.b + at.first;
     double *z = check_values(c, n, CHECK_NORMAL), *dy = check_values(c, n, CHECK_NORMAL);
-    double *w = check_values(c, width, CHECK_UNIFORM), *b = check_values(c, width, CHECK_NORMAL);
-    double *pooled = check_values(c, all, CHECK_NORMAL), *grad = check_values(c, all, CHECK_NORMAL);
-    double *gw = check_values(c, all, CHECK_NORMAL), *gb = check_values(c, all, CHECK_NORMAL);
     double *mapped = check_alloc(c, n, sizeof(*mapped)), *y = check_alloc(c, n, sizeof(*y));
-    double *dmapped = check_alloc(c, n, sizeof(*y)), *dz = check_alloc(c, n, sizeof(*y));
-    double *mean = check_alloc(c, per, sizeof(*mean)), *dmean = check_alloc(c, per, sizeof(*mean));
-    double *dw = check_alloc(c, per, sizeof(*dw)), *db = check_alloc(c, per, sizeof(*db));
-    for (uint64_t i = 0; i < per; i++)
-        dmean[i] = grad[(uint64_t)row_of(&places, (uint32_t)(i / s->cols)) * width + first + i % s->cols];
-    ref_affine(mapped, z, w + first, b + first, NULL, &site, VKS_POSITION_ALL, strength);
+    double *dmapped = copy_of(c, dy, n), *dz = check_alloc(c, n, sizeof(*y));
+    double *mean = check_alloc(c, per, sizeof(*mean)), *dw = check_alloc(c, per, sizeof(*dw));
+    double *db = check_alloc(c, per, sizeof(*db));
+    ref_affine(mapped, z, w, b, NULL, &site, VKS_POSITION_ALL, strength);
     memcpy(y, mapped, n * sizeof(*y));
-    memcpy(dmapped, dy, n * sizeof(*dy));
     if (parts & ACT) {
         ref_unary(y, mapped, n, kind);
         ref_unary_backward(dmapped, mapped, dy, n, kind);
     }
     ref_pool(mean, mapped, &site, VKS_POOL_MEAN);
     if (parts & POOL)
-        ref_pool_backward(dmapped, mapped, copy_of(c, dmapped, n), dmean, &site, VKS_POOL_MEAN);
-    ref_affine_backward(dz, dw, db, z, w + first, dmapped, &site, VKS_POSITION_ALL, strength);
-    double *want = copy_of(c, pooled, all), *want_w = copy_of(c, gw, all), *want_b = copy_of(c, gb, all);
-    if (parts & POOL)
-        put_rows(want, width, &places, first, mean, s);
-    if (parts & TRAINED) {
-        put_rows(want_w, width, &places, first, dw, s);
-        put_rows(want_b, width, &places, first, db, s);
-    }
+        ref_pool_backward(dmapped, mapped, copy_of(c, dmapped, n), pooling.dense_grad, &site, VKS_POOL_MEAN);
+    ref_affine_backward(dz, dw, db, z, w, dmapped, &site, VKS_POSITION_ALL, strength);
 
     struct vks_graph *g = check_begin(c, "site (%u, %u, %u) strength %g%s%s%s kind %d", s->samples, s->rows, s->cols,
                                       strength, parts & POOL ? " pooled" : "", parts & ACT ? " activated" : "",
                                       parts & TRAINED ? " trained" : "", kind);
     check_step_float(c, VKS_STEP_STRENGTH + STRENGTH, (float)strength);
-    put_places(c, g, &places);
-    struct vks_tensor *tw = vks_graph_columns(g, check_state(c, "w", w, VKS_F32, 1, vector), first, s->cols);
-    struct vks_tensor *tb = vks_graph_columns(g, check_state(c, "b", b, VKS_F32, 1, vector), first, s->cols);
-    struct vks_tensor *tgw = check_state(c, "grad_w", gw, VKS_F32, 2, flat);
-    struct vks_tensor *tgb = check_state(c, "grad_b", gb, VKS_F32, 2, flat);
-    struct vks_tensor *tp = check_state(c, "pooled", pooled, VKS_F32, 2, flat);
-    struct vks_tensor *tg = check_state(c, "grad_pooled", grad, VKS_F32, 2, flat);
-    struct vks_tensor *tz = check_input(c, "z", z, rank, shape);
-    struct vks_tensor *t = vks_affine_map(g, tz, tw, tb, NULL,
-                                          parts & TRAINED ? vks_graph_columns(g, tgw, first, s->cols) : NULL,
-                                          parts & TRAINED ? vks_graph_columns(g, tgb, first, s->cols) : NULL,
-                                          &(struct vks_affine){.strength = STRENGTH});
+    check_step_uint(c, VKS_STEP_SLICE, at.slice);
+    struct vks_tensor *tz = check_input(c, "z", z, rank, shape), *t = add_map(c, g, &map, tz, NULL);
     if (parts & POOL)
-        t = vks_pool_rows(g, t, NULL, vks_graph_columns(g, tp, first, s->cols),
-                          vks_graph_columns(g, tg, first, s->cols), VKS_POOL_MEAN);
+        t = add_pooling(c, g, &pooling, t, NULL, VKS_POOL_MEAN);
     if (parts & ACT)
         t = vks_unary(g, t, kind);
     check_expect(c, t, y, 2e-6);
-    check_expect(c, tp, want, 1e-6);
+    if (parts & POOL)
+        expect_rows(c, pooling.tp, pooling.pooled, &at, s, mean, 1e-6);
     check_backward(c, t, dy);
     check_expect_gradient(c, tz, dz, 4e-6);
-    check_expect(c, tgw, want_w, 4e-6);
-    check_expect(c, tgb, want_b, 4e-6);
+    expect_gradients(c, &map, dw, db, 4e-6);
     check_run(c);
 }
 
