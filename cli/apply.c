@@ -252,13 +252,21 @@ static bool check_model(vksteer_model *model, void *priv)
                           : job->cache ? "cache" : write_option(&job->write);
     job->misused = foreign != NULL;
     if (foreign)
-        return say_error("%s makes %s: --%s is for %s, leave it out", info->path, writes ? "texts" : "pictures", foreign,
-                         writes ? "pictures" : "texts"), false;
+        return say_error("%s makes %s: --%s is for %s, leave it out", info->path, writes ? "texts" : "pictures",
+                         foreign, writes ? "pictures" : "texts"), false;
     if (!writes && !job->output)
         job->output = "out.png";
     return (writes || vksteer_can_write(cli_log(), job->output)) &&
            vksteer_model_fits(model, job->steer.uses, job->steer.count, job->strict) &&
            (!job->chat || make_chats(model, job->system, job->prompts, job->prompt_count, &job->chats));
+}
+
+void say_seeds(const struct job *job)
+{
+    if (job->batch > 1)
+        say("seeds %lld to %lld", (long long)job->seed, (long long)(job->seed + job->batch - 1));
+    else
+        say("seed %lld", (long long)job->seed);
 }
 
 static int apply_pictures(struct job *job)
@@ -268,10 +276,7 @@ static int apply_pictures(struct job *job)
     job->painter = vksteer_painter_open(job->model, &job->paint);
     if (!job->painter)
         return EXIT_FAILED;
-    if (job->batch > 1)
-        say("seeds %lld to %lld", (long long)job->seed, (long long)(job->seed + job->batch - 1));
-    else
-        say("seed %lld", (long long)job->seed);
+    say_seeds(job);
     vksteer_catch_interrupt();
     if (job->common.json)
         json_open(NULL, '[');
@@ -313,7 +318,10 @@ static int check(struct job *job, const double *strength)
         if (!job->steer.numbered[i])
             job->steer.uses[i].strength = (float)*strength;
     if (job->seed < 0)  // a new picture every time, and the seed is printed
-        job->seed = ((int64_t)time(NULL) * 2654435761 ^ (int64_t)(vksteer_seconds() * 1e6)) & 0x7fffffff;
+        job->seed = (int64_t)(((uint64_t)time(NULL) * 2654435761 ^ (uint64_t)(vksteer_seconds() * 1e6)) & 0x7fffffff);
+    if (job->seed > INT64_MAX - job->batch)
+        return usage_error("-s %lld -b %u: seeds count up, and end below 2^63: give a smaller one",
+                           (long long)job->seed, job->batch);
     job->paint.strict = job->strict;
     job->has_grid = job->grid != 0;
     return EXIT_DONE;
@@ -325,17 +333,21 @@ int command_apply(int argc, char **argv)
     struct job job = {.batch = 1, .seed = 42, .write = WRITE_NOT_GIVEN};
     struct arguments arguments;
     const struct option options[] = {
-        {'p', "prompt", OPT_TEXT, &job.prompt, 0, 0, "PROMPT", "what to paint, or to go on from; - reads standard input"},
-        {0, "prompts", OPT_TEXT, &job.prompts_path, 0, 0, "FILE", "many prompts: a picture, a row of the sheet, or a text each"},
+        {'p', "prompt", OPT_TEXT, &job.prompt, 0, 0, "PROMPT", "what to paint, or to go on from; - reads standard "
+         "input"},
+        {0, "prompts", OPT_TEXT, &job.prompts_path, 0, 0, "FILE", "many prompts: a picture, a row of the sheet, or a "
+         "text each"},
         {0, "field", OPT_TEXT, &job.field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
-        {'n', "negative-prompt", OPT_TEXT, &job.negative, 0, 0, "PROMPT", "what not to paint (guidance scale above 1)"},
-        {0, "steer", OPT_STEER, &job.steer, 0, 0, "FILE[:S|:inv]", "steer, at strength S (default 1) or by the inverse "
-         "maps; may be repeated"},
+        {'n', "negative-prompt", OPT_TEXT, &job.negative, 0, 0, "PROMPT", "what not to paint (guidance scale above "
+         "1)"},
+        {0, "steer", OPT_STEER, &job.steer, 0, 0, "FILE[:S|:inv]", "steer, at strength S (default 1) or by the "
+         "inverse maps; may be repeated"},
         {0, "steer-strength", OPT_NUMBER, &strength, -100, 100, "F", "strength of steerings without one"},
         MODEL_OPTIONS(job.common),
         {'o', "output", OPT_TEXT, &job.output, 0, 0, "OUT", "the picture, out.png; %03d is replaced by its number. "
          "Texts: into a file of JSON lines"},
-        {0, "sweep", OPT_SWEEP, &job.sweep, 0, 0, "FROM:TO:COUNT", "a strip over strengths, with labels; or a text at each"},
+        {0, "sweep", OPT_SWEEP, &job.sweep, 0, 0, "FROM:TO:COUNT", "a strip over strengths, with labels; or a text "
+         "at each"},
         {0, "grid", OPT_COUNT, &job.grid, 1, 64, "COLS", "all pictures in one file, so many to a row"},
         {'b', "batch-count", OPT_COUNT, &job.batch, 1, 1024, "COUNT", "so many seeds, counting up"},
         {'s', "seed", OPT_SEED, &job.seed, 0, 0, "SEED", "default 42; negative: random"},
@@ -343,14 +355,15 @@ int command_apply(int argc, char **argv)
         {'H', "height", OPT_COUNT, &job.paint.height, 1, 8192, "PX", "picture height"},
         {0, "steps", OPT_COUNT, &job.paint.steps, 1, 1000, "N", "steps of the scheduler"},
         {0, "cfg-scale", OPT_NUMBER, &job.paint.cfg_scale, 0, 100, "F", "guidance scale; up to 1: none"},
-        {0, "latents", OPT_TEXT, &job.latents_path, 0, 0, "FILE", "noise of another program: .safetensors or raw fp32"},
+        {0, "latents", OPT_TEXT, &job.latents_path, 0, 0, "FILE", "noise of another program: .safetensors or raw "
+         "fp32"},
         {0, "show", OPT_FLAG, &job.show, 0, 0, NULL, "show the picture in the terminal"},
         WRITE_OPTIONS(job.write, job.chat, job.system, job.cache),
         {0, "strict", OPT_FLAG, &job.strict, 0, 0, NULL, "refuse steerings of other weights"},
     };
     const struct command command = {"apply", "-p PROMPT [--steer FILE[:STRENGTH]]... [-o OUT] [OPTIONS]",
-                                    "Makes pictures from prompts, or texts, steered or not.", options, COUNT_OF(options), 0, 0,
-                                    NULL};
+                                    "Makes pictures from prompts, or texts, steered or not.", options,
+                                    COUNT_OF(options), 0, 0, NULL};
     int code = parse_arguments(&command, &job.common, argc, argv, &arguments);
     if (code == EXIT_DONE && !job.common.help)
         code = check(&job, &strength);

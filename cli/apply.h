@@ -32,5 +32,6 @@ struct job {
 
 // Writes all texts of a job whose model, a language model, is open; an exit code.
 int apply_texts(struct job *job);
+void say_seeds(const struct job *job);
 
 #endif

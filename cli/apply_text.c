@@ -194,8 +194,7 @@ int apply_texts(struct job *job)
         return close_file(&stack, EXIT_FAILED);
     stack.streams = stack.count == 1 && !job->common.json && !job->output;
     if (job->write.temperature > 0)
-        say(job->batch > 1 ? "seeds %lld to %lld" : "seed %lld", (long long)job->seed,
-            (long long)(job->seed + job->batch - 1));
+        say_seeds(job);
     vksteer_catch_interrupt();
     int code = EXIT_DONE;
     if (job->common.json)

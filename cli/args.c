@@ -7,7 +7,8 @@
 
 #include "cli.h"
 
-#define MAX_OPTIONS 64
+#define MAX_OPTIONS 64    // of a command, those of all commands included
+#define COMMON_OPTIONS 10
 
 int usage_error(const char *format, ...)
 {
@@ -231,7 +232,7 @@ static int set_number(const struct option *option, const char *shown, const char
     if (!parse_number(text, &value) || (whole && value != floor(value)))
         return usage_error("%s %s: a %s is wanted", shown, text, whole ? "whole number" : "number");
     if (value < low || value > high)
-        return usage_error("%s %s: the value must lie between %g and %g", shown, text, low, high);
+        return usage_error("%s %s: the value must lie between %.10g and %.10g", shown, text, low, high);
     if (whole)
         *(uint32_t *)option->value = (uint32_t)value;
     else
@@ -283,8 +284,9 @@ static void print_options(const struct option *options, size_t count)
 
 static size_t common_options(struct common *common, struct option *out)
 {
-    const struct option options[] = {
-        {'m', "model", OPT_TEXT, &common->model, 0, 0, "MODEL", "diffusers folder, repository id or built-in name (emoji)"},
+    const struct option options[COMMON_OPTIONS] = {
+        {'m', "model", OPT_TEXT, &common->model, 0, 0, "MODEL", "diffusers folder, repository id or built-in name "
+         "(emoji)"},
         {0, "device", OPT_TEXT, &common->device, 0, 0, "N|NAME", "device by number or part of its name"},
         {0, "memory", OPT_COUNT, &common->memory, 1, 16777216, "MIB", "use at most so much device memory"},
         {0, "limits", OPT_TEXT, &common->limits, 0, 0, "phone", "pretend the device has only the required limits"},
@@ -368,6 +370,8 @@ int parse_arguments(const struct command *command, struct common *common, int ar
                     struct arguments *arguments)
 {
     struct option options[MAX_OPTIONS];
+    if (command->option_count > MAX_OPTIONS - COMMON_OPTIONS)
+        return usage_error("internal: %s has too many options", command->name);
     if (command->option_count)
         memcpy(options, command->options, command->option_count * sizeof(*options));
     const size_t count = command->option_count + common_options(common, options + command->option_count);

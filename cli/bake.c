@@ -33,7 +33,7 @@ static int bake(const struct common *common, struct vksteer_bake_params *params)
     if (code == EXIT_DONE) {
         vksteer_catch_interrupt();
         const enum vksteer_result done = vksteer_bake(model, params, &result);
-        code = done == VKSTEER_DONE ? EXIT_DONE : done == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
+        code = exit_code_of(done);
     }
     if (code == EXIT_DONE) {
         print_result(params->output, &result, common->json);
@@ -58,8 +58,8 @@ int command_bake(int argc, char **argv)
         {0, "strict", OPT_FLAG, &params.strict, 0, 0, NULL, "refuse steerings of other weights"},
     };
     const struct command command = {"bake", "[-m MODEL] --steer FILE[:STRENGTH]... -o DIR",
-                                    "Writes a copy of the model with steerings folded into its weights, for any other "
-                                    "tool. Needs no device.", options, COUNT_OF(options), 0, 0, NULL};
+                                    "Writes a copy of the model with steerings folded into its weights, for any "
+                                    "other tool. Needs no device.", options, COUNT_OF(options), 0, 0, NULL};
     int code = parse_arguments(&command, &common, argc, argv, &arguments);
     if (code == EXIT_DONE && !common.help && (steer.count == 0 || !params.output))
         code = usage_error("bake needs --steer and -o: see `vksteer bake --help`");

@@ -9,6 +9,12 @@
 
 #include "vksteer.h"
 
+#if defined(__GNUC__)
+#define FORMAT(text, first) __attribute__((format(printf, text, first)))
+#else
+#define FORMAT(text, first)
+#endif
+
 enum exit_code {
     EXIT_DONE = 0,
     EXIT_FAILED = 1,
@@ -117,7 +123,7 @@ struct arguments {
 int parse_arguments(const struct command *command, struct common *common, int argc, char **argv,
                     struct arguments *arguments);
 // Prints "vksteer: ..." and a hint to standard error; returns EXIT_USAGE.
-int usage_error(const char *format, ...);
+int usage_error(const char *format, ...) FORMAT(1, 2);
 // A whole number or a real one, all of `text`; false when it is none.
 bool parse_number(const char *text, double *value);
 // Exactly `count` of them, with colons between.
@@ -134,8 +140,8 @@ void cli_log_setup(const struct common *common);
 void progress_show(const char *stage, uint32_t step, uint32_t steps, const char *note);
 void progress_done(void);
 // A message to standard error that a progress line does not get mixed up with; silent with -q.
-void say(const char *format, ...);
-void say_error(const char *format, ...);
+void say(const char *format, ...) FORMAT(1, 2);
+void say_error(const char *format, ...) FORMAT(1, 2);
 
 // ---- json.c -------------------------------------------------------------------------------------------------------
 
@@ -151,9 +157,24 @@ bool json_finish(void);
 // From here on to another file, beginning there anew; or again to `stdout`, going on where it was left.
 void json_to(FILE *file);
 
+// ---- text.c -------------------------------------------------------------------------------------------------------
+
+// A text that grows; zero is empty. `failed`: memory ran out.
+struct text {
+    char *data;              // heap; NULL until something is added
+    size_t length, capacity;
+    bool failed;
+};
+void text_add(struct text *text, const char *format, ...) FORMAT(2, 3);
+// In the fewest digits that are read as the same number, or as the same float.
+void text_add_number(struct text *text, double value, bool single);
+// With a space before it, quoted so that a shell takes it for one word.
+void text_add_word(struct text *text, const char *word);
+
 // ---- picture.c ----------------------------------------------------------------------------------------------------
 
-// `pattern` with a %d or %03d replaced by `index`, or with _000 before its ending when there is none and `many`; heap.
+// `pattern` with a %d or %03d replaced by `index`, or with _000 before its ending when there is none and `many`;
+// heap. NULL after a message.
 char *numbered_path(const char *pattern, uint32_t index, bool many);
 bool pattern_is_good(const char *pattern);
 // Shows it in the terminal if that can; says so if not.
@@ -182,10 +203,11 @@ struct picture_facts {
 bool save_picture(const char *path, const struct vksteer_image *image, const struct picture_facts *facts);
 // For facts.tiles.
 const char *tiles_text(const vksteer_painter *painter, char *text, size_t capacity);
+
 // ---- chat.c -------------------------------------------------------------------------------------------------------
 
-// Each prompt as the user's message of a conversation of the model's own form, behind a system message (NULL: what the
-// form has). *chats is heap, and so are its items: free_chats. False after one message.
+// Each prompt as the user's message of a conversation of the model's own form, behind a system message (NULL: what
+// the form has). *chats is heap, and so are its items: free_chats. False after one message.
 bool make_chats(vksteer_model *model, const char *system, const char *const *prompts, size_t count, char ***chats);
 // Accepts NULL; nulls it.
 void free_chats(char ***chats, size_t count);
@@ -255,12 +277,14 @@ int info_gguf(const struct common *common);
 // Session and model of a command; EXIT_DONE or what to return. A model alone can be described, not run.
 int open_session(const struct common *common, vksteer_session **session);
 int open_model(const struct common *common, vksteer_model **model);
-// Both. Before a device is looked for, the model is opened and handed to `check` (may be NULL), so that what is wrong with
-// files and arguments is said on any machine. What was opened before a failure is for the caller to close.
+// Both. Before a device is looked for, the model is opened and handed to `check` (may be NULL), so that what is wrong
+// with files and arguments is said on any machine. What was opened before a failure is for the caller to close.
 int open_both(const struct common *common, bool (*check)(vksteer_model *model, void *priv), void *priv,
               vksteer_session **session, vksteer_model **model);
+// What the program ends with after this.
+int exit_code_of(enum vksteer_result result);
 // A result line on standard output; flushed, so that nothing is lost when a later step fails.
-void print_line(const char *format, ...);
+void print_line(const char *format, ...) FORMAT(1, 2);
 // Whether everything written to standard output arrived.
 bool output_is_good(void);
 

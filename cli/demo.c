@@ -74,7 +74,7 @@ static int train(struct demo *demo, const struct steering_demo *which, const cha
         };
         const enum vksteer_result result = vksteer_train(demo->model, &params, &last);
         progress_done();
-        code = result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
+        code = exit_code_of(result);
     }
     if (code == EXIT_DONE)
         say("%s: %u steps in %.1f s, loss %.4g to %.4g (two samples of one law would show %.3g), max|w-1| %.3g, "

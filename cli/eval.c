@@ -132,23 +132,26 @@ int command_eval(int argc, char **argv)
         {0, "steer", OPT_STEER, &job.steer, 0, 0, "FILE[:S|:inv]", "the steering; may be repeated"},
         {0, "source", OPT_TEXT, &job.paths[0], 0, 0, "FILE", "prompts that are steered"},
         {0, "target", OPT_TEXT, &job.paths[1], 0, 0, "FILE", "prompts to compare with"},
-        {0, "prompts", OPT_TEXT, &job.paths[2], 0, 0, "FILE", "of pictures (default: the source), or of texts to write"},
+        {0, "prompts", OPT_TEXT, &job.paths[2], 0, 0, "FILE", "of pictures (default: the source), or of texts to "
+         "write"},
         {0, "field", OPT_TEXT, &job.field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
         MODEL_OPTIONS(job.common),
         {'s', "seed", OPT_SEED, &job.seed, 0, 0, "SEED", "default 42"},
-        {0, "text", OPT_TEXT, &job.text.text_path, 0, 0, "FILE", "a language model's perplexity on this text, or on the "
-         "records of a .jsonl, .json or .csv file"},
+        {0, "text", OPT_TEXT, &job.text.text_path, 0, 0, "FILE", "a language model's perplexity on this text, or on "
+         "the records of a .jsonl, .json or .csv file"},
         {0, "context", OPT_COUNT, &job.text.context, 2, 1048576, "N", "tokens of a window of it (default 512)"},
         {0, "stride", OPT_COUNT, &job.text.stride, 1, 1048575, "N", "tokens between windows' starts (default: half)"},
         {0, "sweep", OPT_SWEEP, &job.text.sweep, 0, 0, "FROM:TO:COUNT", "figures of texts over strengths"},
         {0, "plot", OPT_TEXT, &job.text.plot_path, 0, 0, "FILE.png", "draw them"},
-        {0, "scorer", OPT_TEXT, &job.text.scorer, 0, 0, "COMMAND", "reads texts, {\"prompt\", \"text\", \"strength\"} a "
-         "line, and prints a number a line"},
-        {0, "words", OPT_TEXT, &job.text.words_path, 0, 0, "FILE", "words and phrases, one a line, to look for in texts"},
+        {0, "scorer", OPT_TEXT, &job.text.scorer, 0, 0, "COMMAND", "reads texts, {\"prompt\", \"text\", "
+         "\"strength\"} a line, and prints a number a line"},
+        {0, "words", OPT_TEXT, &job.text.words_path, 0, 0, "FILE", "words and phrases, one a line, to look for in "
+         "texts"},
         {'b', "batch-count", OPT_COUNT, &job.text.batch, 1, 1024, "COUNT", "so many seeds a prompt, counting up"},
         WRITE_OPTIONS(job.text.write, job.text.chat, job.text.system, job.text.cache),
     };
-    const struct command command = {"eval", "[--steer FILE[:STRENGTH]]... [--source FILE --target FILE] [--text FILE]",
+    const struct command command = {"eval", "[--steer FILE[:STRENGTH]]... [--source FILE --target FILE] "
+                                    "[--text FILE]",
                                     "Says how much nearer to the target a steering brings the activations, how far "
                                     "the pictures move, and what becomes of a language model's texts.", options,
                                     COUNT_OF(options), 0, 0, NULL};

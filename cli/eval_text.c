@@ -169,7 +169,7 @@ static int read_texts(struct eval_results *r, const struct eval_text *text, cons
     }
     progress_done();
     vksteer_reader_close(&reader);
-    return result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
+    return exit_code_of(result);
 }
 
 // ---- texts that the model writes
@@ -197,6 +197,8 @@ static int write_texts(struct eval_results *r, struct eval_text *text, const str
         .steerings = steer->uses,
         .steering_count = steer->count,
     };
+    if (!prompts || !seeds)
+        say_error(NO_MEMORY);
     vksteer_writer *writer = prompts && seeds ? vksteer_writer_open(model, &params) : NULL;
     enum vksteer_result result = writer ? VKSTEER_DONE : VKSTEER_FAILED;
     for (size_t i = 0; i < r->texts && writer; i++) {
@@ -217,16 +219,19 @@ static int write_texts(struct eval_results *r, struct eval_text *text, const str
     vksteer_writer_close(&writer);
     free(prompts);
     free(seeds);
-    return result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
+    return exit_code_of(result);
 }
 
 // How varied they are, and what is in them of the list; then how well the unsteered model foresees them.
 static int survey_texts(struct eval_results *r, const struct eval_text *text, vksteer_model *model)
 {
     const char *const *sources = text->chats ? (const char *const *)text->chats : text->prompts;
-    const char **texts = malloc(2 * r->texts * sizeof(*texts)), **prompts = texts + r->texts;
+    const char **texts = malloc(2 * r->texts * sizeof(*texts));
+    if (!texts)
+        return say_error(NO_MEMORY), EXIT_FAILED;
+    const char **const prompts = texts + r->texts;
     vksteer_reader *reader = vksteer_reader_open(model, &(struct vksteer_reader_params){.context = text->context});
-    enum vksteer_result result = texts && reader ? VKSTEER_DONE : VKSTEER_FAILED;
+    enum vksteer_result result = reader ? VKSTEER_DONE : VKSTEER_FAILED;
     for (size_t p = 0; p < r->count && result == VKSTEER_DONE; p++) {
         struct point *point = &r->points[p];
         struct vksteer_survey survey;
@@ -255,7 +260,7 @@ static int survey_texts(struct eval_results *r, const struct eval_text *text, vk
     progress_done();
     vksteer_reader_close(&reader);
     free(texts);
-    return result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
+    return exit_code_of(result);
 }
 
 // One run of the scorer for all of them, as it may take long to start.
@@ -280,7 +285,7 @@ static int score_texts(struct eval_results *r, const struct eval_text *text)
     }
     free(samples);
     free(scores);
-    return result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
+    return exit_code_of(result);
 }
 
 // ---- results

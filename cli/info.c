@@ -168,9 +168,10 @@ static bool show_plan(vksteer_model *model, const struct vksteer_plan_params *pa
     print_line("  %s: %.0f MiB with all of it on the device, %.3f GFLOP, %u dispatches", what,
                mib(plan.weight_bytes + plan.apply_bytes), plan.apply_flop / 1e9, plan.apply_dispatches);
     if (plan.stage_count > 1)
-        print_line("    %.0f MiB one after the other, as it is done where memory is short", mib(plan.apply_peak_bytes));
-    print_line("  a step, batch %u, micro-batch %u: %.0f MiB, %.0f of them weights, %.3f GFLOP, %u dispatches", plan.batch,
-               plan.micro_batch, mib(train_peak(&plan, plan.train_bytes)), mib(plan.train_weight_bytes),
+        print_line("    %.0f MiB one after the other, as it is done where memory is short",
+                   mib(plan.apply_peak_bytes));
+    print_line("  a step, batch %u, micro-batch %u: %.0f MiB, %.0f of them weights, %.3f GFLOP, %u dispatches",
+               plan.batch, plan.micro_batch, mib(train_peak(&plan, plan.train_bytes)), mib(plan.train_weight_bytes),
                plan.train_flop / 1e9, plan.train_dispatches);
     print_line("    %.0f MiB with --recompute, as it is done where memory is short",
                mib(train_peak(&plan, plan.train_recompute_bytes)));
@@ -218,7 +219,8 @@ int command_info(int argc, char **argv)
         {'W', "width", OPT_COUNT, &planned.width, 1, 8192, "PX", "picture width of the plan"},
         {'H', "height", OPT_COUNT, &planned.height, 1, 8192, "PX", "picture height of the plan"},
     };
-    const struct command command = {"info", "[-m MODEL] [--sites REGEX] [--plan [-W PX -H PX] [--batch B] [--micro-batch b]]",
+    const struct command command = {"info", "[-m MODEL] [--sites REGEX] [--plan [-W PX -H PX] [--batch B] "
+                                    "[--micro-batch b]]",
                                     "Says what a model is, a .gguf file too. Needs no device, except for --plan.",
                                     options, COUNT_OF(options), 0, 0, NULL};
     int code = parse_arguments(&command, &common, argc, argv, &arguments);

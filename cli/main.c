@@ -60,6 +60,11 @@ int open_both(const struct common *common, bool (*check)(vksteer_model *model, v
     return code;
 }
 
+int exit_code_of(enum vksteer_result result)
+{
+    return result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
+}
+
 void print_line(const char *format, ...)
 {
     va_list args;

@@ -34,7 +34,7 @@ char *numbered_path(const char *pattern, uint32_t index, bool many)
     char *path = malloc(room);
     const char *at = find_number(pattern, &digits, &length);
     if (!path)
-        return NULL;
+        return say_error(NO_MEMORY), NULL;
     if (at) {
         snprintf(path, room, "%.*s%0*u%s", (int)(at - pattern), pattern, digits, index, at + length);
     } else if (many) {

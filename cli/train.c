@@ -56,28 +56,38 @@ static void print_result(const struct vksteer_train_params *params, const struct
     print_line("%s", params->output);
 }
 
-static bool check(vksteer_model *model, void *priv)
+struct job {
+    struct common common;
+    struct vksteer_train_params params;
+    const char *source, *target, *validate, *field, *quantiles;
+    int64_t seed;
+    double gamma;                      // below 0: not given
+    uint32_t refit;                    // UINT32_MAX: not given
+    struct steer_list base;
+    struct vksteer_prompts sets[3];    // source, target, held-out
+};
+
+static bool check_model(vksteer_model *model, void *priv)
 {
     return vksteer_train_check(model, priv);
 }
 
-static int train(const struct common *common, struct vksteer_train_params *params)
+static int train(struct job *job)
 {
     vksteer_session *session = NULL;
     vksteer_model *model = NULL;
     struct vksteer_progress last = {0};
-    int code = open_both(common, check, params, &session, &model);
+    int code = open_both(&job->common, check_model, &job->params, &session, &model);
     if (code == EXIT_DONE) {
         vksteer_catch_interrupt();
-        const enum vksteer_result result = vksteer_train(model, params, &last);
+        code = exit_code_of(vksteer_train(model, &job->params, &last));
         progress_done();
-        code = result == VKSTEER_DONE ? EXIT_DONE : result == VKSTEER_STOPPED ? EXIT_INTERRUPTED : EXIT_FAILED;
     }
     if (code == EXIT_INTERRUPTED && last.step > 0)  // closed forms, and a LinEAS before its first step, keep nothing
         say("stopped after %u steps: the same command with --resume goes on from there", last.step);
     if (code == EXIT_DONE) {
-        print_result(params, &last, session, common->json);
-        if (common->json && !json_finish())
+        print_result(&job->params, &last, session, job->common.json);
+        if (job->common.json && !json_finish())
             code = EXIT_FAILED;
     }
     vksteer_model_close(&model);
@@ -85,100 +95,111 @@ static int train(const struct common *common, struct vksteer_train_params *param
     return code;
 }
 
+// The options that need more than their table says; fills in the params.
+static int check(struct job *job)
+{
+    struct vksteer_train_params *p = &job->params;
+    if (!job->source || !job->target || !p->output)
+        return usage_error("train needs --source, --target and -o: see `vksteer train --help`");
+    if (job->seed < 0)
+        return usage_error("-s %lld: the seed of a training must not be negative", (long long)job->seed);
+    if (job->quantiles && !(parse_numbers(job->quantiles, p->quantiles, 2) && p->quantiles[0] < p->quantiles[1]))
+        return usage_error("--quantiles %s: give LOW:HIGH in percent, such as 0:100", job->quantiles);
+    p->seed = (uint64_t)job->seed;
+    p->gamma = job->gamma == 0 ? -1 : job->gamma > 0 ? job->gamma : 0;
+    p->refit = job->refit == UINT32_MAX ? 0 : job->refit > 0 ? (int32_t)job->refit : -1;
+    p->base = job->base.uses;
+    p->base_count = job->base.count;
+    return EXIT_DONE;
+}
+
+static int run(struct job *job)
+{
+    struct vksteer_train_params *p = &job->params;
+    struct vksteer_prompts *sets = job->sets;
+    if (!vksteer_can_write(cli_log(), p->output) || (p->log_path && !vksteer_can_write(cli_log(), p->log_path)) ||
+        !vksteer_prompts_read(cli_log(), job->source, job->field, &sets[0]) ||
+        !vksteer_prompts_read(cli_log(), job->target, job->field, &sets[1]) ||
+        (job->validate && !vksteer_prompts_read(cli_log(), job->validate, job->field, &sets[2])))
+        return EXIT_FAILED;
+    p->source = (const char *const *)sets[0].items;
+    p->source_count = sets[0].count;
+    p->target = (const char *const *)sets[1].items;
+    p->target_count = sets[1].count;
+    p->validation = (const char *const *)sets[2].items;
+    p->validation_count = sets[2].count;
+    return train(job);
+}
+
+// The method, and what only some of them take.
+#define METHOD_OPTIONS(params, quantiles) \
+    {0, "method", OPT_TEXT, &(params)->method, 0, 0, "NAME", "lineas (default), linear-act, linear-act-at-once, " \
+     "mean-act, gaussian-act, caa, actadd, repe, iti, aura, detzero"}, \
+    {0, "alpha", OPT_NUMBER, &(params)->alpha, 1e-6, 1e6, "F", "iti: standard deviations that a head moves " \
+     "(default 15)"}, \
+    {0, "top-heads", OPT_COUNT, &(params)->top_heads, 1, 1000000, "N", "iti: heads that move (default: 48 of " \
+     "1024)"}, \
+    {0, "threshold", OPT_NUMBER, &(params)->threshold, 1e-6, 1, "F", "detzero: average precision of an expert " \
+     "(default 0.9)"}, \
+    {0, "quantiles", OPT_TEXT, &(quantiles), 0, 0, "LOW:HIGH", "linear-act: move only values between these " \
+     "percentiles of the source, such as 0:100"}
+
 int command_train(int argc, char **argv)
 {
-    const char *source = NULL, *target = NULL, *validate = NULL, *field = NULL, *quantiles = NULL;
-    int64_t seed = 42;
-    double lr = 0, cfg = 0, gamma = -1, alpha = 0, threshold = 0;
-    uint32_t refit = UINT32_MAX;
-    struct common common = {0};
+    struct job job = {.params = {.progress = on_progress}, .seed = 42, .gamma = -1, .refit = UINT32_MAX};
+    struct vksteer_train_params *const p = &job.params;
     struct arguments arguments;
-    struct vksteer_train_params p = {.progress = on_progress};
-    struct steer_list base = {0};
     const struct option options[] = {
-        {0, "source", OPT_TEXT, &source, 0, 0, "FILE", "prompts to steer away from"},
-        {0, "target", OPT_TEXT, &target, 0, 0, "FILE", "prompts to steer towards"},
-        {0, "validate", OPT_TEXT, &validate, 0, 0, "FILE", "held-out source prompts: their distance to the target, "
-         "before, ten times meanwhile, after; changes no bit"},
-        {'o', "output", OPT_TEXT, &p.output, 0, 0, "FILE", "the steering file (.safetensors)"},
-        {0, "field", OPT_TEXT, &field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
-        {0, "method", OPT_TEXT, &p.method, 0, 0, "NAME", "lineas (default), linear-act, linear-act-at-once, mean-act, "
-         "gaussian-act, caa, actadd, repe, iti, aura, detzero"},
-        {0, "alpha", OPT_NUMBER, &alpha, 1e-6, 1e6, "F", "iti: standard deviations that a head moves (default 15)"},
-        {0, "top-heads", OPT_COUNT, &p.top_heads, 1, 1000000, "N", "iti: heads that move (default: 48 of 1024)"},
-        {0, "threshold", OPT_NUMBER, &threshold, 1e-6, 1, "F", "detzero: average precision of an expert (default 0.9)"},
-        {0, "quantiles", OPT_TEXT, &quantiles, 0, 0, "LOW:HIGH", "linear-act: move only values between these percentiles of "
-         "the source, such as 0:100"},
-        {0, "sites", OPT_TEXT, &p.sites, 0, 0, "REGEX", "modules that get maps (default: the method's, or the model's)"},
-        {0, "loss-sites", OPT_TEXT, &p.loss_sites, 0, 0, "REGEX", "modules that carry the loss (default: the same)"},
-        {0, "steps", OPT_COUNT, &p.steps, 1, 10000000, "N", "training steps"},
-        {0, "lr", OPT_NUMBER, &lr, 1e-12, 1e6, "F", "learning rate"},
-        {0, "optimizer", OPT_TEXT, &p.optimizer, 0, 0, "NAME", "adam or sgd"},
-        {0, "batch", OPT_COUNT, &p.batch, 1, 65536, "B", "source prompts a step"},
-        {0, "micro-batch", OPT_COUNT, &p.micro_batch, 1, 65536, "b", "samples in memory at once; changes no bit"},
-        {0, "gamma", OPT_NUMBER, &gamma, 0, 1e6, "G", "strength of the sparsity, 0: none"},
-        {0, "support", OPT_NUMBER, &p.support, 1e-6, 1, "F", "find gamma for this share of channels"},
-        {0, "refit", OPT_COUNT, &refit, 0, 10000000, "N", "N steps more for the channels that --gamma left, without "
-         "it; 0: none (default: the model's share of --steps, or half of them with --support)"},
-        {0, "position", OPT_TEXT, &p.position, 0, 0, "NAME", "all, last or avg"},
-        {0, "pool", OPT_TEXT, &p.pool, 0, 0, "NAME", "mean, last or max (default: the method's)"},
-        {0, "loss-scale", OPT_TEXT, &p.loss_scale, 0, 0, "NAME", "sum or mean over channels"},
-        {0, "prox", OPT_TEXT, &p.prox, 0, 0, "NAME", "l1 or sparse-group"},
-        {0, "p", OPT_COUNT, &p.p, 1, 2, "1|2", "power of the Wasserstein distance (default 2)"},
-        {'s', "seed", OPT_SEED, &seed, 0, 0, "SEED", "of noise and shuffle (default 42)"},
-        {'W', "width", OPT_COUNT, &p.width, 1, 8192, "PX", "picture width in training"},
-        {'H', "height", OPT_COUNT, &p.height, 1, 8192, "PX", "picture height in training"},
-        {0, "sample-steps", OPT_COUNT, &p.sample_steps, 1, 1000, "N", "steps of the sampler while training: 1 (default: "
-         "the first of the model's own)"},
-        {0, "cfg-scale", OPT_NUMBER, &cfg, 0, 100, "F", "guidance scale, for models that embed it"},
-        {0, "steer", OPT_STEER, &base, 0, 0, "FILE[:S|:inv]", "a steering that is on already; may be repeated"},
-        MODEL_OPTIONS(common),
-        {0, "log", OPT_TEXT, &p.log_path, 0, 0, "FILE", "a JSON line for every step"},
-        {0, "resume", OPT_FLAG, &p.resume, 0, 0, NULL, "go on from OUT.state"},
-        {0, "no-cache", OPT_FLAG, &p.no_cache, 0, 0, NULL, "collect the targets' activations anew and keep none; "
+        {0, "source", OPT_TEXT, &job.source, 0, 0, "FILE", "prompts to steer away from"},
+        {0, "target", OPT_TEXT, &job.target, 0, 0, "FILE", "prompts to steer towards"},
+        {0, "validate", OPT_TEXT, &job.validate, 0, 0, "FILE", "held-out source prompts: their distance to the "
+         "target, before, ten times meanwhile, after; changes no bit"},
+        {'o', "output", OPT_TEXT, &p->output, 0, 0, "FILE", "the steering file (.safetensors)"},
+        {0, "field", OPT_TEXT, &job.field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
+        METHOD_OPTIONS(p, job.quantiles),
+        {0, "sites", OPT_TEXT, &p->sites, 0, 0, "REGEX", "modules that get maps (default: the method's, or the "
+         "model's)"},
+        {0, "loss-sites", OPT_TEXT, &p->loss_sites, 0, 0, "REGEX", "modules that carry the loss (default: the same)"},
+        {0, "steps", OPT_COUNT, &p->steps, 1, 10000000, "N", "training steps"},
+        {0, "lr", OPT_NUMBER, &p->lr, 1e-12, 1e6, "F", "learning rate"},
+        {0, "optimizer", OPT_TEXT, &p->optimizer, 0, 0, "NAME", "adam or sgd"},
+        {0, "batch", OPT_COUNT, &p->batch, 1, 65536, "B", "source prompts a step"},
+        {0, "micro-batch", OPT_COUNT, &p->micro_batch, 1, 65536, "b", "samples in memory at once; changes no bit"},
+        {0, "gamma", OPT_NUMBER, &job.gamma, 0, 1e6, "G", "strength of the sparsity, 0: none"},
+        {0, "support", OPT_NUMBER, &p->support, 1e-6, 1, "F", "find gamma for this share of channels"},
+        {0, "refit", OPT_COUNT, &job.refit, 0, 10000000, "N", "N steps more for the channels that --gamma left, "
+         "without it; 0: none (default: the model's share of --steps, or half of them with --support)"},
+        {0, "position", OPT_TEXT, &p->position, 0, 0, "NAME", "all, last or avg"},
+        {0, "pool", OPT_TEXT, &p->pool, 0, 0, "NAME", "mean, last or max (default: the method's)"},
+        {0, "loss-scale", OPT_TEXT, &p->loss_scale, 0, 0, "NAME", "sum or mean over channels"},
+        {0, "prox", OPT_TEXT, &p->prox, 0, 0, "NAME", "l1 or sparse-group"},
+        {0, "p", OPT_COUNT, &p->p, 1, 2, "1|2", "power of the Wasserstein distance (default 2)"},
+        {'s', "seed", OPT_SEED, &job.seed, 0, 0, "SEED", "of noise and shuffle (default 42)"},
+        {'W', "width", OPT_COUNT, &p->width, 1, 8192, "PX", "picture width in training"},
+        {'H', "height", OPT_COUNT, &p->height, 1, 8192, "PX", "picture height in training"},
+        {0, "sample-steps", OPT_COUNT, &p->sample_steps, 1, 1000, "N", "steps of the sampler while training: 1 "
+         "(default: the first of the model's own)"},
+        {0, "cfg-scale", OPT_NUMBER, &p->cfg_scale, 0, 100, "F", "guidance scale, for models that embed it"},
+        {0, "steer", OPT_STEER, &job.base, 0, 0, "FILE[:S|:inv]", "a steering that is on already; may be repeated"},
+        MODEL_OPTIONS(job.common),
+        {0, "log", OPT_TEXT, &p->log_path, 0, 0, "FILE", "a JSON line for every step"},
+        {0, "resume", OPT_FLAG, &p->resume, 0, 0, NULL, "go on from OUT.state"},
+        {0, "no-cache", OPT_FLAG, &p->no_cache, 0, 0, NULL, "collect the targets' activations anew and keep none; "
          "changes no bit"},
-        {0, "recompute", OPT_FLAG, &p.recompute, 0, 0, NULL, "less memory, more work; changes no bit"},
-        {0, "force", OPT_FLAG, &p.force, 0, 0, NULL, "fewer than 4 prompts; resume on another device"},
+        {0, "recompute", OPT_FLAG, &p->recompute, 0, 0, NULL, "less memory, more work; changes no bit"},
+        {0, "force", OPT_FLAG, &p->force, 0, 0, NULL, "fewer than 4 prompts; resume on another device"},
     };
     const struct command command = {"train", "--source FILE --target FILE -o OUT.safetensors [OPTIONS]",
                                     "Trains a steering: maps under which source prompts act like target prompts.",
                                     options, COUNT_OF(options), 0, 0, NULL};
-    const int result = parse_arguments(&command, &common, argc, argv, &arguments);
-    if (result != EXIT_DONE || common.help)
-        return result;
-    if (!source || !target || !p.output)
-        return usage_error("train needs --source, --target and -o: see `vksteer train --help`");
-    if (seed < 0)
-        return usage_error("-s %lld: the seed of a training must not be negative", (long long)seed);
-    if (quantiles && !(parse_numbers(quantiles, p.quantiles, 2) && p.quantiles[0] < p.quantiles[1]))
-        return usage_error("--quantiles %s: give LOW:HIGH in percent, such as 0:100", quantiles);
-    p.seed = (uint64_t)seed;
-    p.lr = lr;
-    p.gamma = gamma == 0 ? -1 : gamma > 0 ? gamma : 0;
-    p.refit = refit == UINT32_MAX ? 0 : refit > 0 ? (int32_t)refit : -1;
-    p.alpha = alpha;
-    p.threshold = threshold;
-    p.cfg_scale = cfg;
-    p.base = base.uses;
-    p.base_count = base.count;
-    struct vksteer_prompts sources = {0}, targets = {0}, held = {0};
-    int code = EXIT_FAILED;
-    if (vksteer_can_write(cli_log(), p.output) && (!p.log_path || vksteer_can_write(cli_log(), p.log_path)) &&
-        vksteer_prompts_read(cli_log(), source, field, &sources) &&
-        vksteer_prompts_read(cli_log(), target, field, &targets) &&
-        (!validate || vksteer_prompts_read(cli_log(), validate, field, &held))) {
-        p.source = (const char *const *)sources.items;
-        p.source_count = sources.count;
-        p.target = (const char *const *)targets.items;
-        p.target_count = targets.count;
-        p.validation = (const char *const *)held.items;
-        p.validation_count = held.count;
-        code = train(&common, &p);
-    }
-    vksteer_prompts_finish(&sources);
-    vksteer_prompts_finish(&targets);
-    vksteer_prompts_finish(&held);
-    steer_list_finish(&base);
-    common_finish(&common);
+    int code = parse_arguments(&command, &job.common, argc, argv, &arguments);
+    if (code == EXIT_DONE && !job.common.help)
+        code = check(&job);
+    if (code == EXIT_DONE && !job.common.help)
+        code = run(&job);
+    for (size_t i = 0; i < COUNT_OF(job.sets); i++)
+        vksteer_prompts_finish(&job.sets[i]);
+    steer_list_finish(&job.base);
+    common_finish(&job.common);
     return code;
 }
