@@ -4,6 +4,8 @@ need a.safetensors
 refused "unknown command" 2 "frobnicate" "$vksteer" frobnicate
 refused "unknown option" 2 "\-\-stear" "$vksteer" apply -p x --stear a
 refused "a number that is none" 2 "\-\-steps" "$vksteer" train --source a --target b -o never.safetensors --steps many
+refused "a number beyond its bounds" 2 "between 1 and 16777216" "$vksteer" apply -p x --memory 99999999
+refused "seeds beyond the last" 2 "end below 2^63" "$vksteer" apply -q -p x -s 9223372036854775807 -b 2 -o never.png
 refused "no device" 3 "mesa-vulkan-drivers" "${no_device[@]}" "$vksteer" apply -q -p x -o never.png
 refused "no such model, no device" 1 "nowhere" "${no_device[@]}" "$vksteer" apply -q -m ./nowhere -p x -o never.png
 refused "no such steering, no device" 1 "missing" "${no_device[@]}" "$vksteer" apply -q -p x --steer missing \
