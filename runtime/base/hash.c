@@ -1,6 +1,8 @@
 // Four lanes of multiply and rotate over 32-byte stripes, joined and finished with a strong avalanche.
 #include "base/hash.h"
 
+#include "base/bytes.h"
+
 #include <string.h>
 
 #define STRIPE 32u
@@ -12,14 +14,6 @@ static const uint64_t odd[4] = {
 static uint64_t rotate(uint64_t x, unsigned by)
 {
     return x << by | x >> (64 - by);
-}
-
-static uint64_t load64(const unsigned char *at)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < 8; i++)
-        value |= (uint64_t)at[i] << (8 * i);
-    return value;
 }
 
 static uint64_t mix(uint64_t lane, uint64_t word)
@@ -39,7 +33,7 @@ static uint64_t avalanche(uint64_t x)
 static void stripe(struct vks_hash *hash, const unsigned char *at)
 {
     for (unsigned i = 0; i < 4; i++)
-        hash->lanes[i] = mix(hash->lanes[i], load64(at + 8 * i));
+        hash->lanes[i] = mix(hash->lanes[i], vks_le(at + 8 * i, 8));
 }
 
 void vks_hash_init(struct vks_hash *hash, uint64_t seed)

@@ -1,5 +1,6 @@
 #include "io/gguf.h"
 
+#include "base/bytes.h"
 #include "base/os.h"
 #include "base/text.h"
 
@@ -47,19 +48,11 @@ static bool take(struct reader *r, uint64_t size)
     return true;
 }
 
-static uint64_t number_at(const unsigned char *data, int bytes)
+static bool take_number(struct reader *r, unsigned bytes, uint64_t *value)
 {
-    uint64_t value = 0;
-    for (int i = 0; i < bytes; i++)
-        value |= (uint64_t)data[i] << (8 * i);
-    return value;
-}
-
-static bool take_number(struct reader *r, int bytes, uint64_t *value)
-{
-    if (!take(r, (uint64_t)bytes))
+    if (!take(r, bytes))
         return false;
-    *value = number_at(r->data + r->at - bytes, bytes);
+    *value = vks_le(r->data + r->at - bytes, bytes);
     return true;
 }
 
@@ -439,7 +432,7 @@ bool vks_gguf_uint(const struct vks_gguf_value *value, uint64_t *out)
 {
     if (!is_unsigned(value->kind) && !is_signed(value->kind))
         return false;
-    *out = number_at(value->data, (int)value->size);
+    *out = vks_le(value->data, (unsigned)value->size);
     return !is_signed(value->kind) || !(*out >> (8 * value->size - 1));
 }
 
@@ -447,8 +440,8 @@ bool vks_gguf_number(const struct vks_gguf_value *value, double *out)
 {
     if (value->kind == VKS_GGUF_STRING || value->kind == VKS_GGUF_ARRAY)
         return false;
-    const int size = (int)value->size;
-    const uint64_t bits = number_at(value->data, size);
+    const unsigned size = (unsigned)value->size;
+    const uint64_t bits = vks_le(value->data, size);
     const uint32_t low = (uint32_t)bits;
     float single;
     if (value->kind == VKS_GGUF_F64) {

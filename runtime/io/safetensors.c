@@ -1,5 +1,6 @@
 #include "io/safetensors.h"
 
+#include "base/bytes.h"
 #include "base/half.h"
 #include "base/os.h"
 #include "base/text.h"
@@ -231,11 +232,9 @@ static bool load_file(const struct vks_log *log, struct vks_safetensors *file, c
     if (!vks_os_map_open(log, path, map))
         return false;
     file->map_count++;
-    uint64_t length = 0;
     if (map->size < 8)
         return vks_fail(log, "%s: is too short for a safetensors file; fetch it again", path);
-    for (int i = 0; i < 8; i++)
-        length |= (uint64_t)map->data[i] << (8 * i);
+    const uint64_t length = vks_le(map->data, 8);
     if (length > map->size - 8)
         return vks_fail(log, "%s: the header is longer than the file; it is cut short or no safetensors file, fetch "
                         "it again", path);

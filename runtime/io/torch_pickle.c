@@ -1,5 +1,6 @@
 #include "io/torch_pickle.h"
 
+#include "base/bytes.h"
 #include "base/text.h"
 
 #include <stdio.h>
@@ -181,9 +182,7 @@ static const unsigned char *take(struct machine *m, uint64_t size)
 static bool take_number(struct machine *m, unsigned bytes, bool is_signed, int64_t *number)
 {
     const unsigned char *data = take(m, bytes);
-    uint64_t value = 0;
-    for (unsigned i = 0; data && i < bytes; i++)
-        value |= (uint64_t)data[i] << (8 * i);
+    uint64_t value = data ? vks_le(data, bytes) : 0;
     if (data && is_signed && bytes && bytes < 8 && data[bytes - 1] >> 7)
         value |= UINT64_MAX << (8 * bytes);
     memcpy(number, &value, sizeof(value));

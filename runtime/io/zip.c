@@ -1,5 +1,6 @@
 #include "io/zip.h"
 
+#include "base/bytes.h"
 #include "base/text.h"
 
 #include <stdint.h>
@@ -22,14 +23,6 @@ struct reader {
 static bool bad(const struct reader *r, const char *why)
 {
     return vks_fail(r->log, "%s: %s; the file is damaged, fetch it again", r->path, why);
-}
-
-static uint64_t number_at(const unsigned char *data, int bytes)
-{
-    uint64_t value = 0;
-    for (int i = 0; i < bytes; i++)
-        value |= (uint64_t)data[i] << (8 * i);
-    return value;
 }
 
 // Whether `size` bytes at `at` lie in the file.
@@ -57,13 +50,13 @@ static bool find_directory(const struct reader *r, struct directory *out)
     if (!is_record(r, end, END, "PK\5\6"))
         return bad(r, "has no directory at its end, so it is cut short or no zip archive");
     const unsigned char *record = r->data + end;
-    *out = (struct directory){number_at(record + 16, 4), number_at(record + 12, 4), number_at(record + 10, 2)};
+    *out = (struct directory){vks_le(record + 16, 4), vks_le(record + 12, 4), vks_le(record + 10, 2)};
     if (end >= LOCATOR && is_record(r, end - LOCATOR, LOCATOR, "PK\6\7")) {
-        const uint64_t at = number_at(r->data + end - LOCATOR + 8, 8);
+        const uint64_t at = vks_le(r->data + end - LOCATOR + 8, 8);
         if (!is_record(r, at, END64, "PK\6\6"))
             return bad(r, "its 64-bit directory is not where it should be");
         record = r->data + at;
-        *out = (struct directory){number_at(record + 48, 8), number_at(record + 40, 8), number_at(record + 32, 8)};
+        *out = (struct directory){vks_le(record + 48, 8), vks_le(record + 40, 8), vks_le(record + 32, 8)};
     }
     if (!inside(r, out->at, out->size))
         return bad(r, "its directory lies outside of the file");
@@ -82,10 +75,10 @@ static bool read_wide(const unsigned char *extra, uint64_t length, struct extent
     uint64_t *const wide[] = {&extent->size, &extent->stored, &extent->at};
     const bool missing = extent->size == UINT32_MAX || extent->stored == UINT32_MAX || extent->at == UINT32_MAX;
     for (uint64_t at = 0, field; missing && at + 4 <= length; at += 4 + field) {
-        field = number_at(extra + at + 2, 2);
+        field = vks_le(extra + at + 2, 2);
         if (field > length - at - 4)
             return false;
-        if (number_at(extra + at, 2) != 1)
+        if (vks_le(extra + at, 2) != 1)
             continue;
         uint64_t used = 0;
         for (int i = 0; i < 3; i++) {
@@ -93,7 +86,7 @@ static bool read_wide(const unsigned char *extra, uint64_t length, struct extent
                 continue;
             if (used + 8 > field)
                 return false;
-            *wide[i] = number_at(extra + at + 4 + used, 8);
+            *wide[i] = vks_le(extra + at + 4 + used, 8);
             used += 8;
         }
         return true;
@@ -113,8 +106,8 @@ static bool read_entry(const struct reader *r, const unsigned char *record, uint
 {
     if (left < CENTRAL || memcmp(record, "PK\1\2", 4))
         return bad(r, "its directory is damaged");
-    const uint64_t name = number_at(record + 28, 2), extra = number_at(record + 30, 2);
-    *used = CENTRAL + name + extra + number_at(record + 32, 2);
+    const uint64_t name = vks_le(record + 28, 2), extra = vks_le(record + 30, 2);
+    *used = CENTRAL + name + extra + vks_le(record + 32, 2);
     if (*used > left)
         return bad(r, "its directory is damaged");
     const char *text = (const char *)record + CENTRAL;
@@ -124,8 +117,8 @@ static bool read_entry(const struct reader *r, const unsigned char *record, uint
         return vks_fail(r->log, "%s: " VKS_NO_MEMORY, r->path);
     char quoted[200];
     vks_text_quote(text, (size_t)name, quoted, sizeof(quoted));
-    struct extent extent = {number_at(record + 24, 4), number_at(record + 20, 4), number_at(record + 42, 4)};
-    if (number_at(record + 10, 2) || (number_at(record + 8, 2) & 1))
+    struct extent extent = {vks_le(record + 24, 4), vks_le(record + 20, 4), vks_le(record + 42, 4)};
+    if (vks_le(record + 10, 2) || (vks_le(record + 8, 2) & 1))
         return vks_fail(r->log, "%s: the entry %s is compressed or encrypted, which files of weights never are: "
                         "convert the file to safetensors", r->path, quoted);
     if (!read_wide(record + CENTRAL + name, extra, &extent) || extent.size != extent.stored ||
@@ -133,7 +126,7 @@ static bool read_entry(const struct reader *r, const unsigned char *record, uint
         return vks_fail(r->log, "%s: the entry %s is not where the directory says; the file is damaged, fetch it "
                         "again", r->path, quoted);
     const unsigned char *local = r->data + extent.at;
-    const uint64_t data = extent.at + LOCAL + number_at(local + 26, 2) + number_at(local + 28, 2);
+    const uint64_t data = extent.at + LOCAL + vks_le(local + 26, 2) + vks_le(local + 28, 2);
     if (!inside(r, data, extent.size))
         return vks_fail(r->log, "%s: the entry %s goes beyond the end of the file; it is cut short, fetch it again",
                         r->path, quoted);
