@@ -3,7 +3,8 @@
 // A session is a device and a log. A model is opened in a session; steerings are files. Errors: a call that fails
 // returns false, NULL or VKSTEER_FAILED after it has sent one line to the log that says what to do. Nothing here
 // exits, aborts or prints. Objects are freed by their own close function, which takes the address, accepts NULL and
-// nulls it. A session and what belongs to it are used by one thread at a time.
+// nulls it. A session and what belongs to it are used by one thread at a time, which may be another one for
+// each session; devices are listed, sessions opened, closed and self-tested by one thread at a time.
 #ifndef VKSTEER_H
 #define VKSTEER_H
 

@@ -9,18 +9,32 @@
 // Of the average precision that makes an expert no paper gives a number.
 #define EXPERT_PRECISION 0.9
 
+static const char *const names[VKS_METHODS + 1] = {
+    [VKS_METHOD_LINEAS] = "lineas",
+    [VKS_METHOD_LINEAR_ACT] = "linear-act",
+    [VKS_METHOD_LINEAR_ACT_AT_ONCE] = "linear-act-at-once",
+    [VKS_METHOD_MEAN_ACT] = "mean-act",
+    [VKS_METHOD_GAUSSIAN_ACT] = "gaussian-act",
+    [VKS_METHOD_CAA] = "caa",
+    [VKS_METHOD_ACTADD] = "actadd",
+    [VKS_METHOD_REPE] = "repe",
+    [VKS_METHOD_ITI] = "iti",
+    [VKS_METHOD_AURA] = "aura",
+    [VKS_METHOD_DETZERO] = "detzero",
+};
+
 static const struct vks_method_info methods[VKS_METHODS] = {
-    [VKS_METHOD_LINEAS] = {"lineas"},
-    [VKS_METHOD_LINEAR_ACT] = {"linear-act", .transport = true, .place = VKS_PLACE_TRANSPORT},
-    [VKS_METHOD_LINEAR_ACT_AT_ONCE] = {"linear-act-at-once", .transport = true, .place = VKS_PLACE_TRANSPORT},
-    [VKS_METHOD_MEAN_ACT] = {"mean-act", .transport = true, .place = VKS_PLACE_TRANSPORT},
-    [VKS_METHOD_GAUSSIAN_ACT] = {"gaussian-act", .transport = true, .place = VKS_PLACE_TRANSPORT},
-    [VKS_METHOD_CAA] = {"caa", .pairs = true, .pool = VKS_POOL_LAST, .place = VKS_PLACE_RESIDUAL},
-    [VKS_METHOD_ACTADD] = {"actadd", .pairs = true, .pool = VKS_POOL_LAST, .place = VKS_PLACE_RESIDUAL},
-    [VKS_METHOD_REPE] = {"repe", .pairs = true, .pool = VKS_POOL_LAST, .place = VKS_PLACE_RESIDUAL},
-    [VKS_METHOD_ITI] = {"iti", .pool = VKS_POOL_LAST, .place = VKS_PLACE_HEADS},
-    [VKS_METHOD_AURA] = {"aura", .pool = VKS_POOL_MAX, .place = VKS_PLACE_FEED_FORWARD},
-    [VKS_METHOD_DETZERO] = {"detzero", .place = VKS_PLACE_FEED_FORWARD},
+    [VKS_METHOD_LINEAS] = {.place = VKS_PLACE_MODEL},
+    [VKS_METHOD_LINEAR_ACT] = {.transport = true, .place = VKS_PLACE_TRANSPORT},
+    [VKS_METHOD_LINEAR_ACT_AT_ONCE] = {.transport = true, .place = VKS_PLACE_TRANSPORT},
+    [VKS_METHOD_MEAN_ACT] = {.transport = true, .place = VKS_PLACE_TRANSPORT},
+    [VKS_METHOD_GAUSSIAN_ACT] = {.transport = true, .place = VKS_PLACE_TRANSPORT},
+    [VKS_METHOD_CAA] = {.pairs = true, .pool = VKS_POOL_LAST, .place = VKS_PLACE_RESIDUAL},
+    [VKS_METHOD_ACTADD] = {.pairs = true, .pool = VKS_POOL_LAST, .place = VKS_PLACE_RESIDUAL},
+    [VKS_METHOD_REPE] = {.pairs = true, .pool = VKS_POOL_LAST, .place = VKS_PLACE_RESIDUAL},
+    [VKS_METHOD_ITI] = {.pool = VKS_POOL_LAST, .place = VKS_PLACE_HEADS},
+    [VKS_METHOD_AURA] = {.pool = VKS_POOL_MAX, .place = VKS_PLACE_FEED_FORWARD},
+    [VKS_METHOD_DETZERO] = {.place = VKS_PLACE_FEED_FORWARD},
 };
 
 const struct vks_method_info *vks_method_info(enum vks_method method)
@@ -30,15 +44,12 @@ const struct vks_method_info *vks_method_info(enum vks_method method)
 
 const char *const *vks_method_names(void)
 {
-    static const char *names[VKS_METHODS + 1];
-    for (int i = 0; i < VKS_METHODS; i++)
-        names[i] = methods[i].name;
     return names;
 }
 
 static bool check_pairs(const struct vks_log *log, enum vks_method method, uint32_t sources, uint32_t targets)
 {
-    const char *name = methods[method].name;
+    const char *name = names[method];
     if (sources != targets)
         return vks_fail(log, "%s takes pairs, source prompt i with target prompt i, and there are %u and %u of them: "
                         "give as many of one as of the other", name, sources, targets);
@@ -63,7 +74,7 @@ static bool check_ranges(const struct vks_log *log, const struct vks_train_param
     const bool linear = p->method == VKS_METHOD_LINEAR_ACT || p->method == VKS_METHOD_LINEAR_ACT_AT_ONCE;
     if ((low != 0 || high != 0) && !linear)
         return vks_fail(log, "--quantiles is for --method linear-act and linear-act-at-once, not %s: leave it out",
-                        methods[p->method].name);
+                        names[p->method]);
     if ((low != 0 || high != 0) && !(low >= 0 && low < high && high <= 100))
         return vks_fail(log, "--quantiles %g:%g: give percentiles from 0 to 100, the lower one first", low, high);
     for (uint32_t i = 0; i < p->base_count && p->method == VKS_METHOD_LINEAS; i++)
@@ -77,7 +88,7 @@ bool vks_method_check(const struct vks_subject *subject, const struct vks_train_
 {
     const struct vks_log *log = subject->log;
     const uint32_t sources = subject->set_sizes[VKS_SET_SOURCE], targets = subject->set_sizes[VKS_SET_TARGET];
-    const char *name = methods[p->method].name;
+    const char *name = names[p->method];
     struct vks_train_params full = *p;
     vks_method_defaults(&full);
     if (p->method != VKS_METHOD_ITI && (p->alpha != 0 || p->top_heads))

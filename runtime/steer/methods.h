@@ -15,7 +15,6 @@ enum vks_place {
 };
 
 struct vks_method_info {
-    const char *name;        // of --method, and in the steering file
     bool pairs;              // source prompt i and target prompt i differ in the one thing wanted
     bool transport;          // AcT: one law of pooled means moved onto another
     enum vks_pool pool;      // of texts; LAST is for them alone
@@ -23,7 +22,7 @@ struct vks_method_info {
 };
 // By enum vks_method.
 const struct vks_method_info *vks_method_info(enum vks_method method);
-// NULL-terminated, in the order of enum vks_method.
+// As --method and steering files have them: NULL-terminated, by enum vks_method.
 const char *const *vks_method_names(void);
 
 // Whether the options make sense together, for sets of these sizes; one message otherwise.

@@ -104,7 +104,7 @@ static bool describe(struct training *t)
 {
     const struct vks_train_params *p = t->params;
     struct vks_steering *s = &t->steering;
-    bool ok = vks_steering_note(s, "method", "%s", vks_method_info(p->method)->name) &&
+    bool ok = vks_steering_note(s, "method", "%s", vks_method_names()[p->method]) &&
               vks_steering_note(s, "model", "%s", t->subject->model) &&
               vks_steering_note(s, "sites", "%s", p->sites) &&
               vks_steering_note(s, "pool", "%s", pool_names[p->pool]) &&
@@ -361,7 +361,7 @@ static enum vks_train_result train_closed(struct training *t)
     const enum vks_train_result result = vks_train_closed(t->subject, p, &t->steering);
     if (result == VKS_TRAIN_DONE && vks_steering_support(&t->steering) == 0)
         vks_warn(t->subject->log, "the steering changes nothing: no channel at its sites tells the prompts apart as %s "
-                 "asks: give other --sites, or prompts that differ more", vks_method_info(p->method)->name);
+                 "asks: give other --sites, or prompts that differ more", vks_method_names()[p->method]);
     return result == VKS_TRAIN_DONE && validates(t) && !validate(t) ? VKS_TRAIN_FAILED : result;
 }
 
