@@ -9,7 +9,9 @@
 
 #include "vksteer.h"
 
-#if defined(__GNUC__)
+#if defined(__MINGW32__)
+#define FORMAT(text, first) __attribute__((format(gnu_printf, text, first)))
+#elif defined(__GNUC__)
 #define FORMAT(text, first) __attribute__((format(printf, text, first)))
 #else
 #define FORMAT(text, first)

@@ -21,7 +21,9 @@ struct vks_log {
     enum vks_log_level level;  // messages above this level are dropped before they are formatted
 };
 
-#if defined(__GNUC__)
+#if defined(__MINGW32__)  // standard formats: the build defines __USE_MINGW_ANSI_STDIO
+#define VKS_PRINTF(string, first) __attribute__((format(gnu_printf, string, first)))
+#elif defined(__GNUC__)
 #define VKS_PRINTF(string, first) __attribute__((format(printf, string, first)))
 #else
 #define VKS_PRINTF(string, first)
