@@ -1,4 +1,5 @@
 // Standard error: messages and the progress line.
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,10 +69,11 @@ void say_error(const char *format, ...)
 
 static void time_text(double seconds, char *out, size_t size)
 {
-    if (seconds < 100)
-        snprintf(out, size, "%.0f s", seconds);
-    else if (seconds < 3600)
-        snprintf(out, size, "%.0f min %02.0f s", (double)(int)(seconds / 60), seconds - 60 * (double)(int)(seconds / 60));
+    const double whole = round(seconds);  // before it is parted, or 179.7 s would be 2 min 60 s
+    if (whole < 100)
+        snprintf(out, size, "%.0f s", whole);
+    else if (whole < 3600)
+        snprintf(out, size, "%.0f min %02.0f s", floor(whole / 60), fmod(whole, 60));
     else
         snprintf(out, size, "%.1f h", seconds / 3600);
 }
