@@ -105,8 +105,8 @@ int command_bench(int argc, char **argv)
     struct common common = {0};
     struct arguments arguments;
     const struct option options[] = {
-        {0, "tune", OPT_FLAG, &job.tune, 0, 0, NULL, "time the kernels' variants on the model's shapes and keep the better "
-         "ones for this device"},
+        {0, "tune", OPT_FLAG, &job.tune, 0, 0, NULL, "time the kernels' variants on the model's shapes and keep the "
+         "better ones for this device"},
     };
     const struct command command = {"bench", "[matmul|rows|sort|attention|train|apply|all] [--tune]",
                                     "Measures: the median of several runs, the first discarded.", options,

@@ -13,9 +13,10 @@ struct steering_demo {
 
 static const struct steering_demo demos[] = {
     {"style", "plain pictures towards ink drawings (a style is induced)",
-     "from left to right colours go and pen strokes come, while every row keeps its own subject; 0 is the model as it "
-     "was, 1 the steering as trained",
-     "prompts/style.source.txt", "prompts/style.target.txt", "prompts/test.txt", {0, 0.25f, 0.5f, 0.75f, 1, 1.25f}, 6},
+     "from left to right colours go and pen strokes come, while every row keeps its own subject; 0 is the model as "
+     "it was, 1 the steering as trained",
+     "prompts/style.source.txt", "prompts/style.target.txt", "prompts/test.txt",
+     {0, 0.25f, 0.5f, 0.75f, 1, 1.25f}, 6},
     {"pizza", "\"X with a pizza\" towards \"X\" (a thing is removed)",
      "from left to right the pizza in the corner goes, while the subject stays", "prompts/pizza.source.txt",
      "prompts/pizza.target.txt", "prompts/pizza.test.txt", {0, 0.25f, 0.5f, 0.75f, 1, 1.25f}, 6},

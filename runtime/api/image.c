@@ -106,8 +106,8 @@ bool vksteer_image_grid(const struct vksteer_log *log, const struct vksteer_imag
     }
     const uint32_t cell_width = width + 2 * GAP, cell_height = height + 2 * GAP + (lines ? lines * LINE + 1 : 0);
     if ((uint64_t)cell_width * columns > 65535 || (uint64_t)cell_height * rows > 65535)
-        return vks_fail(inner, "a grid of %u x %u pictures of %u x %u is too large: ask for fewer", columns, rows, width,
-                        height);
+        return vks_fail(inner, "a grid of %u x %u pictures of %u x %u is too large: ask for fewer", columns, rows,
+                        width, height);
     grid->width = cell_width * columns;
     grid->height = cell_height * rows;
     const size_t bytes = (size_t)grid->width * grid->height * 3;

@@ -5,7 +5,7 @@
 
 typedef struct vks_graph graph;
 
-// ---- linear (M, K) x (N, K) -----------------------------------------------------------------------------------------
+// ---- linear (M, K) x (N, K) ---------------------------------------------------------------------------------------
 
 static void linear_reference(const double *x, const double *w, const double *b, double *y, int m, int n, int k)
 {
@@ -87,7 +87,7 @@ static void packed_many(double *const in[], double *y)
     packed_rows(in, y, 9);
 }
 
-// ---- conv2d: x (2, 9, 7, 12), weight (20, KH, KW, 12) -----------------------------------------------------------------
+// ---- conv2d: x (2, 9, 7, 12), weight (20, KH, KW, 12) -------------------------------------------------------------
 
 static void conv_reference(double *const in[], double *y, int kernel, int stride, int pad, int oh, int ow)
 {
@@ -129,7 +129,7 @@ static void conv_half_reference(double *const in[], double *y)
     conv_reference(in, y, 3, 2, 1, 5, 4);
 }
 
-// ---- norms: x (2, 7, 5, 12) in three groups; x (11, 40) ---------------------------------------------------------------
+// ---- norms: x (2, 7, 5, 12) in three groups; x (11, 40) -----------------------------------------------------------
 
 static vks_tensor *group_norm(graph *g, vks_tensor *const in[])
 {
@@ -185,7 +185,7 @@ static void rms_norm_reference(double *const in[], double *y)
     }
 }
 
-// ---- attention: q (2, 13, 24), k and v (2, 17, 24), 3 heads; causal: q, k, v (2, 13, 24) ----------------------------------
+// ---- attention: q (2, 13, 24), k and v (2, 17, 24), 3 heads; causal: q, k, v (2, 13, 24) --------------------------
 
 static void attention_reference(double *const in[], double *y, int keys, bool causal)
 {
@@ -297,7 +297,7 @@ static void softmax_reference(double *const in[], double *y)
     }
 }
 
-// ---- elementwise: 999 values of -4 to 4 -----------------------------------------------------------------------------------
+// ---- elementwise: 999 values of -4 to 4 ---------------------------------------------------------------------------
 
 static double sigmoid(double x)
 {
@@ -375,7 +375,7 @@ static void arithmetic_reference(double *const in[], double *y)
             }
 }
 
-// ---- shapes -----------------------------------------------------------------------------------------------------------------
+// ---- shapes -------------------------------------------------------------------------------------------------------
 
 static vks_tensor *shapes(graph *g, vks_tensor *const in[])
 {

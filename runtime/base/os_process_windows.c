@@ -92,8 +92,8 @@ static bool reap(const struct vks_log *log, const char *command, HANDLE process,
     GetExitCodeProcess(process, &code);
     CloseHandle(process);
     return !end && (code == 0 ||
-                    vks_fail(log, "\"%s\" failed with exit code %lu: what it wrote to standard error says why", command,
-                             (unsigned long)code));
+                    vks_fail(log, "\"%s\" failed with exit code %lu: what it wrote to standard error says why",
+                             command, (unsigned long)code));
 }
 
 char *vks_os_filter(const struct vks_log *log, const char *command, const char *input, size_t size, size_t limit,
