@@ -98,12 +98,49 @@ static uint32_t shape_of(const struct shape *s, uint32_t shape[4])
     return s->pixels ? 4 : 3;
 }
 
-// Rows [slice, slice + samples) of `flat`, columns [first, first + cols), become `dense`.
-static void put_rows(double *flat, uint32_t width, uint32_t slice, uint32_t first, const double *dense,
+// Where the samples of a case have their rows among those of a batch: behind others, in order or by a table.
+struct places {
+    uint32_t total, first;     // rows of the batch, samples before these
+    bool ordered;
+    uint32_t rows[VKS_STEP_ORDERS];
+};
+
+static struct places places_of(struct check *c, const struct shape *s)
+{
+    struct places places = {.first = check_random(c, 4), .ordered = check_random(c, 2)};
+    places.total = s->samples + places.first + check_random(c, 3);
+    for (uint32_t i = 0; i < places.total; i++)
+        places.rows[i] = i;
+    for (uint32_t i = places.total; i-- > 1 && places.ordered;) {
+        const uint32_t other = check_random(c, i + 1), row = places.rows[i];
+        places.rows[i] = places.rows[other];
+        places.rows[other] = row;
+    }
+    return places;
+}
+
+// Of the samples before these some are in other slices, the others in the same graph.
+static void put_places(struct check *c, struct vks_graph *g, const struct places *places)
+{
+    g->sample = check_random(c, places->first + 1);
+    check_step_uint(c, VKS_STEP_SLICE, places->first - g->sample);
+    check_step_uint(c, VKS_STEP_ORDERED, places->ordered);
+    for (uint32_t i = 0; i < places->total && places->ordered; i++)
+        check_step_uint(c, VKS_STEP_ORDER + i, places->rows[i]);
+}
+
+static uint32_t row_of(const struct places *places, uint32_t sample)
+{
+    return places->rows[places->first + sample];
+}
+
+// The samples' rows of `flat`, columns [first, first + cols), become `dense`.
+static void put_rows(double *flat, uint32_t width, const struct places *places, uint32_t first, const double *dense,
                      const struct shape *s)
 {
     for (uint32_t i = 0; i < s->samples; i++)
-        memcpy(flat + (uint64_t)(slice + i) * width + first, dense + (uint64_t)i * s->cols, s->cols * sizeof(*flat));
+        memcpy(flat + (uint64_t)row_of(places, i) * width + first, dense + (uint64_t)i * s->cols,
+               s->cols * sizeof(*flat));
 }
 
 static double *copy_of(struct check *c, const double *values, uint64_t count)
@@ -124,17 +161,17 @@ static int32_t *bits_of(struct check *c, const double *values, uint64_t count)
     return bits;
 }
 
-// Where a site lies in the flat arrays of all sites: its samples in rows [slice, slice + samples) of `total`, its
-// channels in columns [first, first + cols) of `width`.
+// Where a site lies in the flat arrays of all sites: its samples in rows of their own, its channels in columns
+// [first, first + cols) of `width`.
 struct flat {
-    uint32_t slice, total, first, width;
+    struct places places;
+    uint32_t first, width;
 };
 
 static struct flat flat_of(struct check *c, const struct shape *s)
 {
-    const uint32_t slice = check_random(c, 4), total = s->samples + slice + check_random(c, 3);
     const uint32_t first = check_random(c, 20), width = s->cols + first + check_random(c, 30);
-    return (struct flat){slice, total, first, width};
+    return (struct flat){places_of(c, s), first, width};
 }
 
 // A map, and what its gradients are added to.
@@ -149,7 +186,7 @@ struct map {
 
 static void draw_map(struct check *c, struct map *m)
 {
-    const uint64_t all = (uint64_t)m->at.total * m->at.width;
+    const uint64_t all = (uint64_t)m->at.places.total * m->at.width;
     m->w = check_values(c, m->at.width, CHECK_UNIFORM);
     m->b = check_values(c, m->at.width, CHECK_NORMAL);
     m->grad_w = check_values(c, all, CHECK_NORMAL);
@@ -159,7 +196,7 @@ static void draw_map(struct check *c, struct map *m)
 static struct vks_tensor *add_map(struct check *c, struct vks_graph *g, struct map *m, struct vks_tensor *z,
                                   struct vks_tensor *mask)
 {
-    const uint32_t vector[] = {m->at.width}, flat[] = {m->at.total, m->at.width};
+    const uint32_t vector[] = {m->at.width}, flat[] = {m->at.places.total, m->at.width};
     const uint32_t first = m->at.first, cols = m->s->cols;
     struct vks_tensor *w = check_state(c, "w", m->w, VKS_F32, 1, vector);
     struct vks_tensor *b = check_state(c, "b", m->b, VKS_F32, 1, vector);
@@ -175,9 +212,9 @@ static struct vks_tensor *add_map(struct check *c, struct vks_graph *g, struct m
 static void expect_rows(struct check *c, struct vks_tensor *tensor, const double *values, const struct flat *at,
                         const struct shape *s, const double *dense, double tolerance)
 {
-    double *want = copy_of(c, values, (uint64_t)at->total * at->width);
+    double *want = copy_of(c, values, (uint64_t)at->places.total * at->width);
     if (dense)
-        put_rows(want, at->width, at->slice, at->first, dense, s);
+        put_rows(want, at->width, &at->places, at->first, dense, s);
     check_expect(c, tensor, want, tolerance);
 }
 
@@ -210,7 +247,7 @@ static void affine_case(struct check *c, const struct shape *s, enum vks_positio
                                       s->cols, position, strength, s->masked ? " mask" : "",
                                       trained ? " trained" : "");
     check_step_float(c, VKS_STEP_STRENGTH + STRENGTH, (float)strength);
-    check_step_uint(c, VKS_STEP_SLICE, map.at.slice);
+    put_places(c, g, &map.at.places);
     struct vks_tensor *mask = s->masked ? check_input(c, "mask", site.mask, 2, mask_shape) : NULL;
     struct vks_tensor *tz = check_input(c, "z", z, rank, shape), *ty = add_map(c, g, &map, tz, mask);
     check_expect(c, ty, y, strength == 0 ? 0 : 1e-6);
@@ -268,19 +305,19 @@ struct pooling {
 static void draw_pooling(struct check *c, struct pooling *p)
 {
     const struct shape *s = p->s;
-    const uint64_t all = (uint64_t)p->at.total * p->at.width;
+    const uint64_t all = (uint64_t)p->at.places.total * p->at.width;
     p->pooled = check_values(c, all, CHECK_NORMAL);
     p->grad = check_values(c, all, CHECK_NORMAL);
     p->dense_grad = check_alloc(c, (uint64_t)s->samples * s->cols, sizeof(*p->dense_grad));
     for (uint32_t i = 0; i < s->samples; i++)
         memcpy(p->dense_grad + (uint64_t)i * s->cols,
-               p->grad + (uint64_t)(p->at.slice + i) * p->at.width + p->at.first, s->cols * sizeof(*p->grad));
+               p->grad + (uint64_t)row_of(&p->at.places, i) * p->at.width + p->at.first, s->cols * sizeof(*p->grad));
 }
 
 static struct vks_tensor *add_pooling(struct check *c, struct vks_graph *g, struct pooling *p, struct vks_tensor *z,
                                       struct vks_tensor *mask, enum vks_pool kind)
 {
-    const uint32_t flat[] = {p->at.total, p->at.width};
+    const uint32_t flat[] = {p->at.places.total, p->at.width};
     p->tp = check_state(c, "pooled", p->pooled, VKS_F32, 2, flat);
     struct vks_tensor *tg = check_state(c, "grad_pooled", p->grad, VKS_F32, 2, flat);
     return vks_pool_rows(g, z, mask, vks_graph_columns(g, p->tp, p->at.first, p->s->cols),
@@ -304,7 +341,7 @@ static void pool_case(struct check *c, const struct shape *s, enum vks_pool kind
 
     struct vks_graph *g = check_begin(c, "pool_rows (%u, %u, %u) kind %d%s%s", s->samples, s->rows, s->cols, kind,
                                       s->masked ? " mask" : "", above ? " below another gradient" : "");
-    check_step_uint(c, VKS_STEP_SLICE, pooling.at.slice);
+    put_places(c, g, &pooling.at.places);
     struct vks_tensor *mask = s->masked ? check_input(c, "mask", site.mask, 2, mask_shape) : NULL;
     struct vks_tensor *tz = check_input(c, "z", z, rank, shape);
     struct vks_tensor *ty = add_pooling(c, g, &pooling, tz, mask, kind);
@@ -325,9 +362,8 @@ static void site_case(struct check *c, const struct shape *s, uint32_t parts, en
     uint32_t shape[4];
     const uint32_t rank = shape_of(s, shape);
     const struct ref_site site = {s->samples, s->rows, s->cols, NULL};
-    const uint32_t slice = check_random(c, 4), total = s->samples + slice + check_random(c, 3);
     const uint32_t first = 4 * check_random(c, 5) + (s->cols % 4 != 0);  // aligned to four where the channels are
-    const struct flat at = {slice, total, first, s->cols + first + 4 * check_random(c, 9)};
+    const struct flat at = {places_of(c, s), first, s->cols + first + 4 * check_random(c, 9)};
     struct map map = {.s = s, .at = at, .position = VKS_POSITION_ALL, .trained = parts & TRAINED};
     struct pooling pooling = {.s = s, .at = at};
     draw_map(c, &map);
@@ -353,7 +389,7 @@ static void site_case(struct check *c, const struct shape *s, uint32_t parts, en
                                       strength, parts & POOL ? " pooled" : "", parts & ACT ? " activated" : "",
                                       parts & TRAINED ? " trained" : "", kind);
     check_step_float(c, VKS_STEP_STRENGTH + STRENGTH, (float)strength);
-    check_step_uint(c, VKS_STEP_SLICE, at.slice);
+    put_places(c, g, &at.places);
     struct vks_tensor *tz = check_input(c, "z", z, rank, shape), *t = add_map(c, g, &map, tz, NULL);
     if (parts & POOL)
         t = add_pooling(c, g, &pooling, t, NULL, VKS_POOL_MEAN);

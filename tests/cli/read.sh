@@ -55,6 +55,9 @@ check "the texts are those of apply" bash -c "'$vksteer' apply -q -m '$llama' --
     python3 -c \"
 import json, sys
 assert [r['text'] for r in json.load(sys.stdin)] == [json.loads(x)['text'] for x in list(open('made.jsonl'))[:4]]\""
+check "and over fp16 caches" bash -c \
+    "'$vksteer' eval -q -m '$llama' --prompts from.txt --max-tokens 4 --cache fp16 | grep -q distinct-2"
+refused "a cache for what is read" 2 "give it --prompts" "$vksteer" eval -q -m "$llama" --text from.txt --cache fp16
 refused "a scorer that fails" 1 "exit code 3" "$vksteer" eval -q -m "$llama" --prompts from.txt --max-tokens 3 \
     --scorer 'exit 3'
 refused "a scorer that hangs up" 1 "0 numbers for 2 texts" "$vksteer" eval -q -m "$llama" --prompts from.txt \

@@ -53,6 +53,10 @@ check "train at averages" speak -o avg.safetensors --position avg
 cp avg.safetensors "$made"  # which is read, too
 refused "text by averages" 1 "average" "$vksteer" apply -q -m "$llama" -p x --steer avg.safetensors -o never.jsonl
 refused "a picture's size for a text" 2 "is for pictures" "$vksteer" apply -q -m "$llama" -p x -W 64 -o never.jsonl
+check "keys and values in fp16" bash -c \
+    "'$vksteer' apply -q -m '$llama' -p 'the cat' --temp 0 --max-tokens 12 --cache fp16 | cmp - cat.txt"
+refused "another cache" 2 "give fp32 or fp16" "$vksteer" apply -q -m "$llama" -p x --cache int8 -o never.jsonl
+refused "a cache for a picture" 2 "is for texts" "$vksteer" apply -q -p x --cache fp16 -o never.png
 refused "a text's length for a picture" 2 "is for texts" "$vksteer" apply -q -p x --max-tokens 5 -o never.png
 refused "a share that is none" 2 "top-p" "$vksteer" apply -q -m "$llama" -p x --top-p 1.5 -o never.jsonl
 refused "no token at all" 2 "max-tokens" "$vksteer" apply -q -m "$llama" -p x --max-tokens 0 -o never.jsonl
