@@ -596,7 +596,7 @@ kernels_and_sanitizers()
     if has_gpu; then
         suite kernels-gpu 120 on_all build-gcc/tests/checkops
     fi
-    suite build-sanitize 120 build_sanitize
+    suite build-sanitize 240 build_sanitize
     suite sanitize 480 sanitize
 }
 begin_beside kernels_and_sanitizers

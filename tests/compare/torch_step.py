@@ -1,6 +1,6 @@
 """One LinEAS training step of a diffusers UNet: PyTorch on the CPU beside `vksteer bench train` on the same cores.
 
-    python tests/compare/torch_step.py assets/emoji --vksteer build/cli/vksteer [--repeat 9]
+    python tests/compare/torch_step.py assets/emoji --vksteer build/cli/vksteer [--rounds 5]
 
 Both do the same work: forward with maps at the sites of the model's vksteer.json, at its batch, pooled rows, sort, W_2^2,
 gradient of every w and b, Adam. Prints medians and their ratio; run it on a quiet machine, twice.
@@ -72,21 +72,25 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--vksteer", default="build/cli/vksteer")
-    parser.add_argument("--repeat", type=int, default=9)
+    parser.add_argument("--repeat", type=int, default=9, help="PyTorch's steps a round, of which the median counts")
+    parser.add_argument("--rounds", type=int, default=5, help="the two take turns so often, since machines have moods")
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's choice")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
     with open(f"{args.model}/vksteer.json") as file:
         defaults = json.load(file)["train"]
-    theirs = torch_step_seconds(args.model, defaults["sites"], defaults["batch"], args.repeat)
-    out = subprocess.run([args.vksteer, "bench", "train", "--json", "-m", args.model], check=True, capture_output=True, text=True)
-    bench = json.loads(out.stdout)
-    ours = next(row["ms"] for row in bench["results"] if row["name"] == "train") / 1000
-    print(f"device   {bench['device']}")
-    print(f"PyTorch  {1000 * theirs:8.1f} ms a step, {torch.get_num_threads()} threads, batch {defaults['batch']}")
-    print(f"vksteer  {1000 * ours:8.1f} ms a step")
-    print(f"ratio    {theirs / ours:8.2f} of PyTorch's speed")
+    rounds = []
+    for _ in range(args.rounds):
+        theirs = torch_step_seconds(args.model, defaults["sites"], defaults["batch"], args.repeat)
+        out = subprocess.run([args.vksteer, "bench", "train", "--json", "-m", args.model], check=True,
+                             capture_output=True, text=True)
+        bench = json.loads(out.stdout)
+        ours = next(row["ms"] for row in bench["results"] if row["name"] == "train") / 1000
+        rounds.append((theirs, ours))
+        print(f"PyTorch {1000 * theirs:7.1f} ms a step, vksteer {1000 * ours:7.1f}, ratio {theirs / ours:.2f}", flush=True)
+    print(f"device  {bench['device']}; PyTorch with {torch.get_num_threads()} threads, batch {defaults['batch']}")
+    print(f"median  {statistics.median(theirs / ours for theirs, ours in rounds):.2f} of PyTorch's speed")
 
 
 if __name__ == "__main__":
