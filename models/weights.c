@@ -349,8 +349,8 @@ bool vks_weights_change(struct vks_weights *weights, const char *name, const str
     const struct vks_weight *weight = entry ? &entry->weight : NULL;
     const uint64_t rows = entry && weight->rank >= 2 ? weight->shape[0] : 1;
     if (!entry || !entry->readable)
-        return vks_fail(weights->log, "%s: %s cannot be changed: use a model with F32, F16 or BF16 weights",
-                        weights->path, name);
+        return vks_fail(weights->log, "%s: %s is %s%s: convert the weights to F32, F16 or BF16", weights->path, name,
+                        entry ? "of type " : "missing", entry ? weight->type : "");
     const uint64_t ups = change->up ? change->up->count : 0, downs = change->down->count;
     if (change->up ? (change->transposed ? downs : ups) != rows * change->rank || !change->rank || !weight->count ||
                          (change->transposed ? ups : downs) != weight->count / rows * change->rank

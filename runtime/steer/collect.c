@@ -192,13 +192,23 @@ static bool order_init(const struct vks_collector *collector, enum vks_prompt_se
     return order->group_count || vks_fail(subject->log, VKS_NO_MEMORY);
 }
 
-// The longest come first, so that the first graph is the largest.
+// The pass of the most tokens, made before the others: these work in its memory.
+static bool make_largest(struct vks_collector *collector, const struct order *order)
+{
+    uint32_t largest = 0;
+    for (uint32_t g = 1; g < order->group_count; g++)
+        if (order->groups[g].count * (uint64_t)order->groups[g].length >
+            order->groups[largest].count * (uint64_t)order->groups[largest].length)
+            largest = g;
+    return pass_of(collector, &order->groups[largest]) != NULL;
+}
+
 static bool run_groups(struct vks_collector *collector, const struct vks_sample *like, uint32_t count,
                        const struct order *order, uint32_t step[VKS_STEP_WORDS])
 {
     const struct vks_subject *subject = collector->subject;
     struct vks_sample *samples = malloc(collector->batch * sizeof(*samples));
-    bool ok = samples != NULL || vks_fail(subject->log, VKS_NO_MEMORY);
+    bool ok = (samples || vks_fail(subject->log, VKS_NO_MEMORY)) && make_largest(collector, order);
     for (uint32_t g = 0; g < order->group_count && ok; g++) {
         const struct vks_length_group *group = &order->groups[g];
         const uint32_t end = group->first + group->count, done = end < count ? end : count;

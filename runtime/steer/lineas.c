@@ -22,6 +22,7 @@
 #include "steer/statistics.h"
 
 #define PI 3.14159265358979323846
+#define MOST_DRAWN 4096u  // steps whose minibatches are drawn beforehand, to see how long their samples are
 
 enum {
     PARAM, MOMENT1, MOMENT2, GRAD, ROWS, POOLED, GRAD_POOLED, TARGET, PAIRS, WEIGHTS, SCALE, FLAG, GROUPS, STORAGES,
@@ -50,7 +51,7 @@ struct vks_lineas {
     uint32_t batch, micro, target_rows, pair_count;
     struct vks_storage *storages[STORAGES];
     struct slice *slices;                         // the longest samples first
-    uint32_t slice_count;
+    uint32_t slice_count, largest;                // that of the most tokens, whose memory serves the others
     struct part whole;                            // b = B: everything in one graph
     struct part middle, update;                   // b < B
     struct vks_tensor *terms;                     // of the graph that computes the loss
@@ -159,7 +160,7 @@ static bool build_update(struct vks_lineas *t, struct vks_graph *g)
     return !g->failed;
 }
 
-// Adds a graph that a step runs so many times. `shared`: it works in the memory of the first slice's `both`.
+// Adds a graph that a step runs so many times. `shared`: it works in the memory of the largest slice's `both`.
 static bool measure_part(const struct vks_lineas *t, struct part *part, uint32_t runs, bool shared,
                          const struct vks_exec_params *params)
 {
@@ -178,7 +179,7 @@ static bool finish_part(struct vks_lineas *t, struct part *part, uint32_t runs, 
 {
     struct vks_exec_params params = t->params->exec;
     params.gpu = t->subject->gpu;
-    params.lender = shared ? t->slices[0].both.exec : NULL;
+    params.lender = shared ? t->slices[t->largest].both.exec : NULL;
     if (t->need)
         return measure_part(t, part, runs, shared, &params);
     part->exec = vks_exec_create(&part->graph, &params);
@@ -221,7 +222,8 @@ static struct slice *model_of(const struct vks_lineas *t, uint32_t i)
     return &t->slices[i];
 }
 
-// Both passes over a slice write all their inputs and leave nothing but states, so one memory serves them all.
+// Both passes over a slice write all their inputs and leave nothing but states, so one memory serves them all: that of
+// the largest slice, which is built first.
 static bool build_slice(struct vks_lineas *t, uint32_t i, const struct vks_backward *backward)
 {
     struct slice *slice = &t->slices[i];
@@ -233,9 +235,14 @@ static bool build_slice(struct vks_lineas *t, uint32_t i, const struct vks_backw
     begin_part(t, &slice->forward);
     struct vks_graph *both = begin_part(t, &slice->both);
     return build_forward(t, &slice->both, &slice->group, true, &slice->inputs[1]) && join(t, both) &&
-           vks_graph_backward(both, backward) && finish_part(t, &slice->both, runs, i > 0) &&
+           vks_graph_backward(both, backward) && finish_part(t, &slice->both, runs, i != t->largest) &&
            build_forward(t, &slice->forward, &slice->group, false, &slice->inputs[0]) &&
            finish_part(t, &slice->forward, runs, true);
+}
+
+static uint64_t tokens(const struct vks_length_group *group)
+{
+    return (uint64_t)group->count * (group->length ? group->length : 1);
 }
 
 static bool build_parts(struct vks_lineas *t)
@@ -244,7 +251,12 @@ static bool build_parts(struct vks_lineas *t)
     if (t->micro == t->batch)
         return build_whole(t, &backward);
     for (uint32_t i = 0; i < t->slice_count; i++)
-        if (!build_slice(t, i, &backward))
+        if (tokens(&t->slices[i].group) > tokens(&t->slices[t->largest].group))
+            t->largest = i;
+    if (!build_slice(t, t->largest, &backward))
+        return false;
+    for (uint32_t i = 0; i < t->slice_count; i++)
+        if (i != t->largest && !build_slice(t, i, &backward))
             return false;
     struct vks_graph *middle = begin_part(t, &t->middle), *update = begin_part(t, &t->update);
     return build_loss(t, middle) && finish_part(t, &t->middle, 1, false) &&
@@ -369,12 +381,24 @@ static const uint32_t *draw(struct vks_lineas *t, uint32_t step)
     return prompts;
 }
 
-// The longest that the i-th sample of a minibatch gets in any step.
-static void find_bounds(struct vks_lineas *t, uint32_t bounds[])
+// The longest that the i-th sample of a minibatch, sorted by length, gets in any step. 0: any length.
+static bool find_bounds(struct vks_lineas *t, uint32_t bounds[])
 {
-    const bool same = t->batch == t->subject->set_sizes[VKS_SET_SOURCE];  // all steps have all sources
-    const uint32_t steps = !t->lengths ? 0 : same ? 1 : t->params->steps + t->params->refit;
+    const uint32_t sources = t->subject->set_sizes[VKS_SET_SOURCE], steps = t->params->steps + t->params->refit;
     memset(bounds, 0, t->batch * sizeof(*bounds));
+    if (!t->lengths || t->batch > sources)  // more than there are: only measured, and for prompts of any length
+        return true;
+    if (t->batch == sources || steps > MOST_DRAWN) {
+        // No minibatch has a longer i-th sample than all sources together.
+        uint64_t *sorted = malloc(sources * sizeof(*sorted));
+        if (!sorted)
+            return false;
+        vks_lengths_sort(t->lengths, sources, sorted);
+        for (uint32_t i = 0; i < t->batch; i++)
+            bounds[i] = t->lengths[(uint32_t)sorted[i]];
+        free(sorted);
+        return true;
+    }
     for (uint32_t step = 0; step < steps; step++) {
         draw(t, step);
         for (uint32_t i = 0; i < t->batch; i++) {
@@ -382,6 +406,7 @@ static void find_bounds(struct vks_lineas *t, uint32_t bounds[])
             bounds[i] = length > bounds[i] ? length : bounds[i];
         }
     }
+    return true;
 }
 
 // Cuts the batch into slices.
@@ -394,11 +419,11 @@ static bool cut(struct vks_lineas *t)
     if (bounds && groups && (t->lengths || !subject->length)) {
         if (t->lengths)
             vks_lengths_of(subject, VKS_SET_SOURCE, t->lengths);
-        find_bounds(t, bounds);
+        const bool known = find_bounds(t, bounds);
         // Without a table for so many rows they stay in their order.
         for (uint32_t i = 1; i < t->batch && t->batch > VKS_STEP_ORDERS; i++)
             bounds[i] = bounds[0];
-        t->slice_count = vks_lengths_group(bounds, t->batch, t->micro, groups);
+        t->slice_count = known ? vks_lengths_group(bounds, t->batch, t->micro, groups) : 0;
     }
     t->slices = calloc(t->slice_count + 1, sizeof(*t->slices));
     for (uint32_t i = 0; t->slices && i < t->slice_count; i++)
@@ -450,6 +475,53 @@ struct vks_lineas *vks_lineas_create(const struct vks_subject *subject, const st
     return t;
 }
 
+static void finish(struct part *part)
+{
+    if (!part->used)
+        return;
+    vks_exec_destroy(&part->exec);
+    vks_graph_finish(&part->graph);
+}
+
+// The forward pass over the held-out prompts works in the memory of the training, as far as that goes.
+static bool measure_validation(struct vks_lineas *t)
+{
+    const struct vks_subject *subject = t->subject;
+    const uint32_t count = subject->set_sizes[VKS_SET_VALIDATION];
+    if (!count || !subject->length)
+        return true;
+    uint32_t *lengths = malloc(count * sizeof(*lengths)), *bounds = malloc(count * sizeof(*bounds));
+    uint64_t *sorted = malloc(count * sizeof(*sorted));
+    struct vks_length_group *groups = malloc(count * sizeof(*groups)), most = {0};
+    if (lengths && bounds && sorted && groups) {
+        vks_lengths_of(subject, VKS_SET_VALIDATION, lengths);
+        vks_lengths_sort(lengths, count, sorted);
+        for (uint32_t i = 0; i < count; i++)
+            bounds[i] = lengths[(uint32_t)sorted[i]];
+        const uint32_t group_count = vks_lengths_group(bounds, count, t->micro, groups);
+        for (uint32_t i = 0; i < group_count; i++)
+            if (tokens(&groups[i]) > tokens(&most))
+                most = groups[i];
+    }
+    free(lengths);
+    free(bounds);
+    free(sorted);
+    free(groups);
+    if (!most.count)
+        return vks_fail(subject->log, VKS_NO_MEMORY);
+    struct part part = {0};
+    struct vks_exec_plan plan;
+    struct vks_exec_params params = t->params->exec;
+    void *inputs;
+    params.gpu = subject->gpu;
+    begin_part(t, &part);
+    const bool ok = build_forward(t, &part, &most, false, &inputs) && vks_exec_measure(&part.graph, &params, &plan);
+    if (ok && plan.bytes > t->need->run_bytes)
+        t->need->bytes += plan.bytes - t->need->run_bytes;
+    finish(&part);
+    return ok;
+}
+
 bool vks_lineas_measure(const struct vks_subject *subject, const struct vks_train_params *params,
                         const struct vks_site_list *maps, const struct vks_site_list *loss,
                         struct vks_train_need *need)
@@ -459,19 +531,11 @@ bool vks_lineas_measure(const struct vks_subject *subject, const struct vks_trai
         return vks_fail(subject->log, VKS_NO_MEMORY);
     *need = (struct vks_train_need){0};
     *t = (struct vks_lineas){.subject = subject, .params = params, .maps = maps, .loss = loss, .need = need};
-    const bool ok = build(t, NULL);
-    // Held-out prompts are pooled beside it; their forward pass works in the memory of the training.
+    const bool ok = build(t, NULL) && measure_validation(t);
+    // Held-out prompts are pooled beside it.
     need->bytes += (uint64_t)subject->set_sizes[VKS_SET_VALIDATION] * loss->channels * sizeof(float);
     vks_lineas_destroy(&t);
     return ok;
-}
-
-static void finish(struct part *part)
-{
-    if (!part->used)
-        return;
-    vks_exec_destroy(&part->exec);
-    vks_graph_finish(&part->graph);
 }
 
 void vks_lineas_destroy(struct vks_lineas **address)
@@ -480,10 +544,13 @@ void vks_lineas_destroy(struct vks_lineas **address)
     if (!t)
         return;
     *address = NULL;
-    for (uint32_t i = t->slices ? t->slice_count : 0; i-- > 0;) {  // the first one lends its memory
+    for (uint32_t i = 0; t->slices && i < t->slice_count; i++) {
         finish(&t->slices[i].forward);
-        finish(&t->slices[i].both);
+        if (i != t->largest)
+            finish(&t->slices[i].both);
     }
+    if (t->slices && t->slice_count)  // it lends its memory
+        finish(&t->slices[t->largest].both);
     finish(&t->whole);
     finish(&t->middle);
     finish(&t->update);
@@ -621,7 +688,7 @@ bool vks_lineas_set(struct vks_lineas *t, uint32_t array, const float *in)
 
 const struct vks_exec *vks_lineas_exec(const struct vks_lineas *t)
 {
-    return t->whole.used ? t->whole.exec : t->slices[0].both.exec;
+    return t->whole.used ? t->whole.exec : t->slices[t->largest].both.exec;
 }
 
 double vks_lineas_floor(const struct vks_lineas *t)

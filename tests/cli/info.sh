@@ -35,6 +35,7 @@ gguf=${gguf%/*}/weights.gguf
 check "info of a language model" bash -c \
     "'$vksteer' info -m '$llama' | grep -q 'LlamaForCausalLM, a language model: 2 layers'"
 json "info --json of a language model" "$vksteer" info -m "$llama" --json --sites '.*post.*layernorm' --plan
+json "a plan for more texts than it takes for granted" "$vksteer" info -m "$llama" --json --plan --batch 64
 check "a folder and its GGUF file have the same sites" bash -c \
     "cmp <('$vksteer' info -m '$llama' --sites '.*' | tail -n 31) <('$vksteer' info -m '$llama/model.gguf' --sites '.*' | tail -n 31)"
 check "info without a device" "${no_device[@]}" "$vksteer" info --sites 'unet.*norm.*'
