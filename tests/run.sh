@@ -566,7 +566,7 @@ suite library 20 library
 suite unit-tests 60 unit_tests build-gcc
 
 # These keep one core busy, and take as long as all that comes after them: both run at a time.
-kernels_and_sanitizers()
+kernels()
 {
     if [ -n "$lavapipe" ]; then
         suite kernels-lavapipe 300 on "$lavapipe" env VKSTEER_DISABLE=address build-gcc/tests/checkops
@@ -596,10 +596,8 @@ kernels_and_sanitizers()
     if has_gpu; then
         suite kernels-gpu 120 on_all build-gcc/tests/checkops
     fi
-    suite build-sanitize 240 build_sanitize
-    suite sanitize 480 sanitize
 }
-begin_beside kernels_and_sanitizers
+begin_beside kernels
 
 suite layouts 60 layouts build-gcc
 suite golden-models 360 golden_models build-gcc
@@ -611,6 +609,8 @@ if command -v clang >/dev/null; then
 else
     skip fuzz "no clang here"
 fi
+suite build-sanitize 240 build_sanitize
+suite sanitize 480 sanitize
 
 end_beside
 
