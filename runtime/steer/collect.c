@@ -26,7 +26,7 @@ struct vks_collector {
     struct vks_storage *pooled;      // (rows, channels)
     struct vks_tensor *pooled_tensor;  // of the graph that is being built
     struct vks_exec_params exec;
-    struct pass **passes;            // made when they are needed; the first one's memory serves the others
+    struct pass **passes;            // made when they are needed; the first one, of the most tokens, lends its memory
     size_t pass_count, pass_capacity;
 };
 
@@ -155,56 +155,14 @@ static bool all_finite(const struct vks_collector *collector, const float *rows,
     return true;
 }
 
-// How the prompts of a set are run.
-struct order {
-    uint32_t *lengths;               // by prompt
-    uint64_t *sorted;                // by length, see vks_lengths_sort
-    struct vks_length_group *groups;
-    uint32_t group_count;
-};
-
-static void order_finish(struct order *order)
-{
-    free(order->lengths);
-    free(order->sorted);
-    free(order->groups);
-}
-
-// Of the first `count` prompts; `order` is finished by the caller.
-static bool order_init(const struct vks_collector *collector, enum vks_prompt_set set, uint32_t count,
-                       struct order *order)
-{
-    const struct vks_subject *subject = collector->subject;
-    uint32_t *bounds = malloc(count * sizeof(*bounds));
-    *order = (struct order){
-        .lengths = malloc(subject->set_sizes[set] * sizeof(*order->lengths)),
-        .sorted = malloc(count * sizeof(*order->sorted)),
-        .groups = malloc(count * sizeof(*order->groups)),
-    };
-    if (bounds && order->lengths && order->sorted && order->groups) {
-        vks_lengths_of(subject, set, order->lengths);
-        vks_lengths_sort(order->lengths, count, order->sorted);
-        for (uint32_t i = 0; i < count; i++)
-            bounds[i] = order->lengths[(uint32_t)order->sorted[i]];
-        order->group_count = vks_lengths_group(bounds, count, collector->batch, order->groups);
-    }
-    free(bounds);
-    return order->group_count || vks_fail(subject->log, VKS_NO_MEMORY);
-}
-
 // The pass of the most tokens, made before the others: these work in its memory.
-static bool make_largest(struct vks_collector *collector, const struct order *order)
+static bool make_largest(struct vks_collector *collector, const struct vks_length_order *order)
 {
-    uint32_t largest = 0;
-    for (uint32_t g = 1; g < order->group_count; g++)
-        if (order->groups[g].count * (uint64_t)order->groups[g].length >
-            order->groups[largest].count * (uint64_t)order->groups[largest].length)
-            largest = g;
-    return pass_of(collector, &order->groups[largest]) != NULL;
+    return pass_of(collector, &order->groups[vks_lengths_largest(order->groups, order->group_count)]) != NULL;
 }
 
 static bool run_groups(struct vks_collector *collector, const struct vks_sample *like, uint32_t count,
-                       const struct order *order, uint32_t step[VKS_STEP_WORDS])
+                       const struct vks_length_order *order, uint32_t step[VKS_STEP_WORDS])
 {
     const struct vks_subject *subject = collector->subject;
     struct vks_sample *samples = malloc(collector->batch * sizeof(*samples));
@@ -233,17 +191,17 @@ static bool run(struct vks_collector *collector, enum vks_prompt_set set, uint32
     const size_t channels = collector->sites->channels;
     const struct vks_sample like = {.set = set, .draw = draw};
     uint32_t step[VKS_STEP_WORDS] = {0};
-    struct order order;
+    struct vks_length_order order;
     float *rows = malloc(count * channels * sizeof(*rows));
     if (strengths)
         memcpy(&step[VKS_STEP_STRENGTH], strengths, VKS_STEP_STRENGTHS * sizeof(*strengths));
-    const bool ok = order_init(collector, set, count, &order) &&
+    const bool ok = vks_length_order_init(collector->subject, set, count, collector->batch, &order) &&
                     (rows || vks_fail(collector->subject->log, VKS_NO_MEMORY)) &&
                     run_groups(collector, &like, count, &order, step) &&
                     vks_storage_read(collector->pooled, 0, rows, count * channels * sizeof(*rows));
     for (uint32_t i = 0; i < count && ok; i++)
         memcpy(out + (uint32_t)order.sorted[i] * channels, rows + i * channels, channels * sizeof(*rows));
-    order_finish(&order);
+    vks_length_order_finish(&order);
     free(rows);
     return ok && all_finite(collector, out, count);
 }

@@ -62,3 +62,39 @@ uint32_t vks_lengths_group(const uint32_t bounds[], uint32_t count, uint32_t mos
     free(best);
     return used;
 }
+
+uint32_t vks_lengths_largest(const struct vks_length_group groups[], uint32_t count)
+{
+    uint32_t largest = 0;
+    for (uint32_t i = 1; i < count; i++)
+        if ((uint64_t)groups[i].count * groups[i].length > (uint64_t)groups[largest].count * groups[largest].length)
+            largest = i;
+    return largest;
+}
+
+bool vks_length_order_init(const struct vks_subject *subject, enum vks_prompt_set set, uint32_t count, uint32_t most,
+                           struct vks_length_order *order)
+{
+    uint32_t *bounds = malloc(count * sizeof(*bounds));
+    *order = (struct vks_length_order){
+        .lengths = malloc(subject->set_sizes[set] * sizeof(*order->lengths)),
+        .sorted = malloc(count * sizeof(*order->sorted)),
+        .groups = malloc(count * sizeof(*order->groups)),
+    };
+    if (bounds && order->lengths && order->sorted && order->groups) {
+        vks_lengths_of(subject, set, order->lengths);
+        vks_lengths_sort(order->lengths, count, order->sorted);
+        for (uint32_t i = 0; i < count; i++)
+            bounds[i] = order->lengths[(uint32_t)order->sorted[i]];
+        order->group_count = vks_lengths_group(bounds, count, most, order->groups);
+    }
+    free(bounds);
+    return order->group_count || vks_fail(subject->log, VKS_NO_MEMORY);
+}
+
+void vks_length_order_finish(struct vks_length_order *order)
+{
+    free(order->lengths);
+    free(order->sorted);
+    free(order->groups);
+}

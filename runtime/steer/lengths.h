@@ -21,5 +21,19 @@ struct vks_length_group {
 // group is of `most`, so that one graph serves, and the last one may reach beyond the samples. Returns how many of
 // `groups` (count) there are; 0: out of memory.
 uint32_t vks_lengths_group(const uint32_t bounds[], uint32_t count, uint32_t most, struct vks_length_group groups[]);
+// The group of the most tokens, padding too; its number.
+uint32_t vks_lengths_largest(const struct vks_length_group groups[], uint32_t count);
+
+// How the first `count` prompts of a set run, at most so many together.
+struct vks_length_order {
+    uint32_t *lengths;               // by prompt
+    uint64_t *sorted;                // by length, see vks_lengths_sort
+    struct vks_length_group *groups;
+    uint32_t group_count;
+};
+// False: out of memory (logged). The caller finishes `order` in any case.
+bool vks_length_order_init(const struct vks_subject *subject, enum vks_prompt_set set, uint32_t count, uint32_t most,
+                           struct vks_length_order *order);
+void vks_length_order_finish(struct vks_length_order *order);
 
 #endif

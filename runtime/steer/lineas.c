@@ -240,19 +240,11 @@ static bool build_slice(struct vks_lineas *t, uint32_t i, const struct vks_backw
            finish_part(t, &slice->forward, runs, true);
 }
 
-static uint64_t tokens(const struct vks_length_group *group)
-{
-    return (uint64_t)group->count * (group->length ? group->length : 1);
-}
-
 static bool build_parts(struct vks_lineas *t)
 {
     const struct vks_backward backward = {.recompute = t->params->recompute};
     if (t->micro == t->batch)
         return build_whole(t, &backward);
-    for (uint32_t i = 0; i < t->slice_count; i++)
-        if (tokens(&t->slices[i].group) > tokens(&t->slices[t->largest].group))
-            t->largest = i;
     if (!build_slice(t, t->largest, &backward))
         return false;
     for (uint32_t i = 0; i < t->slice_count; i++)
@@ -428,6 +420,7 @@ static bool cut(struct vks_lineas *t)
     t->slices = calloc(t->slice_count + 1, sizeof(*t->slices));
     for (uint32_t i = 0; t->slices && i < t->slice_count; i++)
         t->slices[i].group = groups[i];
+    t->largest = t->slice_count ? vks_lengths_largest(groups, t->slice_count) : 0;
     if (t->batch > VKS_STEP_ORDERS) {
         free(t->lengths);
         t->lengths = NULL;
@@ -490,25 +483,13 @@ static bool measure_validation(struct vks_lineas *t)
     const uint32_t count = subject->set_sizes[VKS_SET_VALIDATION];
     if (!count || !subject->length)
         return true;
-    uint32_t *lengths = malloc(count * sizeof(*lengths)), *bounds = malloc(count * sizeof(*bounds));
-    uint64_t *sorted = malloc(count * sizeof(*sorted));
-    struct vks_length_group *groups = malloc(count * sizeof(*groups)), most = {0};
-    if (lengths && bounds && sorted && groups) {
-        vks_lengths_of(subject, VKS_SET_VALIDATION, lengths);
-        vks_lengths_sort(lengths, count, sorted);
-        for (uint32_t i = 0; i < count; i++)
-            bounds[i] = lengths[(uint32_t)sorted[i]];
-        const uint32_t group_count = vks_lengths_group(bounds, count, t->micro, groups);
-        for (uint32_t i = 0; i < group_count; i++)
-            if (tokens(&groups[i]) > tokens(&most))
-                most = groups[i];
-    }
-    free(lengths);
-    free(bounds);
-    free(sorted);
-    free(groups);
-    if (!most.count)
-        return vks_fail(subject->log, VKS_NO_MEMORY);
+    struct vks_length_order order;
+    const bool known = vks_length_order_init(subject, VKS_SET_VALIDATION, count, t->micro, &order);
+    const struct vks_length_group most = known ? order.groups[vks_lengths_largest(order.groups, order.group_count)]
+                                               : (struct vks_length_group){0};
+    vks_length_order_finish(&order);
+    if (!known)
+        return false;
     struct part part = {0};
     struct vks_exec_plan plan;
     struct vks_exec_params params = t->params->exec;
