@@ -63,9 +63,9 @@ enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, e
     if (limits->is_cpu && limits->subgroup_size == 16)
         return m <= 32 ? VKS_MATMUL_CPU16_FEW : n <= 32 ? VKS_MATMUL_CPU16_NARROW : VKS_MATMUL_CPU16;
     if (limits->is_cpu && limits->subgroup_size == 8)
-        return use == VKS_MATMUL_FEW_ROWS     ? VKS_MATMUL_CPU8_FEW
+        return use == VKS_MATMUL_FEW_ROWS    ? VKS_MATMUL_CPU8_FEW
                : limits->addresses && m > 32 ? VKS_MATMUL_CPU8_TALL
-                                              : VKS_MATMUL_CPU8;
+                                             : VKS_MATMUL_CPU8;
     if (limits->is_cpu && limits->subgroup_size == 4)
         return VKS_MATMUL_CPU4;
     // Barriers are coroutine switches on a CPU; graphics cards want the tile even for few rows, whose loads it joins.
