@@ -4,10 +4,12 @@
 #define VKS_TESTS_TEST_H
 
 #include "base/log.h"
+#include "base/os.h"
 
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct test {
@@ -120,5 +122,16 @@ static inline int test_summary(const struct test *t)
         snprintf((t)->why, sizeof((t)->why), __VA_ARGS__);   \
         return;                                              \
     } while (0)
+
+// Whether two files hold the same bytes.
+static inline bool test_same_files(const char *a, const char *b)
+{
+    size_t size_a = 0, size_b = 0;
+    char *x = vks_os_read_file(NULL, a, 1 << 24, &size_a), *y = vks_os_read_file(NULL, b, 1 << 24, &size_b);
+    const bool same = x && y && size_a == size_b && memcmp(x, y, size_a) == 0;
+    free(x);
+    free(y);
+    return same;
+}
 
 #endif

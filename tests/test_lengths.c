@@ -124,16 +124,6 @@ static void collected_rows_do_not_depend_on_padding(struct test *t)
     }
 }
 
-static bool same_files(const char *a, const char *b)
-{
-    size_t size_a = 0, size_b = 0;
-    char *x = vks_os_read_file(NULL, a, 1 << 24, &size_a), *y = vks_os_read_file(NULL, b, 1 << 24, &size_b);
-    const bool same = x && y && size_a == size_b && memcmp(x, y, size_a) == 0;
-    free(x);
-    free(y);
-    return same;
-}
-
 static void trained_maps_do_not_depend_on_padding(struct test *t)
 {
     static const struct { uint32_t step, alike, micro; bool recompute, last; } cases[] = {
@@ -167,7 +157,7 @@ static void trained_maps_do_not_depend_on_padding(struct test *t)
         const bool trained = vks_train(&subject, &params, &progress) == VKS_TRAIN_DONE;
         EXPECT(t, trained, "case %zu: not trained", i);
         EXPECT(t, !trained || progress.loss != progress.first_loss, "case %zu: nothing was learnt", i);
-        EXPECT(t, !trained || first || same_files(want, path),
+        EXPECT(t, !trained || first || test_same_files(want, path),
                "other bits in steps of %u, padded to %u, %u at a time%s", cases[i].step, cases[i].alike,
                cases[i].micro, cases[i].recompute ? ", recomputed" : "");
         if (first)

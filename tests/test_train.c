@@ -135,16 +135,6 @@ static struct vks_train_params params_of(const char *name, char path[512])
     };
 }
 
-static bool same_files(const char *a, const char *b)
-{
-    size_t size_a = 0, size_b = 0;
-    char *x = vks_os_read_file(NULL, a, 1 << 24, &size_a), *y = vks_os_read_file(NULL, b, 1 << 24, &size_b);
-    const bool same = x && y && size_a == size_b && memcmp(x, y, size_a) == 0;
-    free(x);
-    free(y);
-    return same;
-}
-
 // ---- tests -------------------------------------------------------------------------------------------------------
 
 struct losses {
@@ -198,13 +188,13 @@ static void same_bits(struct test *t)
         p.recompute = variants[i].recompute;
         p.exec = variants[i].exec;
         EXPECT(t, vks_train(&subject, &p, NULL) == VKS_TRAIN_DONE, "%s: not trained", variants[i].name);
-        EXPECT(t, same_files(plain, path), "%s: other bits", variants[i].name);
+        EXPECT(t, test_same_files(plain, path), "%s: other bits", variants[i].name);
     }
     // The comparison can fail: another seed gives another file.
     base.seed = 8;
     base.output = path;
     CHECK(t, vks_train(&subject, &base, NULL) == VKS_TRAIN_DONE);
-    CHECK(t, !same_files(plain, path));
+    CHECK(t, !test_same_files(plain, path));
     toy_finish(&toy);
 }
 
@@ -362,8 +352,8 @@ static void resume_with(struct test *t, double gamma, uint32_t refit)
         q.micro_batch = 4;  // may change on the way: the bits do not
         CHECK(t, vks_train(&subject, &q, NULL) == VKS_TRAIN_DONE);
         CHECK(t, !vks_os_exists(state));
-        EXPECT(t, same_files(whole, parts), "stopped after step %u: other steering", stop);
-        EXPECT(t, same_files(whole_log, parts_log), "stopped after step %u: other log", stop);
+        EXPECT(t, test_same_files(whole, parts), "stopped after step %u: other steering", stop);
+        EXPECT(t, test_same_files(whole_log, parts_log), "stopped after step %u: other log", stop);
         vks_os_remove(NULL, parts);
     }
     toy_finish(&toy);
@@ -725,7 +715,7 @@ static void validation_looks_on(struct test *t)
     p.steps = 100;
     p.log_path = log;
     CHECK(t, vks_train(&subject, &p, &last) == VKS_TRAIN_DONE);
-    CHECK(t, same_files(plain, path));
+    CHECK(t, test_same_files(plain, path));
     EXPECT(t, last.validation - last.validation_floor < 0.7 * (last.validation_first - last.validation_floor),
            "validation %g to %g, floor %g", last.validation_first, last.validation, last.validation_floor);
     size_t size = 0, found = 0;
@@ -743,7 +733,7 @@ static void validation_looks_on(struct test *t)
     losses.stop_at = 0;
     p.resume = true;
     CHECK(t, vks_train(&subject, &p, &last) == VKS_TRAIN_DONE);
-    CHECK(t, same_files(log, again) && last.validation_first == whole.validation_first &&
+    CHECK(t, test_same_files(log, again) && last.validation_first == whole.validation_first &&
              last.validation == whole.validation);
     toy_finish(&toy);
 }
