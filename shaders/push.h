@@ -217,6 +217,13 @@ struct vks_push_attention {  // see attention_softmax.comp
     float softcap;
 };
 
+struct vks_push_attention_cpu {  // see attention_cpu.comp
+    uint heads;
+    uint owned, walked;       // rows a sample of the side that subgroups own, and of the other
+    uint queries;             // a sample
+    float scale;
+};
+
 struct vks_push_cache_rows {  // see cache_rows.comp
     uint count, cols, tokens, rows;
     uint x_first, first, bound;

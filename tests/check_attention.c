@@ -234,6 +234,17 @@ void check_attention(struct check *c)
                                               .fill = CHECK_HOSTILE});
     attention_case(c, (struct attention_case){.b = 5, .tq = 64, .tk = 64, .heads = 4, .width = 16, .flags = SELF});
     attention_case(c, (struct attention_case){.b = 2, .tq = 150, .tk = 131, .heads = 3, .width = 40, .flags = MASK});
+    // Without a mask: what one walk takes (ops/attention.h), and channels that it does not.
+    attention_case(c, (struct attention_case){.b = 3, .tq = r, .tk = 7, .heads = 2, .width = 4});
+    attention_case(c, (struct attention_case){.b = 2, .tq = 4, .tk = r, .heads = 1, .width = 8, .fill = CHECK_HOSTILE});
+    attention_case(c, (struct attention_case){.b = 2, .tq = 9, .tk = 9, .heads = 2, .width = 20, .scale = 1,
+                                              .flags = SELF});
+    attention_case(c, (struct attention_case){.b = 2, .tq = 19, .tk = 30 + r, .heads = 3, .width = 12});
+    attention_case(c, (struct attention_case){.b = 2, .tq = 16, .tk = 16, .heads = 4, .width = 32, .flags = SELF});
+    attention_case(c, (struct attention_case){.b = 2, .tq = 33, .tk = 65, .heads = 2, .width = 32});
+    attention_case(c, (struct attention_case){.b = 2, .tq = 70, .tk = 16 + r, .heads = 2, .width = 40});
+    attention_case(c, (struct attention_case){.b = 1, .tq = 67, .tk = 32, .heads = 3, .width = 64});
+    attention_case(c, (struct attention_case){.b = 1, .tq = 21, .tk = 14, .heads = 2, .width = 80});
     check_decoder(c);
     check_cached(c);
 }

@@ -1,5 +1,6 @@
 #include <math.h>
 
+#include "ops/attention.h"
 #include "ops/common.h"
 #include "ops/matmul.h"
 #include "ops/ops.h"
@@ -111,6 +112,12 @@ static bool is_backward(const struct vks_node *node)
     return node->input_count == DY + 1;
 }
 
+static float scale_of(const struct vks_node *node)
+{
+    const struct vks_attention *attrs = node->attrs;
+    return attrs->scale != 0 ? attrs->scale : (float)(1 / sqrt(node->inputs[Q]->shape[2] / attrs->heads));
+}
+
 // Rows of k and v that the queries may see.
 static uint32_t keys_of(const struct vks_node *node)
 {
@@ -130,7 +137,7 @@ static struct attention_shape shape_of(const struct vks_node *node, uint64_t mos
     s.width = cols / attrs->heads;
     s.group = attrs->heads / s.heads;
     s.queries = tq * s.group;
-    s.scale = attrs->scale != 0 ? attrs->scale : (float)(1 / sqrt(s.width));
+    s.scale = scale_of(node);
     // Where a token's heads share several heads of keys, one head's queries are no matrix with a stride of its own.
     s.packed = s.group > 1 && s.heads > 1 && tq > 1;
     s.q_stride = s.group > 1 ? s.width : cols;
@@ -384,8 +391,33 @@ static struct vks_tensor *chunk_scratch(struct vks_emitter *emitter, const struc
     return vks_emit_scratch(emitter, (uint64_t)s->chunk_b * s->heads * s->chunk_q * s->tk);
 }
 
+// Whether one walk does it, see ops/attention.h.
+static bool find_walk(const struct vks_emitter *emitter, const struct vks_node *node, struct vks_attention_walk *walk)
+{
+    const struct vks_attention *attrs = node->attrs;
+    struct vks_tensor *const *in = node->inputs, *const *out = node->outputs;
+    const bool backward = is_backward(node);
+    *walk = (struct vks_attention_walk){
+        .q = in[Q],
+        .k = in[K],
+        .v = in[V],
+        .y = backward ? in[DY] : out[0],
+        .stats = backward ? in[STATS] : out[1],
+        .dq = backward ? out[0] : NULL,
+        .dk = backward ? out[1] : NULL,
+        .dv = backward ? out[2] : NULL,
+        .heads = attrs->heads,
+        .scale = scale_of(node),
+    };
+    return !is_cached(node) && !in[MASK] && !attrs->causal && attrs->softcap == 0 &&
+           kv_heads_of(attrs) == attrs->heads && vks_attention_walks(&emitter->limits, walk);
+}
+
 static bool emit_attention(struct vks_emitter *emitter, const struct vks_node *node)
 {
+    struct vks_attention_walk walk;
+    if (find_walk(emitter, node, &walk))
+        return vks_emit_attention_walk(emitter, &walk);
     const struct attention_shape s = shape_of(node, emitter->limits.max_range / 4);
     struct vks_tensor *const *in = node->inputs;
     const struct vks_tensor *scores = chunk_scratch(emitter, &s), *q = emit_packed(emitter, &s, in[Q]);
@@ -402,6 +434,9 @@ static bool emit_attention(struct vks_emitter *emitter, const struct vks_node *n
 
 static bool emit_attention_backward(struct vks_emitter *emitter, const struct vks_node *node)
 {
+    struct vks_attention_walk walk;
+    if (find_walk(emitter, node, &walk))
+        return vks_emit_attention_walk(emitter, &walk);
     const struct attention_shape s = shape_of(node, emitter->limits.max_range / 4);
     struct vks_tensor *const *in = node->inputs, *const *out = node->outputs;
     const struct vks_tensor *scores = chunk_scratch(emitter, &s), *slopes = chunk_scratch(emitter, &s);

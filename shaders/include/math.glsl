@@ -27,6 +27,20 @@ float vks_exp(float x)
     return y;
 }
 
+// 2^x for x below 127, relative error 2e-7; 0 below -126.
+float vks_exp2(float x)
+{
+    const float k = roundEven(x), r = x - k;
+    float p = fma(r, 0.0013217283, 0.00966989);
+    p = fma(p, r, 0.055508327);
+    p = fma(p, r, 0.24022269);
+    p = fma(p, r, 0.69314694);
+    p = fma(p, r, 1.0);
+    precise const float biased = k + 12583039.0;  // as in vks_exp
+    precise const float y = x < -126.0 ? 0.0 : p * uintBitsToFloat(floatBitsToUint(biased) << 23);
+    return y;
+}
+
 // 1 / (1 + exp(-x))
 float vks_sigmoid(float x)
 {
