@@ -1,5 +1,5 @@
 // Attention (arXiv 1706.03762) in one walk, on CPU drivers: scores never reach memory. For queries q, keys k and
-// values v of one head, without mask:
+// values v of one head:
 //
 //     S = scale q kᵀ;  P = exp(S - max S) / sum exp(S - max S);  o = P v
 //     FORWARD   o, and (max S, 1 / sum) of each query
@@ -16,6 +16,10 @@
 // the reasons in include/matmul_cpu.glsl.
 //
 // q, k, v, o: (samples, rows, heads, CHANNELS). No result depends on WIDTH, on LANES or on how samples are cut.
+//
+// Without mask; or, FORWARD alone, over a cache of keys and values (CACHED): a query sees the keys up to its position,
+// with a window only the last of them, and `group` query heads share a head of keys: query r of that is the one of token
+// r / group and head r % group among them. What a subgroup's rows do not see is not walked.
 //
 // Forward, four heads, two cores with AVX-512, Mesa 25.0, in milliseconds; by products and softmax (attention.c):
 //     32 samples, 64 queries and keys of 16 channels     0.43    1.5
@@ -39,16 +43,23 @@
 layout(constant_id = 1) const uint MODE = FORWARD;
 layout(constant_id = 2) const uint CHANNELS = 16;  // of a head, a multiple of four
 layout(constant_id = 3) const uint WIDTH = 4;      // rows a lane
-layout(constant_id = 4) const uint TAIL = 1;       // 1: the walked rows are no multiple of STEP
+#define TAIL 1u    // the walked rows are no multiple of STEP
+#define CACHED 2u
+#define HALVES 4u  // the walked rows are of fp16
+#define AGAIN 8u   // sums go on from a dispatch before, which walked the rows before these
+#define MORE 16u   // and to one that comes
+layout(constant_id = 4) const uint FLAGS = TAIL;
 
 VKS_BUF_QUADS_IN(0, float, own1);   // q; KEYS: k
 VKS_BUF_QUADS_IN(1, float, own2);   // QUERIES: do; KEYS: v
 VKS_BUF_QUADS_IN(2, float, walk1);  // k; KEYS: q
+VKS_BUF_HALVES_IN(2, walk1);
 VKS_BUF_QUADS_IN(3, float, walk2);  // v; KEYS: do
+VKS_BUF_HALVES_IN(3, walk2);
 VKS_BUF(4, float, stats);           // (samples, heads, queries, 2)
-VKS_BUF(5, float, sums);            // D (samples, heads, queries), backward only
+VKS_BUF(5, float, sums);            // D (samples, heads, queries), backward; CACHED: positions, (samples, tokens) of uint
 VKS_BUF_QUADS(6, float, out1);      // o; QUERIES: dq; KEYS: dk
-VKS_BUF_QUADS(7, float, out2);      // KEYS: dv
+VKS_BUF_QUADS(7, float, out2);      // KEYS: dv; QUERIES, where sums go on: the second sum
 VKS_PUSH(8, attention_cpu);
 
 #if LANES == 4
@@ -77,29 +88,67 @@ float s[STEP * WIDTH], t[STEP * WIDTH];  // [walked row * WIDTH + row]: scores a
 #define ROW(part) ((part) % STEP)
 #define CHANNEL(part) ((part) / STEP * 4)
 
+uint end[WIDTH], start[WIDTH];              // CACHED: keys that each row sees
+
 uint row_of(int r) { return (vks_group() * WIDTH + r) * LANES + gl_SubgroupInvocationID; }
 
-// `at`: first element of the head's row 0.
-void load_own(uint at, uint stride, uint query_at)
+// First element of an owned row of the workgroup's head.
+uint own_at(uint row)
+{
+    const uint head = gl_WorkGroupID.z % p.heads, batch = gl_WorkGroupID.z / p.heads;
+    if ((FLAGS & CACHED) == 0)
+        return ((batch * p.owned + row) * p.heads + head) * CHANNELS;
+    const uint token = row / p.group;  // among p.owned / p.group
+    return batch * p.owned * p.heads * CHANNELS + ((token * p.heads + head) * p.group + row % p.group) * CHANNELS;
+}
+
+void load_own(uint query_at)
 {
     const float scale = p.scale * 1.44269504;
     UNROLL(r, WIDTH) {
-        const uint row = min(row_of(r), p.owned - 1);
+        const uint row = min(row_of(r), p.owned - 1), at = own_at(row);
+        const bool again = (FLAGS & AGAIN) != 0;
         UNROLL(c, CHANNELS / 4) {
-            const vec4 a = VKS_LOAD4(0, own1, at + row * stride + 4 * c);
-            const vec4 b = MODE == FORWARD ? vec4(0) : VKS_LOAD4(1, own2, at + row * stride + 4 * c);
+            const vec4 a = VKS_LOAD4(0, own1, at + 4 * c);
+            const vec4 b = MODE == FORWARD ? vec4(0) : VKS_LOAD4(1, own2, at + 4 * c);
+            const vec4 from_a = again ? VKS_LOAD4(6, out1, at + 4 * c) : vec4(0);
+            const vec4 from_b = again && MODE != FORWARD ? VKS_LOAD4(7, out2, at + 4 * c) : vec4(0);
             UNROLL(j, 4) {
                 const uint e = (4 * c + j) * WIDTH + r;
                 own_a[e] = scale * a[j];
                 own_b[e] = b[j];
-                sum_a[e] = 0.0;
-                sum_b[e] = 0.0;
+                sum_a[e] = from_a[j];
+                sum_b[e] = from_b[j];
             }
         }
-        sum[r] = 0.0;
-        top[r] = MODE == QUERIES ? VKS_AT(4, stats, 2 * (query_at + row)) : -1e30;
-        share[r] = MODE == QUERIES ? VKS_AT(4, stats, 2 * (query_at + row) + 1) : 0.0;
+        const uint query = query_at + p.own_first + row;
+        top[r] = MODE == QUERIES || (MODE == FORWARD && again) ? VKS_AT(4, stats, 2 * query) : -1e30;
+        share[r] = MODE == QUERIES ? VKS_AT(4, stats, 2 * query + 1) : 0.0;
+        sum[r] = !again || MODE == KEYS ? 0.0 : MODE == FORWARD ? VKS_AT(4, stats, 2 * query + 1)
+                                                                : VKS_AT(5, sums, query);
     }
+}
+
+// The keys that a row of a cache sees: [start, end).
+void find_keys(uint row, out uint start, out uint end)
+{
+    const uint at = floatBitsToUint(VKS_AT(5, sums, gl_WorkGroupID.z / p.heads * p.tokens));
+    end = min(at + (p.own_first + min(row, p.owned - 1)) / p.group + 1, p.walked);
+    start = p.window != 0 && end > p.window ? end - p.window : 0;
+}
+
+vec4 load_walked(bool second, uint at)
+{
+    if ((FLAGS & HALVES) == 0)
+        return second ? VKS_LOAD4(3, walk2, at) : VKS_LOAD4(2, walk1, at);
+    const uvec2 w = vks_bits_of_pair(second ? VKS_HALVES(3, walk2, at) : VKS_HALVES(2, walk1, at));
+    return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
+}
+
+// Whether a row sees the one that is walked.
+bool sees(int r, uint k)
+{
+    return (FLAGS & CACHED) != 0 ? k >= start[r] && k < end[r] : (FLAGS & TAIL) == 0 || k < p.walked;
 }
 
 // s and t: products of own rows with walked ones.
@@ -132,14 +181,12 @@ void weigh_forward(uint k)
     UNROLL(r, WIDTH) {
         float most = top[r];
         UNROLL(i, STEP) {
-            if (TAIL != 0 && k + i >= p.walked)
-                s[i * WIDTH + r] = -1e30;
-            most = max(most, s[i * WIDTH + r]);
+            most = sees(r, k + i) ? max(most, s[i * WIDTH + r]) : most;
         }
         const float shrink = vks_exp2(top[r] - most);
         top[r] = most;
         UNROLL(i, STEP) {
-            s[i * WIDTH + r] = vks_exp2(s[i * WIDTH + r] - most);
+            s[i * WIDTH + r] = sees(r, k + i) ? vks_exp2(s[i * WIDTH + r] - most) : 0.0;
             sum[r] = fma(sum[r], i == 0 ? shrink : 1.0, s[i * WIDTH + r]);
         }
         UNROLL(c, CHANNELS)
@@ -160,8 +207,7 @@ void weigh_backward(uint k, uint query_at)
     UNROLL(r, WIDTH) { \
         float e = MODE == KEYS ? vks_exp2(s[i * WIDTH + r] - known.x) * known.y \
                                : vks_exp2(s[i * WIDTH + r] - top[r]) * share[r]; \
-        if (TAIL != 0 && k + i >= p.walked) \
-            e = 0.0; \
+        e = sees(r, k + i) ? e : 0.0; \
         const float slope = t[i * WIDTH + r] - known.z; \
         s[i * WIDTH + r] = e * slope; \
         t[i * WIDTH + r] = e; \
@@ -195,8 +241,9 @@ void accumulate()
 
 void finish(int r, uint at, uint query)
 {
+    const bool more = (FLAGS & MORE) != 0;
     if (MODE == FORWARD) {
-        share[r] = 1.0 / sum[r];
+        share[r] = more ? sum[r] : 1.0 / sum[r];
         VKS_AT(4, stats, 2 * query) = top[r];
         VKS_AT(4, stats, 2 * query + 1) = share[r];
     } else if (MODE == QUERIES) {
@@ -206,13 +253,14 @@ void finish(int r, uint at, uint query)
         vec4 a, b;
         UNROLL(j, 4) {
             const uint e = (4 * c + j) * WIDTH + r;
-            a[j] = MODE == FORWARD   ? share[r] * sum_a[e]
+            a[j] = more              ? sum_a[e]
+                   : MODE == FORWARD ? share[r] * sum_a[e]
                    : MODE == QUERIES ? p.scale * fma(-sum[r], sum_b[e], sum_a[e])
                                      : p.scale * sum_a[e];
             b[j] = sum_b[e];
         }
         VKS_STORE4(6, out1, at + 4 * c, a);
-        if (MODE == KEYS)
+        if (MODE == KEYS || (MODE == QUERIES && more))
             VKS_STORE4(7, out2, at + 4 * c, b);
     }
 }
@@ -221,21 +269,31 @@ void main()
 {
     if (vks_group() * LANES * WIDTH >= p.owned)
         return;
-    const uint of_head = gl_WorkGroupID.z, head_at = of_head % p.heads * CHANNELS, batch = of_head / p.heads;
-    const uint stride = p.heads * CHANNELS, query_at = of_head * p.queries;
-    const uint own_at = batch * p.owned * stride + head_at, walk_at = batch * p.walked * stride + head_at;
-    load_own(own_at, stride, query_at);
-    uint from_row[LOADS], from_at[LOADS];
+    const uint head = gl_WorkGroupID.z % p.heads, batch = gl_WorkGroupID.z / p.heads;
+    const uint stride = p.heads * CHANNELS, query_at = gl_WorkGroupID.z * p.queries;
+    load_own(query_at);
+    uint from = p.walk_first, to = p.walk_end;
+    if ((FLAGS & CACHED) != 0) {
+        UNROLL(r, WIDTH)
+            find_keys(row_of(r), start[r], end[r]);
+        uint first, last, unused;
+        find_keys(vks_group() * WIDTH * LANES, first, unused);
+        find_keys((vks_group() + 1) * WIDTH * LANES - 1, unused, last);
+        from = max(from, first & ~(STEP - 1));
+        to = min(to, last);
+    }
+    uint part_row[LOADS], part_at[LOADS];
     UNROLL(n, LOADS) {
         const uint part = min(PART(n, gl_SubgroupInvocationID), CHANNELS - 1);
-        from_row[n] = ROW(part);
-        from_at[n] = walk_at + CHANNEL(part) + (TAIL == 0 ? from_row[n] * stride : 0);
+        part_row[n] = ROW(part);
+        part_at[n] = (batch * p.walk_rows - p.walk_first) * stride + head * CHANNELS + CHANNEL(part) +
+                     ((FLAGS & TAIL) == 0 ? part_row[n] * stride : 0);
     }
-    for (uint k = 0; k < p.walked; k += STEP) {
+    for (uint k = from; k < to; k += STEP) {
         UNROLL(n, LOADS) {
-            const uint at = from_at[n] + (TAIL == 0 ? k : min(k + from_row[n], p.walked - 1)) * stride;
-            walk_a[n] = VKS_LOAD4(2, walk1, at);
-            walk_b[n] = VKS_LOAD4(3, walk2, at);
+            const uint at = part_at[n] + ((FLAGS & TAIL) == 0 ? k : min(k + part_row[n], p.walk_end - 1)) * stride;
+            walk_a[n] = load_walked(false, at);
+            walk_b[n] = load_walked(true, at);
         }
         multiply();
         if (MODE == FORWARD)
@@ -246,5 +304,5 @@ void main()
     }
     UNROLL(r, WIDTH)
         if (row_of(r) < p.owned)
-            finish(r, own_at + row_of(r) * stride, query_at + row_of(r));
+            finish(r, own_at(row_of(r)), query_at + p.own_first + row_of(r));
 }

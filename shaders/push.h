@@ -218,9 +218,15 @@ struct vks_push_attention {  // see attention_softmax.comp
 };
 
 struct vks_push_attention_cpu {  // see attention_cpu.comp
-    uint heads;
-    uint owned, walked;       // rows a sample of the side that subgroups own, and of the other
-    uint queries;             // a sample
+    uint heads;               // of keys
+    uint owned, own_first;    // rows of a head that are bound on the side that subgroups own, and the first of them
+    uint walked;              // rows of a head on the other side
+    uint walk_first, walk_end;  // which of them are bound
+    uint walk_rows;           // rows of a sample that are bound there, walked or not
+    uint queries;             // of a head of keys
+    uint group;               // query heads that share it: queries at one position
+    uint tokens;              // of a sample in `positions`
+    uint window;              // keys that a query of a cache sees at most; 0: all up to its own
     float scale;
 };
 

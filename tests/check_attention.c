@@ -243,6 +243,8 @@ void check_attention(struct check *c)
     attention_case(c, (struct attention_case){.b = 2, .tq = 16, .tk = 16, .heads = 4, .width = 32, .flags = SELF});
     attention_case(c, (struct attention_case){.b = 2, .tq = 33, .tk = 65, .heads = 2, .width = 32});
     attention_case(c, (struct attention_case){.b = 2, .tq = 70, .tk = 16 + r, .heads = 2, .width = 40});
+    // Samples longer than 64 KiB, whose walks are cut into dispatches.
+    attention_case(c, (struct attention_case){.b = 2, .tq = 91, .tk = 129, .heads = 6, .width = 32});
     attention_case(c, (struct attention_case){.b = 1, .tq = 67, .tk = 32, .heads = 3, .width = 64});
     attention_case(c, (struct attention_case){.b = 1, .tq = 21, .tk = 14, .heads = 2, .width = 80});
     check_decoder(c);

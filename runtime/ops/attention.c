@@ -406,11 +406,15 @@ static bool find_walk(const struct vks_emitter *emitter, const struct vks_node *
         .dq = backward ? out[0] : NULL,
         .dk = backward ? out[1] : NULL,
         .dv = backward ? out[2] : NULL,
-        .heads = attrs->heads,
+        .positions = is_cached(node) ? in[POSITIONS] : NULL,
+        .heads = kv_heads_of(attrs),
+        .group = attrs->heads / kv_heads_of(attrs),
+        .keys = keys_of(node),
+        .window = attrs->window,
         .scale = scale_of(node),
     };
-    return !is_cached(node) && !in[MASK] && !attrs->causal && attrs->softcap == 0 &&
-           kv_heads_of(attrs) == attrs->heads && vks_attention_walks(&emitter->limits, walk);
+    return (is_cached(node) || (!in[MASK] && !attrs->causal && walk->group == 1)) && attrs->softcap == 0 &&
+           vks_attention_walks(&emitter->limits, walk);
 }
 
 static bool emit_attention(struct vks_emitter *emitter, const struct vks_node *node)
