@@ -4,17 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "exec/exec_cache.h"
+
 #define MOST_TOKENS 128u  // of a text in one run
 #define LEAST_KEYS 64u    // and what caches are rounded up to
 #define KEPT 6            // graphs
 
-// A graph for runs of `length` tokens of each text over the first `keys` rows of the caches.
-struct sized_graph {
-    uint32_t length, keys;
-    uint64_t used;             // when last; 0: an empty place
-    struct vks_graph graph;
+// What goes with a graph for runs of so many tokens of each text over the first so many rows of the caches.
+struct sized_io {
     struct vks_decoder_io io;
-    struct vks_exec *exec;
     int32_t *written;          // what stands in the inputs: ids, positions, masks, rows
 };
 
@@ -24,13 +22,29 @@ struct vks_decoder_run {
     struct vks_decoder_cache *cache;
     uint32_t *lengths;         // (batch): tokens of each text
     uint32_t *done, *take;     // (batch): of one call, tokens that are in, and that the next run takes
-    int32_t *inputs;           // as sized_graph's `written`, of the next run
+    int32_t *inputs;           // as sized_io's `written`, of the next run
     float *logits;             // (batch, V)
-    struct sized_graph graphs[KEPT];
-    uint64_t clock;
-    uint32_t made;
+    struct vks_exec_cache graphs;  // by tokens and rows
     bool tainted;              // caches may hold what is no number, which not even masks keep from the sums
 };
+
+static bool build(void *priv, struct vks_graph *graph, const uint32_t shape[2], void **out)
+{
+    struct vks_decoder_run *run = priv;
+    const struct vks_decoder_params params = {.batch = run->params.batch, .length = shape[0], .keys = shape[1],
+                                              .head = VKS_HEAD_ONE, .cache = run->cache};
+    const size_t bytes = params.batch * (3 * (size_t)params.length + 1) * sizeof(int32_t);
+    struct sized_io *sized = *out = vks_arena_alloc(&graph->arena, sizeof(*sized));
+    if (!sized || !(sized->written = vks_arena_alloc(&graph->arena, bytes)))
+        return vks_fail(run->decoder->log, VKS_NO_MEMORY);
+    memset(sized->written, 0xff, bytes);
+    if (run->params.prepare)
+        run->params.prepare(run->params.priv, graph);
+    if (!vks_decoder_build(run->decoder, graph, &params, &sized->io))
+        return false;
+    sized->io.logits->keep = true;
+    return true;
+}
 
 struct vks_decoder_run *vks_decoder_run_create(struct vks_decoder *decoder,
                                                const struct vks_decoder_run_params *params)
@@ -41,6 +55,8 @@ struct vks_decoder_run *vks_decoder_run_create(struct vks_decoder *decoder,
         return vks_fail_null(decoder->log, VKS_NO_MEMORY);
     run->decoder = decoder;
     run->params = *params;
+    vks_exec_cache_init(&run->graphs, &(struct vks_exec_cache_params){
+        .exec = {.gpu = params->gpu}, .log = decoder->log, .build = build, .priv = run, .most = KEPT});
     run->lengths = calloc(batch, sizeof(*run->lengths));
     run->done = calloc(batch, sizeof(*run->done));
     run->take = calloc(batch, sizeof(*run->take));
@@ -53,29 +69,13 @@ struct vks_decoder_run *vks_decoder_run_create(struct vks_decoder *decoder,
     return run;
 }
 
-static void drop(struct sized_graph *g)
-{
-    if (!g->used)
-        return;
-    vks_exec_destroy(&g->exec);
-    vks_graph_finish(&g->graph);
-    free(g->written);
-    *g = (struct sized_graph){0};
-}
-
-static void drop_all(struct vks_decoder_run *run)
-{
-    for (int i = 0; i < KEPT; i++)
-        drop(&run->graphs[i]);
-}
-
 void vks_decoder_run_destroy(struct vks_decoder_run **address)
 {
     struct vks_decoder_run *run = *address;
     if (!run)
         return;
     *address = NULL;
-    drop_all(run);
+    vks_exec_cache_finish(&run->graphs);
     vks_decoder_cache_destroy(&run->cache);
     free(run->lengths);
     free(run->done);
@@ -95,7 +95,7 @@ bool vks_decoder_run_begin(struct vks_decoder_run *run, uint32_t tokens)
     if (run->cache && tokens <= run->cache->rows && !run->tainted)
         return true;
     run->tainted = false;
-    drop_all(run);
+    vks_exec_cache_drop(&run->graphs);
     vks_decoder_cache_destroy(&run->cache);
     run->cache = vks_decoder_cache_create(run->decoder, run->params.gpu, batch,
                                           (tokens + LEAST_KEYS - 1) / LEAST_KEYS * LEAST_KEYS,
@@ -103,70 +103,33 @@ bool vks_decoder_run_begin(struct vks_decoder_run *run, uint32_t tokens)
     return run->cache != NULL;
 }
 
-// A free place, or that of the graph which was not used for longest.
-static struct sized_graph *find_place(struct vks_decoder_run *run)
+// Writes an input from the run's inputs, from word `first` on, unless it stands there already.
+static bool put(struct vks_decoder_run *run, const struct vks_exec_entry *graph, const struct vks_tensor *tensor,
+                size_t first)
 {
-    struct sized_graph *oldest = run->graphs;
-    for (int i = 1; i < KEPT; i++)
-        if (run->graphs[i].used < oldest->used)
-            oldest = &run->graphs[i];
-    drop(oldest);
-    return oldest;
-}
-
-static struct sized_graph *graph_of(struct vks_decoder_run *run, uint32_t length, uint32_t keys)
-{
-    for (int i = 0; i < KEPT; i++)
-        if (run->graphs[i].used && run->graphs[i].length == length && run->graphs[i].keys == keys) {
-            run->graphs[i].used = ++run->clock;
-            return &run->graphs[i];
-        }
-    struct sized_graph *g = find_place(run);
-    const struct vks_decoder_params params = {
-        .batch = run->params.batch, .length = length, .head = VKS_HEAD_ONE, .cache = run->cache, .keys = keys};
-    *g = (struct sized_graph){.length = length, .keys = keys, .used = ++run->clock};
-    run->made++;
-    vks_graph_init(&g->graph, run->decoder->log);
-    if (run->params.prepare)
-        run->params.prepare(run->params.priv, &g->graph);
-    g->written = malloc(params.batch * (3 * (size_t)length + 1) * sizeof(*g->written));
-    bool ok = (g->written || vks_fail(run->decoder->log, VKS_NO_MEMORY)) &&
-              vks_decoder_build(run->decoder, &g->graph, &params, &g->io);
-    if (ok) {
-        memset(g->written, 0xff, params.batch * (3 * (size_t)length + 1) * sizeof(*g->written));
-        g->io.logits->keep = true;
-        g->exec = vks_exec_create(&g->graph, &(struct vks_exec_params){.gpu = run->params.gpu});
-    }
-    if (!g->exec) {
-        drop(g);
-        return NULL;
-    }
-    return g;
-}
-
-// Writes an input from `words`, of the whole list at `inputs`, unless it stands there already.
-static bool put(struct vks_decoder_run *run, struct sized_graph *g, const struct vks_tensor *tensor, size_t first)
-{
-    const size_t count = (size_t)vks_tensor_elements(tensor);
-    if (memcmp(g->written + first, run->inputs + first, count * sizeof(*run->inputs)) == 0)
+    const struct sized_io *sized = graph->io;
+    const size_t bytes = (size_t)vks_tensor_elements(tensor) * sizeof(*run->inputs);
+    if (memcmp(sized->written + first, run->inputs + first, bytes) == 0)
         return true;
-    memcpy(g->written + first, run->inputs + first, count * sizeof(*run->inputs));
-    return vks_exec_write(g->exec, tensor, run->inputs + first, count * sizeof(*run->inputs));
+    memcpy(sized->written + first, run->inputs + first, bytes);
+    return vks_exec_write(graph->exec, tensor, run->inputs + first, bytes);
 }
 
 // The inputs of one run: take[b] tokens of text b from ids[b] on, then padding, whose keys the next tokens overwrite.
-static bool feed(struct vks_decoder_run *run, struct sized_graph *g, const int32_t *const ids[],
+static bool feed(struct vks_decoder_run *run, const struct vks_exec_entry *graph, const int32_t *const ids[],
                  const uint32_t counts[])
 {
+    const struct vks_decoder_io *io = &((const struct sized_io *)graph->io)->io;
+    const uint32_t length = graph->shape[0];
     const struct vks_decoder_config *config = &run->decoder->config;
-    const size_t cells = (size_t)run->params.batch * g->length;
+    const size_t cells = (size_t)run->params.batch * length;
     int32_t *words = run->inputs, *positions = words + cells, *row = words + 3 * cells;
     float *mask = (float *)(void *)(words + 2 * cells);
     for (uint32_t b = 0; b < run->params.batch; b++) {
         const bool ends = run->take[b] && run->done[b] + run->take[b] == counts[b];
         row[b] = run->take[b] ? (int32_t)run->take[b] - 1 : 0;
-        for (uint32_t t = 0; t < g->length; t++) {
-            const size_t at = (size_t)b * g->length + t;
+        for (uint32_t t = 0; t < length; t++) {
+            const size_t at = (size_t)b * length + t;
             const uint32_t position = run->lengths[b] + t;
             words[at] = t < run->take[b] ? ids[b][run->done[b] + t] : 0;
             positions[at] = (int32_t)(position < config->context ? position : config->context - 1);
@@ -176,8 +139,8 @@ static bool feed(struct vks_decoder_run *run, struct sized_graph *g, const int32
                                 "of another model", (int)words[at], config->vocabulary);
         }
     }
-    return put(run, g, g->io.ids, 0) && put(run, g, g->io.positions, cells) && put(run, g, g->io.mask, 2 * cells) &&
-           put(run, g, g->io.row, 3 * cells);
+    return put(run, graph, io->ids, 0) && put(run, graph, io->positions, cells) &&
+           put(run, graph, io->mask, 2 * cells) && put(run, graph, io->row, 3 * cells);
 }
 
 static uint32_t round_up(uint32_t count, uint32_t least, uint32_t most)
@@ -208,9 +171,12 @@ static bool run_some(struct vks_decoder_run *run, const int32_t *const ids[], co
         reads = reads || (rest && rest == run->take[b]);
     }
     end = end > length ? end : length;
-    struct sized_graph *g = graph_of(run, length, round_up(end, LEAST_KEYS, run->cache->rows));
-    if (!g || !feed(run, g, ids, counts) || !vks_exec_run(g->exec, step) ||
-        (reads && !vks_exec_read(g->exec, g->io.logits, run->logits, (uint64_t)batch * vocabulary * sizeof(float))))
+    const uint32_t shape[] = {length, round_up(end, LEAST_KEYS, run->cache->rows)};
+    const struct vks_exec_entry *graph = vks_exec_cache_get(&run->graphs, shape);
+    if (!graph || !feed(run, graph, ids, counts) || !vks_exec_run(graph->exec, step))
+        return false;
+    const struct vks_tensor *made = ((const struct sized_io *)graph->io)->io.logits;
+    if (reads && !vks_exec_read(graph->exec, made, run->logits, (uint64_t)batch * vocabulary * sizeof(float)))
         return false;
     for (size_t i = 0; i < (size_t)batch * vocabulary && reads && !run->tainted; i++)
         run->tainted = !isfinite(run->logits[i]);
@@ -240,5 +206,5 @@ bool vks_decoder_run_add(struct vks_decoder_run *run, const int32_t *const ids[]
 
 uint32_t vks_decoder_run_graphs(const struct vks_decoder_run *run)
 {
-    return run->made;
+    return run->graphs.made;
 }

@@ -57,12 +57,16 @@ static struct vks_storage *lent(const struct vks_exec *exec, size_t b)
 }
 
 // Whether the planned blocks fit what may still be used, beside the states, which have their storages already.
-static bool fits_memory(const struct vks_exec *exec)
+static bool fits_memory(struct vks_exec *exec)
 {
-    uint64_t bytes = 0, budget;
-    for (size_t b = 0; b < exec->memory.block_count; b++)
-        bytes += lent(exec, b) ? 0 : exec->memory.blocks[b];
-    const uint64_t left = vks_gpu_available(exec->params.gpu, &budget);
+    struct vks_exec_params *params = &exec->params;
+    uint64_t bytes, left, budget;
+    do {
+        bytes = 0;
+        for (size_t b = 0; b < exec->memory.block_count; b++)
+            bytes += lent(exec, b) ? 0 : exec->memory.blocks[b];
+        left = vks_gpu_available(params->gpu, &budget);
+    } while (bytes > left && params->make_room && params->make_room(params->make_room_priv, &params->lender));
     return bytes <= left ||
            vks_fail(exec->graph->log, "the plan needs %llu MiB, and of the %llu MiB that may be used %llu are left: "
                     "use a smaller --micro-batch or picture (-W, -H), or raise --memory",

@@ -16,6 +16,10 @@ struct vks_exec_params {
     // Its planned memory is taken where it is large enough. The lender must live longer, and a run of either of the
     // two loses all that the other holds, inputs and kept tensors too. May be NULL.
     const struct vks_exec *lender;
+    // Called where the plan does not fit what memory is left, until it does: frees some, which may be the lender's if
+    // *lender becomes another or NULL. False: there is none to free. May be NULL.
+    bool (*make_room)(void *priv, const struct vks_exec **lender);
+    void *make_room_priv;
     // For tests: results must not depend on any of these.
     bool no_alias;             // no two tensors share bytes
     bool no_in_place;          // an output never takes the bytes of its input

@@ -4,17 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "exec/exec_cache.h"
 #include "graph/op.h"
 #include "steer/lengths.h"
 #include "steer/target_cache.h"
 
-// The forward pass of so many samples of up to one length.
-struct pass {
-    uint32_t batch, length;
-    struct vks_graph graph;
-    void *inputs;
-    struct vks_exec *exec;
-};
+#define PASSES 32  // that are kept
 
 struct vks_collector {
     const struct vks_subject *subject;
@@ -25,9 +20,7 @@ struct vks_collector {
     struct vks_graph hooks;          // only carries the attachment's hook
     struct vks_storage *pooled;      // (rows, channels)
     struct vks_tensor *pooled_tensor;  // of the graph that is being built
-    struct vks_exec_params exec;
-    struct pass **passes;            // made when they are needed; the first one, of the most tokens, lends its memory
-    size_t pass_count, pass_capacity;
+    struct vks_exec_cache passes;    // forward, of so many samples of up to so many tokens
 };
 
 const struct vks_node *vks_linear_node(const struct vks_tensor *value)
@@ -60,6 +53,18 @@ static struct vks_tensor *on_site(void *priv, struct vks_graph *graph, const str
     return value;
 }
 
+static bool build(void *priv, struct vks_graph *graph, const uint32_t shape[2], void **inputs)
+{
+    struct vks_collector *collector = priv;
+    const struct vks_subject *subject = collector->subject;
+    const uint32_t rows[] = {collector->rows, collector->sites->channels};
+    collector->pooled_tensor = vks_graph_state(graph, "pooled", VKS_F32, 2, rows, collector->pooled, 0);
+    graph->hook = on_site;
+    graph->hook_priv = collector;
+    return subject->build(subject->priv, graph, shape[0], shape[1], inputs) && !graph->failed &&
+           (!collector->attachment || vks_attachment_check(collector->attachment, subject->log));
+}
+
 struct vks_collector *vks_collector_create(const struct vks_subject *subject, const struct vks_site_list *sites,
                                            enum vks_pool pool, uint32_t batch, uint32_t rows,
                                            struct vks_attachment *attachment, const struct vks_exec_params *exec)
@@ -73,8 +78,12 @@ struct vks_collector *vks_collector_create(const struct vks_subject *subject, co
     collector->attachment = attachment;
     collector->batch = batch = batch < rows ? batch : rows;
     collector->rows = (rows + batch - 1) / batch * batch;  // a last batch may be filled up with a repeated sample
-    collector->exec = exec ? *exec : (struct vks_exec_params){0};
-    collector->exec.gpu = subject->gpu;
+    struct vks_exec_cache_params passes = {
+        .log = subject->log, .build = build, .priv = collector, .most = PASSES, .share = true};
+    if (exec)
+        passes.exec = *exec;
+    passes.exec.gpu = subject->gpu;
+    vks_exec_cache_init(&collector->passes, &passes);
     collector->pooled = vks_storage_create(subject->gpu, (uint64_t)collector->rows * sites->channels * sizeof(float));
     if (attachment)
         vks_attachment_hook(attachment, &collector->hooks);
@@ -83,62 +92,20 @@ struct vks_collector *vks_collector_create(const struct vks_subject *subject, co
     return collector;
 }
 
-static void destroy_pass(struct pass *pass)
-{
-    vks_exec_destroy(&pass->exec);
-    vks_graph_finish(&pass->graph);
-    free(pass);
-}
-
 void vks_collector_destroy(struct vks_collector **address)
 {
     struct vks_collector *collector = *address;
     if (!collector)
         return;
     *address = NULL;
-    while (collector->pass_count)
-        destroy_pass(collector->passes[--collector->pass_count]);
-    free(collector->passes);
+    vks_exec_cache_finish(&collector->passes);
     vks_storage_destroy(&collector->pooled);
     free(collector);
 }
 
-static bool build_pass(struct vks_collector *collector, struct pass *pass)
+static const struct vks_exec_entry *pass_of(struct vks_collector *collector, const struct vks_length_group *group)
 {
-    const struct vks_subject *subject = collector->subject;
-    const uint32_t shape[] = {collector->rows, collector->sites->channels};
-    struct vks_graph *graph = &pass->graph;
-    struct vks_exec_params params = collector->exec;
-    vks_graph_init(graph, subject->log);
-    collector->pooled_tensor = vks_graph_state(graph, "pooled", VKS_F32, 2, shape, collector->pooled, 0);
-    graph->hook = on_site;
-    graph->hook_priv = collector;
-    if (!subject->build(subject->priv, graph, pass->batch, pass->length, &pass->inputs) || graph->failed ||
-        (collector->attachment && !vks_attachment_check(collector->attachment, subject->log)))
-        return false;
-    if (collector->pass_count)
-        params.lender = collector->passes[0]->exec;
-    pass->exec = vks_exec_create(graph, &params);
-    return pass->exec != NULL;
-}
-
-static struct pass *pass_of(struct vks_collector *collector, const struct vks_length_group *group)
-{
-    for (size_t i = 0; i < collector->pass_count; i++)
-        if (collector->passes[i]->length == group->length && collector->passes[i]->batch == group->count)
-            return collector->passes[i];
-    struct pass *pass = calloc(1, sizeof(*pass));
-    if (!pass || !vks_grow(&collector->passes, &collector->pass_capacity, collector->pass_count, sizeof(pass))) {
-        free(pass);
-        return vks_fail_null(collector->subject->log, VKS_NO_MEMORY);
-    }
-    pass->batch = group->count;
-    pass->length = group->length;
-    if (!build_pass(collector, pass)) {
-        destroy_pass(pass);
-        return NULL;
-    }
-    return collector->passes[collector->pass_count++] = pass;
+    return vks_exec_cache_get(&collector->passes, (const uint32_t[]){group->count, group->length});
 }
 
 // Statistics of values that are not finite are rubbish, and sorting them has no order.
@@ -170,13 +137,13 @@ static bool run_groups(struct vks_collector *collector, const struct vks_sample 
     for (uint32_t g = 0; g < order->group_count && ok; g++) {
         const struct vks_length_group *group = &order->groups[g];
         const uint32_t end = group->first + group->count, done = end < count ? end : count;
-        struct pass *pass = pass_of(collector, group);
+        const struct vks_exec_entry *pass = pass_of(collector, group);
         for (uint32_t i = 0; i < group->count; i++) {
             const uint32_t at = group->first + i < count ? group->first + i : count - 1;
             samples[i] = (struct vks_sample){like->set, (uint32_t)order->sorted[at], like->draw};
         }
         step[VKS_STEP_SLICE] = group->first;
-        ok = pass && subject->feed(subject->priv, pass->exec, pass->inputs, samples, group->count) &&
+        ok = pass && subject->feed(subject->priv, pass->exec, pass->io, samples, group->count) &&
              vks_exec_run(pass->exec, step) &&
              (like->set != VKS_SET_TARGET || !subject->watch || subject->watch(subject->watch_priv, done, count));
     }
