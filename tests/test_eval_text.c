@@ -108,6 +108,51 @@ static void bits(struct test *t)
     vksteer_reader_close(&steered);
 }
 
+// A log that counts the graphs that are recorded.
+static void count_graphs(void *priv, enum vksteer_log_level level, const char *message)
+{
+    (void)level;
+    *(int *)priv += !strncmp(message, "graph ", 6);
+}
+
+// One reader at changing strengths over changing texts, of other lengths and numbers, gives the bits of a fresh one
+// for each, and needs no new graphs for another strength, nor once it has had all texts with its largest graph there.
+static void graphs_are_kept(struct test *t)
+{
+    static const char *const texts[] = {
+        "the cat and the dog in the sun", "on and on", "zebra quiz jazz and more", "in the sun there is more of it",
+        "on and on and on and on and on and on and on and on and on and on and on and on and on and on and on"};
+    static const struct { size_t first, count; } sets[] = {{0, 3}, {1, 4}, {1, 1}, {0, 5}};
+    static const float strengths[] = {1, 0, -0.5f};
+    enum { SETS = sizeof(sets) / sizeof(*sets), STRENGTHS = sizeof(strengths) / sizeof(*strengths) };
+    const struct vksteer_use use = {.path = DATA "steering.safetensors", .strength = 1};
+    const struct vksteer_reader_params params = {.context = 24, .steerings = &use, .steering_count = 1};
+    int made = 0, before = 0;
+    const struct vksteer_log log = {.print = count_graphs, .priv = &made, .level = VKSTEER_LOG_DEBUG};
+    vksteer_model *counted = vksteer_model_open(NULL, &log, VKS_TEST_DATA "/language/llama");
+    CHECK(t, counted && vksteer_model_attach(counted, session));
+    vksteer_reader *kept = vksteer_reader_open(counted, &params);
+    CHECK(t, kept);
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < SETS * STRENGTHS; i++) {
+            const float strength = strengths[i % STRENGTHS];
+            const struct vksteer_read_params read = {.texts = texts + sets[i / STRENGTHS].first,
+                                                     .count = sets[i / STRENGTHS].count};
+            struct vksteer_perplexity got = {0}, want = {0};
+            vksteer_reader *fresh = vksteer_reader_open(model, &params);
+            CHECK(t, fresh && vksteer_read(fresh, &read, &strength, &want) == VKSTEER_DONE);
+            vksteer_reader_close(&fresh);
+            CHECK(t, vksteer_read(kept, &read, &strength, &got) == VKSTEER_DONE && got.tokens == want.tokens);
+            EXPECT(t, got.nll == want.nll, "set %d, strength %g: %.17g, not %.17g", i / STRENGTHS, strength, got.nll,
+                   want.nll);
+            EXPECT(t, made > 0 && (made == before || (round < 2 && i % STRENGTHS == 0)),
+                   "round %d, set %d, strength %g: %d new graphs", round, i / STRENGTHS, strength, made - before);
+            before = made;
+        }
+    vksteer_reader_close(&kept);
+    vksteer_model_close(&counted);
+}
+
 static bool stop(void *priv, size_t done, size_t windows)
 {
     size_t *calls = priv;
@@ -345,6 +390,7 @@ int main(void)
     }
     TEST(&t, perplexity);
     TEST(&t, bits);
+    TEST(&t, graphs_are_kept);
     TEST(&t, refused);
     TEST(&t, scorer);
     TEST(&t, bad_scorers);

@@ -7,16 +7,19 @@
 // it.
 //
 // Windows of one length run together, the longest first, and what they give is added up in the order of the texts.
+// Graphs are kept from one call to the next: another strength makes no new ones.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/internal.h"
+#include "exec/exec_cache.h"
 #include "models/tokenizer.h"
 
 #define WINDOW 512u
 #define BATCH_TOKENS 512u                    // of one run, where windows are short
 #define BATCH_BYTES ((uint64_t)128 << 20)    // of its logits
+#define GRAPHS 32                            // that are kept
 
 struct window {
     size_t text;
@@ -42,12 +45,9 @@ struct vksteer_reader {
     vksteer_model *model;
     uint32_t context, stride;
     struct vks_api_uses uses;
-    // For windows of `length` tokens, `batch` at a time; made when it is needed.
-    uint32_t length, batch;
-    struct vks_graph graph;
-    struct vks_decoder_io io;
-    struct vks_exec *exec;
-    float *logits;         // (batch, length, V)
+    struct vks_exec_cache graphs;   // by windows that run together, and tokens of each
+    float *logits;         // (batch, length, V) of the largest graph so far
+    size_t logits_count;
 };
 
 // ---- texts to windows
@@ -160,47 +160,66 @@ static bool prepare(const vksteer_reader *reader, const struct vksteer_read_para
 
 // ---- windows to the device
 
-static void drop_graph(vksteer_reader *reader)
+static bool build(void *priv, struct vks_graph *graph, const uint32_t shape[2], void **out)
 {
-    vks_exec_destroy(&reader->exec);
-    if (reader->batch)
-        vks_graph_finish(&reader->graph);
-    free(reader->logits);
-    reader->logits = NULL;
-    reader->batch = reader->length = 0;
+    vksteer_reader *reader = priv;
+    vksteer_model *model = reader->model;
+    struct vks_attachment *attachment = reader->uses.attachment;
+    const struct vks_decoder_params params = {.batch = shape[0], .length = shape[1], .head = VKS_HEAD_ALL};
+    struct vks_decoder_io *io = *out = vks_arena_alloc(&graph->arena, sizeof(*io));
+    if (!io)
+        return vks_fail(model->log, VKS_NO_MEMORY);
+    if (attachment)
+        vks_attachment_hook(attachment, graph);
+    if (!vks_decoder_build(model->decoder, graph, &params, io) ||
+        (attachment && !vks_attachment_check(attachment, model->log)))
+        return false;
+    io->logits->keep = true;
+    return true;
 }
 
-// A graph for the windows of one length, of which there are `count`, unless there is one.
-static bool make_graph(vksteer_reader *reader, uint32_t length, size_t count)
+// Windows [first, end) of the sorted ones, all of one length, and how many of them run together.
+struct run {
+    size_t first, end;
+    uint32_t batch, length;
+};
+
+static struct run run_from(const vksteer_reader *reader, const struct reading *r, size_t first)
 {
-    vksteer_model *model = reader->model;
-    const struct vks_decoder_config *config = &model->decoder->config;
-    const uint64_t bytes = (uint64_t)length * config->vocabulary * sizeof(float);
-    uint64_t batch = BATCH_TOKENS / length < BATCH_BYTES / bytes ? BATCH_TOKENS / length : BATCH_BYTES / bytes;
-    batch = batch < count ? batch : count;
-    batch = batch ? batch : 1;
-    if (reader->length == length && reader->batch == batch)
-        return true;
-    drop_graph(reader);
-    vks_graph_init(&reader->graph, model->log);
-    reader->length = length;
-    reader->batch = (uint32_t)batch;
-    if (reader->uses.attachment)
-        vks_attachment_hook(reader->uses.attachment, &reader->graph);
-    const struct vks_decoder_params build = {.batch = reader->batch, .length = length, .head = VKS_HEAD_ALL};
-    bool ok = vks_decoder_build(model->decoder, &reader->graph, &build, &reader->io) &&
-              (!reader->uses.attachment || vks_attachment_check(reader->uses.attachment, model->log));
-    if (ok) {
-        reader->io.logits->keep = true;
-        reader->exec = vks_exec_create(&reader->graph, &(struct vks_exec_params){.gpu = model->session->gpu});
-        ok = reader->exec != NULL;
+    struct run run = {.first = first, .end = first, .length = r->sorted[first]->length};
+    const uint64_t bytes = (uint64_t)run.length * reader->model->decoder->config.vocabulary * sizeof(float);
+    const uint64_t fits = BATCH_BYTES / bytes, tokens = BATCH_TOKENS / run.length;
+    while (run.end < r->window_count && r->sorted[run.end]->length == run.length)
+        run.end++;
+    const uint64_t most = tokens < fits ? tokens : fits, count = run.end - first;
+    run.batch = (uint32_t)(most < count ? most : count);
+    run.batch = run.batch ? run.batch : 1;
+    return run;
+}
+
+static const struct vks_exec_entry *graph_of(vksteer_reader *reader, const struct run *run)
+{
+    return vks_exec_cache_get(&reader->graphs, (const uint32_t[]){run->batch, run->length});
+}
+
+// The graph of the most tokens, before the others: these work in its memory. And room for its logits.
+static bool make_largest(vksteer_reader *reader, const struct reading *r)
+{
+    struct run largest = run_from(reader, r, 0);
+    for (struct run run = largest; run.end < r->window_count;) {
+        run = run_from(reader, r, run.end);
+        if ((uint64_t)run.batch * run.length > (uint64_t)largest.batch * largest.length)
+            largest = run;
     }
-    reader->logits = ok ? malloc((size_t)(batch * bytes)) : NULL;
-    if (ok && !reader->logits)
-        ok = vks_fail(model->log, VKS_NO_MEMORY);
-    if (!ok)
-        drop_graph(reader);
-    return ok;
+    const size_t count = (size_t)largest.batch * largest.length * reader->model->decoder->config.vocabulary;
+    if (count > reader->logits_count) {
+        free(reader->logits);
+        reader->logits = malloc(count * sizeof(*reader->logits));
+        reader->logits_count = reader->logits ? count : 0;
+        if (!reader->logits)
+            return vks_fail(reader->model->log, VKS_NO_MEMORY);
+    }
+    return graph_of(reader, &largest) != NULL;
 }
 
 // -log softmax(logits)[target], natural.
@@ -219,11 +238,12 @@ static double surprise(const float *logits, uint32_t count, int32_t target)
 }
 
 // As many of these windows of one length as the graph takes.
-static bool run(vksteer_reader *reader, const struct reading *r, const struct window *const windows[], size_t count,
-                const uint32_t step[VKS_STEP_WORDS])
+static bool run_windows(vksteer_reader *reader, const struct vks_exec_entry *graph, const struct reading *r,
+                        const struct window *const windows[], size_t count, const uint32_t step[VKS_STEP_WORDS])
 {
     const struct vks_decoder *decoder = reader->model->decoder;
-    const uint32_t width = reader->length, vocabulary = decoder->config.vocabulary, batch = reader->batch;
+    const struct vks_decoder_io *io = graph->io;
+    const uint32_t batch = graph->shape[0], width = graph->shape[1], vocabulary = decoder->config.vocabulary;
     int32_t *cells = malloc((size_t)batch * width * sizeof(*cells));
     const int32_t **ids = malloc(batch * sizeof(*ids));
     uint32_t *counts = malloc(batch * sizeof(*counts));
@@ -237,10 +257,8 @@ static bool run(vksteer_reader *reader, const struct reading *r, const struct wi
         ids[b] = cells + (size_t)b * width;
         counts[b] = (uint32_t)(r->prefix + w->end - w->begin);
     }
-    ok = ok && vks_decoder_feed(decoder, reader->exec, &reader->io, ids, counts) &&
-         vks_exec_run(reader->exec, step) &&
-         vks_exec_read(reader->exec, reader->io.logits, reader->logits,
-                       (uint64_t)batch * width * vocabulary * sizeof(float));
+    ok = ok && vks_decoder_feed(decoder, graph->exec, io, ids, counts) && vks_exec_run(graph->exec, step) &&
+         vks_exec_read(graph->exec, io->logits, reader->logits, (uint64_t)batch * width * vocabulary * sizeof(float));
     for (uint32_t b = 0; b < batch && b < count && ok; b++) {
         const struct window *w = windows[b];
         for (size_t t = w->from; t < w->end; t++) {
@@ -255,22 +273,23 @@ static bool run(vksteer_reader *reader, const struct reading *r, const struct wi
     return ok;
 }
 
-// All windows of the length of the sorted window `first`, and says where the next length begins.
-static enum vksteer_result run_length(vksteer_reader *reader, const struct reading *r,
-                                      const struct vksteer_read_params *params, const uint32_t step[VKS_STEP_WORDS],
-                                      size_t first, size_t *end)
+static enum vksteer_result run_all(vksteer_reader *reader, const struct reading *r,
+                                   const struct vksteer_read_params *params, const uint32_t step[VKS_STEP_WORDS])
 {
-    const uint32_t length = r->sorted[first]->length;
-    for (*end = first; *end < r->window_count && r->sorted[*end]->length == length;)
-        ++*end;
-    if (!make_graph(reader, length, *end - first))
+    if (!make_largest(reader, r))
         return VKSTEER_FAILED;
-    for (size_t i = first; i < *end; i += reader->batch) {
-        if (!run(reader, r, r->sorted + i, *end - i, step))
+    for (struct run run = {0}; run.end < r->window_count;) {
+        run = run_from(reader, r, run.end);
+        const struct vks_exec_entry *graph = graph_of(reader, &run);
+        if (!graph)
             return VKSTEER_FAILED;
-        const size_t done = i + reader->batch < *end ? i + reader->batch : *end;
-        if (params->progress && !params->progress(params->priv, done, r->window_count))
-            return VKSTEER_STOPPED;
+        for (size_t i = run.first; i < run.end; i += run.batch) {
+            if (!run_windows(reader, graph, r, r->sorted + i, run.end - i, step))
+                return VKSTEER_FAILED;
+            const size_t done = i + run.batch < run.end ? i + run.batch : run.end;
+            if (params->progress && !params->progress(params->priv, done, r->window_count))
+                return VKSTEER_STOPPED;
+        }
     }
     return VKSTEER_DONE;
 }
@@ -298,6 +317,9 @@ vksteer_reader *vksteer_reader_open(vksteer_model *model, const struct vksteer_r
         return vks_fail_null(model->log, VKS_NO_MEMORY);
     const uint32_t most = model->decoder->config.context;
     reader->model = model;
+    vks_exec_cache_init(&reader->graphs, &(struct vks_exec_cache_params){
+        .exec = {.gpu = model->session->gpu}, .log = model->log, .build = build, .priv = reader, .most = GRAPHS,
+        .share = true});
     reader->context = params->context ? params->context : WINDOW < most ? WINDOW : most;
     reader->stride = params->stride ? params->stride : (reader->context + 1) / 2;
     bool ok = true;
@@ -324,7 +346,8 @@ void vksteer_reader_close(vksteer_reader **address)
     vksteer_reader *reader = *address;
     if (!reader)
         return;
-    drop_graph(reader);
+    vks_exec_cache_finish(&reader->graphs);
+    free(reader->logits);
     vks_api_uses_close(&reader->uses);
     free(reader);
     *address = NULL;
@@ -341,8 +364,8 @@ enum vksteer_result vksteer_read(vksteer_reader *reader, const struct vksteer_re
         return VKSTEER_FAILED;
     vks_api_uses_step(&reader->uses, strengths, step);
     enum vksteer_result result = prepare(reader, params, &r) ? VKSTEER_DONE : VKSTEER_FAILED;
-    for (size_t at = 0; at < r.window_count && result == VKSTEER_DONE;)
-        result = run_length(reader, &r, params, step, at, &at);
+    if (result == VKSTEER_DONE)
+        result = run_all(reader, &r, params, step);
     if (result == VKSTEER_DONE) {
         for (size_t i = 0; i < r.scored; i++)
             sum += r.surprises[i];

@@ -498,7 +498,7 @@ bool vksteer_evaluate(vksteer_model *model, const struct vksteer_eval_params *pa
 void vksteer_eval_finish(struct vksteer_eval *eval);
 
 // A language model made ready to read texts: how well it foresees them, with one list of steerings, whose strengths
-// may change from reading to reading.
+// may change from reading to reading. What it recorded for texts of some length it keeps.
 typedef struct vksteer_reader vksteer_reader;
 struct vksteer_reader_params {
     uint32_t context;                   // tokens of a window; 0: 512, or the model's whole context where that is less
