@@ -14,20 +14,11 @@
 
 layout(constant_id = 1) const uint BACKWARD = 0;
 layout(constant_id = 2) const uint QUADS = 0;
+#include "include/row_quads.glsl"
 
 VKS_BUF_QUADS(0, float, y);     // y, or dx
 VKS_BUF_QUADS_IN(1, float, x);  // x, or dy
 VKS_PUSH(2, upsample);
-
-vec4 load(uint i) { return QUADS != 0 ? VKS_LOAD4(1, x, i) : vec4(VKS_AT(1, x, i)); }
-
-void store(uint i, vec4 v)
-{
-    if (QUADS != 0)
-        VKS_STORE4(0, y, i, v);
-    else
-        VKS_AT(0, y, i) = v.x;
-}
 
 void forward(uint line, uint to, uint c)
 {
@@ -37,7 +28,9 @@ void forward(uint line, uint to, uint c)
     for (uint j = 0; j < p.width; j++) {
         for (; (v + 1) * p.width <= j * p.w; v++)
             from += p.cols;
-        store(to + j * p.cols, load(from));
+        const uint pixel = to + j * p.cols;
+        const vec4 value = VKS_ROW_LOAD(1, x, from);
+        VKS_ROW_STORE(0, y, pixel, value);
     }
 }
 
@@ -50,9 +43,12 @@ void backward(uint line, uint to, uint c)
     for (uint v = 0; v < p.w; v++, first = next) {
         precise vec4 sum = vec4(0.0);
         for (uint i = begin; i < end; i++)
-            for (next = first; next * p.w < (v + 1) * p.width; next++)
-                sum += load(from + (i * p.width + next) * p.cols);
-        store(to + v * p.cols, sum);
+            for (next = first; next * p.w < (v + 1) * p.width; next++) {
+                const uint pixel = from + (i * p.width + next) * p.cols;
+                sum += VKS_ROW_LOAD(1, x, pixel);
+            }
+        const uint pixel = to + v * p.cols;
+        VKS_ROW_STORE(0, y, pixel, sum);
     }
 }
 

@@ -6,6 +6,8 @@
 //         VKS_ROW_EACH(j)
 //             sum += v[j];
 //     }
+//
+// Loads and stores alone (VKS_ROW_LOAD, VKS_ROW_STORE) serve any walk that takes a channel, or with QUADS four.
 #ifndef VKS_ROW_QUADS_GLSL
 #define VKS_ROW_QUADS_GLSL
 
