@@ -1,6 +1,5 @@
 #include "models/weights_private.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -419,17 +418,6 @@ static bool shape_fits(const struct vks_weights *weights, const struct vks_weigh
     return fits;
 }
 
-static const char *shape_text(struct vks_graph *graph, int rank, const uint64_t shape[])
-{
-    char text[VKS_ST_MAX_RANK * 24];
-    size_t used = 0;
-    text[0] = 0;
-    for (int i = 0; i < rank; i++)
-        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%" PRIu64, i ? ", " : "", shape[i]);
-    const char *copy = vks_arena_strdup(&graph->arena, text);
-    return copy ? copy : "";
-}
-
 static struct vks_tensor *state_of(struct vks_graph *graph, const struct vks_weights_slot *at, const char *name,
                                    uint32_t rank, const uint32_t shape[])
 {
@@ -451,11 +439,10 @@ static const struct vks_weights_entry *need(struct vks_weights *weights, struct 
     uint64_t want[4];
     int want_rank;
     if (!shape_fits(weights, weight, layout, rank, shape, want, &want_rank))
-        return vks_graph_fail(graph, "%s: %s has the shape (%s), %s for (%s): the two are of different models; "
+        return vks_graph_fail(graph, "%s: %s has the shape %s, %s for %s: the two are of different models; "
                               "download the model again", weights->path, name,
-                              shape_text(graph, weight->rank, weight->shape),
-                              weights->gguf ? "the metadata ask" : "config.json asks",
-                              shape_text(graph, want_rank, want));
+                              VKS_SHAPE(weight->rank, weight->shape),
+                              weights->gguf ? "the metadata ask" : "config.json asks", VKS_SHAPE(want_rank, want));
     if (!entry->readable)
         return vks_graph_fail(graph, "%s: %s is of type %s: convert the weights to F32, F16 or BF16", weights->path,
                               name, weight->type);

@@ -178,6 +178,16 @@ static void text_numbers(struct test *t)
     EXPECT(t, !vks_parse_u64("-1", &natural) && !vks_parse_u64("18446744073709551616", &natural), "naturals");
 }
 
+static void shapes_in_messages(struct test *t)
+{
+    static const uint64_t shape[] = {320, 4, 3, UINT64_MAX};
+    char small[9];
+    CHECK_STR(t, VKS_SHAPE(3, shape), "(320, 4, 3)");
+    CHECK_STR(t, VKS_SHAPE(1, shape + 3), "(18446744073709551615)");
+    CHECK_STR(t, VKS_SHAPE(0, shape), "()");
+    CHECK_STR(t, vks_shape_text(small, sizeof(small), 3, shape), "(320, 4,");
+}
+
 // A library lives in programs that have set their locale: what machines read has a point all the same.
 static void numbers_in_other_locales(struct test *t)
 {
@@ -416,6 +426,7 @@ int main(void)
     TEST(&t, hash_values);
     TEST(&t, text_utf8);
     TEST(&t, text_numbers);
+    TEST(&t, shapes_in_messages);
     TEST(&t, numbers_in_other_locales);
     TEST(&t, text_paths);
     TEST(&t, os_files);

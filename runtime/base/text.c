@@ -243,6 +243,16 @@ char *vks_number(char *out, size_t capacity, const char *format, double value)
     return out;
 }
 
+char *vks_shape_text(char *out, size_t capacity, int rank, const uint64_t shape[])
+{
+    size_t at = (size_t)snprintf(out, capacity, "(");
+    for (int i = 0; i < rank && at < capacity; i++)
+        at += (size_t)snprintf(out + at, capacity - at, "%s%llu", i ? ", " : "", (unsigned long long)shape[i]);
+    if (at < capacity)
+        snprintf(out + at, capacity - at, ")");
+    return out;
+}
+
 bool vks_parse_double(const char *text, double *value)
 {
     if (!*text || strspn(text, "+-.0123456789eE") != strlen(text))

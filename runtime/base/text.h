@@ -47,6 +47,9 @@ bool vks_ends_with(const char *text, const char *end);
 // for all that machines read. Returns `out`; VKS_NUMBER has room of its own, which lasts to the end of the block.
 char *vks_number(char *out, size_t capacity, const char *format, double value);
 #define VKS_NUMBER(format, value) vks_number((char[32]){0}, 32, format, value)
+// The extents of a tensor for messages, "(3, 4)", cut where they are too many. Returns `out`; VKS_SHAPE as above.
+char *vks_shape_text(char *out, size_t capacity, int rank, const uint64_t shape[]);
+#define VKS_SHAPE(rank, shape) vks_shape_text((char[192]){0}, 192, rank, shape)
 // Whole-string numbers in the C locale's spelling, whatever the locale is; false when malformed or out of range.
 bool vks_parse_double(const char *text, double *value);  // finite only
 bool vks_parse_u64(const char *text, uint64_t *value);

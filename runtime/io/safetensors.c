@@ -335,17 +335,6 @@ const char *vks_safetensors_metadata(const struct vks_safetensors *file, const c
     return found ? found->value : NULL;
 }
 
-// "(3, 4)" into a buffer.
-static const char *shape_text(int rank, const uint64_t *shape, char *out, size_t capacity)
-{
-    size_t at = (size_t)snprintf(out, capacity, "(");
-    for (int i = 0; i < rank && at < capacity; i++)
-        at += (size_t)snprintf(out + at, capacity - at, "%s%llu", i ? ", " : "", (unsigned long long)shape[i]);
-    if (at < capacity)
-        snprintf(out + at, capacity - at, ")");
-    return out;
-}
-
 const struct vks_st_tensor *vks_safetensors_need(const struct vks_log *log, const struct vks_safetensors *file,
                                                  const char *name, int dtype, int rank, const uint64_t *shape)
 {
@@ -357,13 +346,10 @@ const struct vks_st_tensor *vks_safetensors_need(const struct vks_log *log, cons
         return vks_fail_null(log, "%s: tensor %s has type %s, not %s; convert the file", file->path, name,
                              vks_st_dtype_name(tensor->dtype),
                              dtype < 0 ? "F32, F16 or BF16" : vks_st_dtype_name((enum vks_st_dtype)dtype));
-    if (shape && (tensor->rank != rank || memcmp(tensor->shape, shape, (size_t)rank * sizeof(*shape)) != 0)) {
-        char got[200], want[200];
+    if (shape && (tensor->rank != rank || memcmp(tensor->shape, shape, (size_t)rank * sizeof(*shape)) != 0))
         return vks_fail_null(log, "%s: tensor %s has shape %s, not %s; the file does not belong to this "
-                             "configuration", file->path, name,
-                             shape_text(tensor->rank, tensor->shape, got, sizeof(got)),
-                             shape_text(rank, shape, want, sizeof(want)));
-    }
+                             "configuration", file->path, name, VKS_SHAPE(tensor->rank, tensor->shape),
+                             VKS_SHAPE(rank, shape));
     return tensor;
 }
 
