@@ -5,9 +5,7 @@
 #define _GNU_SOURCE  // O_TMPFILE
 #endif
 
-#include "base/os.h"
-
-#include "base/arena.h"
+#include "base/os_files.h"
 #include "base/text.h"
 
 #include <dirent.h>
@@ -41,7 +39,7 @@ static const char *advice(int error)
     }
 }
 
-static bool fail(const struct vks_log *log, const char *path, const char *what)
+bool vks_os_fail(const struct vks_log *log, const char *path, const char *what)
 {
     const int error = errno;
     return vks_fail(log, "%s: %s: %s%s", path, what, strerror(error), advice(error));
@@ -54,11 +52,11 @@ static int open_readable(const struct vks_log *log, const char *path, struct sta
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        fail(log, path, "cannot open");
+        vks_os_fail(log, path, "cannot open");
         return -1;
     }
     if (fstat(fd, info) != 0) {
-        fail(log, path, "cannot open");
+        vks_os_fail(log, path, "cannot open");
     } else if (S_ISDIR(info->st_mode)) {
         vks_fail(log, "%s: is a folder; give a file", path);
     } else {
@@ -85,7 +83,7 @@ bool vks_os_map_open(const struct vks_log *log, const char *path, struct vks_os_
     } else {
         void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED) {
-            fail(log, path, "cannot map");
+            vks_os_fail(log, path, "cannot map");
         } else {
             *map = (struct vks_os_map){.data = data, .size = (size_t)info.st_size, .handle = data};
             done = true;
@@ -138,14 +136,12 @@ char *vks_os_read_file(const struct vks_log *log, const char *path, size_t limit
         return NULL;
     struct vks_text text = {0};
     if (S_ISREG(info.st_mode) && (uintmax_t)info.st_size > limit) {
-        vks_fail(log, "%s: is larger than the limit of %llu bytes; give a smaller file", path,
-                 (unsigned long long)limit);
+        vks_os_fail_large(log, path, limit);
     } else if (!read_all(fd, limit, S_ISREG(info.st_mode) ? (size_t)info.st_size + 1 : 0, &text)) {
-        fail(log, path, "cannot read");
+        vks_os_fail(log, path, "cannot read");
         vks_text_finish(&text);
     } else if (text.length > limit) {
-        vks_fail(log, "%s: is larger than the limit of %llu bytes; give a smaller file", path,
-                 (unsigned long long)limit);
+        vks_os_fail_large(log, path, limit);
         vks_text_finish(&text);
     }
     close(fd);
@@ -167,7 +163,7 @@ struct vks_os_writer {
     char buffer[1 << 16];
 };
 
-static void writer_free(struct vks_os_writer *writer)
+void vks_os_writer_free(struct vks_os_writer *writer)
 {
     if (writer->fd >= 0)
         close(writer->fd);
@@ -201,7 +197,7 @@ static bool open_temporary(struct vks_os_writer *writer)
         if (writer->fd >= 0)
             return true;
         if (errno == ENOENT || errno == EACCES || errno == EROFS || errno == ENOSPC)
-            return fail(writer->log, writer->path, "cannot write");
+            return vks_os_fail(writer->log, writer->path, "cannot write");
     }
 #endif
     for (unsigned i = 0; i < 100; i++) {
@@ -217,7 +213,7 @@ static bool open_temporary(struct vks_os_writer *writer)
     free(writer->temporary);  // not ours: do not remove it
     writer->temporary = NULL;
     errno = error;
-    return fail(writer->log, writer->path, "cannot write");
+    return vks_os_fail(writer->log, writer->path, "cannot write");
 }
 
 // Where a chain of links ends, so that a link stays a link; what does not exist yet is itself.
@@ -245,24 +241,24 @@ struct vks_os_writer *vks_os_writer_open(const struct vks_log *log, const char *
     } else if (stat(writer->path, &info) == 0 && !S_ISREG(info.st_mode)) {
         writer->direct = true;
         writer->fd = open(writer->path, O_WRONLY | O_CLOEXEC);
-        done = writer->fd >= 0 || fail(log, path, "cannot write");
+        done = writer->fd >= 0 || vks_os_fail(log, path, "cannot write");
     } else if (!*vks_path_name(path)) {
         vks_fail(log, "\"%s\" is not the name of a file; give one", path);
     } else {
         done = open_temporary(writer);
     }
     if (!done) {
-        writer_free(writer);
+        vks_os_writer_free(writer);
         return NULL;
     }
     return writer;
 }
 
 // Writes all bytes; false with errno set.
-static bool write_all(int fd, const char *data, size_t size)
+bool vks_os_write_all(vks_os_handle file, const char *data, size_t size)
 {
     while (size) {
-        const ssize_t written = write(fd, data, size < (size_t)1 << 30 ? size : (size_t)1 << 30);
+        const ssize_t written = write(file, data, size < (size_t)1 << 30 ? size : (size_t)1 << 30);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0) {
@@ -278,8 +274,8 @@ static bool write_all(int fd, const char *data, size_t size)
 
 static bool writer_flush(struct vks_os_writer *writer)
 {
-    if (!writer->failed && !write_all(writer->fd, writer->buffer, writer->used)) {
-        fail(writer->log, writer->path, "cannot write");
+    if (!writer->failed && !vks_os_write_all(writer->fd, writer->buffer, writer->used)) {
+        vks_os_fail(writer->log, writer->path, "cannot write");
         writer->failed = true;
     }
     writer->used = 0;
@@ -298,8 +294,8 @@ bool vks_os_writer_write(struct vks_os_writer *writer, const void *data, size_t 
         writer->used += size;
         return true;
     }
-    if (!write_all(writer->fd, data, size)) {
-        fail(writer->log, writer->path, "cannot write");
+    if (!vks_os_write_all(writer->fd, data, size)) {
+        vks_os_fail(writer->log, writer->path, "cannot write");
         writer->failed = true;
     }
     return !writer->failed;
@@ -362,28 +358,14 @@ bool vks_os_writer_commit(struct vks_os_writer **handle)
         return false;
     bool done = writer_flush(writer);
     if (done && !writer->direct && !commit_file(writer)) {
-        fail(writer->log, writer->path, "cannot write");
+        vks_os_fail(writer->log, writer->path, "cannot write");
         done = false;
     }
-    writer_free(writer);
+    vks_os_writer_free(writer);
     return done;
 }
 
-void vks_os_writer_abandon(struct vks_os_writer **writer)
-{
-    if (*writer)
-        writer_free(*writer);
-    *writer = NULL;
-}
-
 // ---- appending
-
-struct vks_os_appender {
-    const struct vks_log *log;
-    char *path;
-    int fd;
-    uint64_t size;
-};
 
 struct vks_os_appender *vks_os_appender_open(const struct vks_log *log, const char *path, uint64_t keep)
 {
@@ -393,18 +375,17 @@ struct vks_os_appender *vks_os_appender_open(const struct vks_log *log, const ch
         return vks_fail_null(log, "%s: " VKS_NO_MEMORY, path);
     }
     appender->log = log;
-    appender->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    appender->file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     struct stat info;
     bool done = false;
-    if (appender->fd < 0 || fstat(appender->fd, &info) != 0) {
-        fail(log, path, "cannot append");
+    if (appender->file < 0 || fstat(appender->file, &info) != 0) {
+        vks_os_fail(log, path, "cannot append");
     } else if (!S_ISREG(info.st_mode)) {
         done = true;  // a device or pipe takes what comes and has no past
     } else if (keep != UINT64_MAX && (uint64_t)info.st_size < keep) {
-        vks_fail(log, "%s: has %llu bytes where %llu were expected; it was changed since, start it anew", path,
-                 (unsigned long long)info.st_size, (unsigned long long)keep);
-    } else if (keep != UINT64_MAX && ftruncate(appender->fd, (off_t)keep) != 0) {
-        fail(log, path, "cannot truncate");
+        vks_os_fail_short(log, path, (uint64_t)info.st_size, keep);
+    } else if (keep != UINT64_MAX && ftruncate(appender->file, (off_t)keep) != 0) {
+        vks_os_fail(log, path, "cannot truncate");
     } else {
         appender->size = keep != UINT64_MAX ? keep : (uint64_t)info.st_size;
         done = true;
@@ -414,31 +395,18 @@ struct vks_os_appender *vks_os_appender_open(const struct vks_log *log, const ch
     return appender;
 }
 
-bool vks_os_appender_write(struct vks_os_appender *appender, const void *data, size_t size)
-{
-    if (!write_all(appender->fd, data, size))
-        return fail(appender->log, appender->path, "cannot append");
-    appender->size += size;
-    return true;
-}
-
 bool vks_os_appender_sync(struct vks_os_appender *appender)
 {
-    if (fsync(appender->fd) != 0 && errno != EINVAL && errno != EROFS)
-        return fail(appender->log, appender->path, "cannot sync");
+    if (fsync(appender->file) != 0 && errno != EINVAL && errno != EROFS)
+        return vks_os_fail(appender->log, appender->path, "cannot sync");
     return true;
-}
-
-uint64_t vks_os_appender_size(const struct vks_os_appender *appender)
-{
-    return appender->size;
 }
 
 void vks_os_appender_close(struct vks_os_appender **appender)
 {
     if (*appender) {
-        if ((*appender)->fd >= 0)
-            close((*appender)->fd);
+        if ((*appender)->file >= 0)
+            close((*appender)->file);
         free((*appender)->path);
         free(*appender);
     }
@@ -451,27 +419,27 @@ bool vks_os_truncate(const struct vks_log *log, const char *path, uint64_t size)
 {
     struct stat info;
     if (stat(path, &info) != 0)
-        return fail(log, path, "cannot truncate");
+        return vks_os_fail(log, path, "cannot truncate");
     if (!S_ISREG(info.st_mode))
         return vks_fail(log, "%s: is not a regular file; it cannot be truncated", path);
     if ((uint64_t)info.st_size > size && truncate(path, (off_t)size) != 0)
-        return fail(log, path, "cannot truncate");
+        return vks_os_fail(log, path, "cannot truncate");
     return true;
 }
 
 bool vks_os_remove(const struct vks_log *log, const char *path)
 {
-    return unlink(path) == 0 || errno == ENOENT || fail(log, path, "cannot remove");
+    return unlink(path) == 0 || errno == ENOENT || vks_os_fail(log, path, "cannot remove");
 }
 
 bool vks_os_remove_folder(const struct vks_log *log, const char *path)
 {
-    return rmdir(path) == 0 || errno == ENOENT || fail(log, path, "cannot remove");
+    return rmdir(path) == 0 || errno == ENOENT || vks_os_fail(log, path, "cannot remove");
 }
 
 bool vks_os_rename_folder(const struct vks_log *log, const char *from, const char *to)
 {
-    return rename(from, to) == 0 || fail(log, to, "cannot create the folder");
+    return rename(from, to) == 0 || vks_os_fail(log, to, "cannot create the folder");
 }
 
 bool vks_os_make_dirs(const struct vks_log *log, const char *path)
@@ -485,7 +453,7 @@ bool vks_os_make_dirs(const struct vks_log *log, const char *path)
         if (kept && kept != '/')
             continue;
         *at = 0;
-        done = mkdir(copy, 0777) == 0 || vks_os_is_dir(copy) || fail(log, copy, "cannot create the folder");
+        done = mkdir(copy, 0777) == 0 || vks_os_is_dir(copy) || vks_os_fail(log, copy, "cannot create the folder");
         *at = kept;
         if (!kept)
             break;
@@ -524,33 +492,25 @@ int64_t vks_os_file_time(const char *path)
     return stat(path, &info) == 0 ? (int64_t)info.st_mtime : INT64_MAX;
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 bool vks_os_list(const struct vks_log *log, const char *path, struct vks_os_names *names)
 {
     *names = (struct vks_os_names){0};
     DIR *dir = opendir(path);
     if (!dir)
-        return fail(log, path, "cannot list the folder");
+        return vks_os_fail(log, path, "cannot list the folder");
     size_t capacity = 0;
     bool done = true;
     for (struct dirent *entry; done && (entry = readdir(dir));) {
         if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
             continue;
-        done = vks_grow(&names->items, &capacity, names->count, sizeof(*names->items)) &&
-               (names->items[names->count] = strdup(entry->d_name));
-        names->count += done;
+        done = vks_os_names_add(names, &capacity, strdup(entry->d_name));
     }
     closedir(dir);
     if (!done) {
         vks_os_names_finish(names);
         return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     }
-    if (names->count)
-        qsort(names->items, names->count, sizeof(*names->items), compare_names);
+    vks_os_names_sort(names);
     return true;
 }
 

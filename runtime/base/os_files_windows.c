@@ -6,9 +6,7 @@
 #define _WIN32_WINNT 0x0601
 #endif
 
-#include "base/os.h"
-
-#include "base/arena.h"
+#include "base/os_files.h"
 #include "base/os_windows.h"
 #include "base/text.h"
 
@@ -18,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool fail(const struct vks_log *log, const char *path, const char *what)
+bool vks_os_fail(const struct vks_log *log, const char *path, const char *what)
 {
     const DWORD error = GetLastError();
     char reason[256] = "";
@@ -79,7 +77,7 @@ bool vks_os_map_open(const struct vks_log *log, const char *path, struct vks_os_
     *map = (struct vks_os_map){.data = (const unsigned char *)""};
     HANDLE file = open_handle(path, GENERIC_READ, OPEN_EXISTING);
     if (file == INVALID_HANDLE_VALUE)
-        return fail(log, path, "cannot open");
+        return vks_os_fail(log, path, "cannot open");
     LARGE_INTEGER size;
     bool done = GetFileSizeEx(file, &size) != 0;
     if (done && size.QuadPart > 0) {
@@ -92,7 +90,7 @@ bool vks_os_map_open(const struct vks_log *log, const char *path, struct vks_os_
             *map = (struct vks_os_map){.data = data, .size = (size_t)size.QuadPart, .handle = data};
     }
     if (!done)
-        fail(log, path, "cannot map");
+        vks_os_fail(log, path, "cannot map");
     CloseHandle(file);
     return done;
 }
@@ -109,14 +107,14 @@ char *vks_os_read_file(const struct vks_log *log, const char *path, size_t limit
     HANDLE file = open_handle(path, GENERIC_READ, OPEN_EXISTING);
     *size = 0;
     if (file == INVALID_HANDLE_VALUE)
-        return fail(log, path, "cannot open"), NULL;
+        return vks_os_fail(log, path, "cannot open"), NULL;
     struct vks_text text = {0};
     char *piece = malloc(1 << 16);
     bool done = piece && vks_text_add(&text, "", 0);
     while (done && text.length <= limit) {
         DWORD got = 0;
         if (!ReadFile(file, piece, 1 << 16, &got, NULL) && GetLastError() != ERROR_BROKEN_PIPE) {
-            done = fail(log, path, "cannot read");
+            done = vks_os_fail(log, path, "cannot read");
             break;
         }
         if (!got)
@@ -125,8 +123,7 @@ char *vks_os_read_file(const struct vks_log *log, const char *path, size_t limit
             done = vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     }
     if (done && text.length > limit)
-        done = vks_fail(log, "%s: is larger than the limit of %llu bytes; give a smaller file", path,
-                        (unsigned long long)limit);
+        done = vks_os_fail_large(log, path, limit);
     CloseHandle(file);
     free(piece);
     if (!done)
@@ -144,7 +141,7 @@ struct vks_os_writer {
     bool failed;
 };
 
-static void writer_free(struct vks_os_writer *writer)
+void vks_os_writer_free(struct vks_os_writer *writer)
 {
     if (writer->file != INVALID_HANDLE_VALUE) {
         CloseHandle(writer->file);
@@ -173,16 +170,16 @@ struct vks_os_writer *vks_os_writer_open(const struct vks_log *log, const char *
         done = vks_fail(log, "%s: is a folder; give the name of a file", path);
     } else {
         writer->file = open_handle(writer->temporary, GENERIC_WRITE, CREATE_ALWAYS);
-        done = writer->file != INVALID_HANDLE_VALUE || fail(log, path, "cannot write");
+        done = writer->file != INVALID_HANDLE_VALUE || vks_os_fail(log, path, "cannot write");
     }
     if (!done) {
-        writer_free(writer);
+        vks_os_writer_free(writer);
         return NULL;
     }
     return writer;
 }
 
-static bool write_all(HANDLE file, const char *data, size_t size)
+bool vks_os_write_all(vks_os_handle file, const char *data, size_t size)
 {
     while (size) {
         DWORD written = 0;
@@ -198,8 +195,8 @@ bool vks_os_writer_write(struct vks_os_writer *writer, const void *data, size_t 
 {
     if (!writer || writer->failed)
         return false;
-    if (!write_all(writer->file, data, size)) {
-        fail(writer->log, writer->path, "cannot write");
+    if (!vks_os_write_all(writer->file, data, size)) {
+        vks_os_fail(writer->log, writer->path, "cannot write");
         writer->failed = true;
     }
     return !writer->failed;
@@ -219,31 +216,17 @@ bool vks_os_writer_commit(struct vks_os_writer **handle)
         writer->file = INVALID_HANDLE_VALUE;
         done = done && MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH);
         if (!done) {
-            fail(writer->log, writer->path, "cannot write");
+            vks_os_fail(writer->log, writer->path, "cannot write");
             vks_os_remove(NULL, writer->temporary);
         }
         free(from);
         free(to);
     }
-    writer_free(writer);
+    vks_os_writer_free(writer);
     return done;
 }
 
-void vks_os_writer_abandon(struct vks_os_writer **writer)
-{
-    if (*writer)
-        writer_free(*writer);
-    *writer = NULL;
-}
-
 // ---- appending
-
-struct vks_os_appender {
-    const struct vks_log *log;
-    char *path;
-    HANDLE file;
-    uint64_t size;
-};
 
 struct vks_os_appender *vks_os_appender_open(const struct vks_log *log, const char *path, uint64_t keep)
 {
@@ -257,15 +240,14 @@ struct vks_os_appender *vks_os_appender_open(const struct vks_log *log, const ch
     LARGE_INTEGER size = {0}, at;
     bool done = false;
     if (appender->file == INVALID_HANDLE_VALUE || !GetFileSizeEx(appender->file, &size)) {
-        fail(log, path, "cannot append");
+        vks_os_fail(log, path, "cannot append");
     } else if (keep != UINT64_MAX && (uint64_t)size.QuadPart < keep) {
-        vks_fail(log, "%s: has %llu bytes where %llu were expected; it was changed since, start it anew", path,
-                 (unsigned long long)size.QuadPart, (unsigned long long)keep);
+        vks_os_fail_short(log, path, (uint64_t)size.QuadPart, keep);
     } else {
         at.QuadPart = keep != UINT64_MAX ? (LONGLONG)keep : size.QuadPart;
         done = SetFilePointerEx(appender->file, at, NULL, FILE_BEGIN) && SetEndOfFile(appender->file);
         if (!done)
-            fail(log, path, "cannot truncate");
+            vks_os_fail(log, path, "cannot truncate");
         appender->size = (uint64_t)at.QuadPart;
     }
     if (!done)
@@ -273,22 +255,9 @@ struct vks_os_appender *vks_os_appender_open(const struct vks_log *log, const ch
     return appender;
 }
 
-bool vks_os_appender_write(struct vks_os_appender *appender, const void *data, size_t size)
-{
-    if (!write_all(appender->file, data, size))
-        return fail(appender->log, appender->path, "cannot append");
-    appender->size += size;
-    return true;
-}
-
 bool vks_os_appender_sync(struct vks_os_appender *appender)
 {
-    return FlushFileBuffers(appender->file) || fail(appender->log, appender->path, "cannot sync");
-}
-
-uint64_t vks_os_appender_size(const struct vks_os_appender *appender)
-{
-    return appender->size;
+    return FlushFileBuffers(appender->file) || vks_os_fail(appender->log, appender->path, "cannot sync");
 }
 
 void vks_os_appender_close(struct vks_os_appender **appender)
@@ -309,12 +278,12 @@ bool vks_os_truncate(const struct vks_log *log, const char *path, uint64_t size)
     HANDLE file = open_handle(path, GENERIC_WRITE, OPEN_EXISTING);
     LARGE_INTEGER now, at = {.QuadPart = (LONGLONG)size};
     if (file == INVALID_HANDLE_VALUE)
-        return fail(log, path, "cannot truncate");
+        return vks_os_fail(log, path, "cannot truncate");
     bool done = GetFileSizeEx(file, &now) != 0;
     if (done && (uint64_t)now.QuadPart > size)
         done = SetFilePointerEx(file, at, NULL, FILE_BEGIN) && SetEndOfFile(file);
     if (!done)
-        fail(log, path, "cannot truncate");
+        vks_os_fail(log, path, "cannot truncate");
     CloseHandle(file);
     return done;
 }
@@ -324,7 +293,7 @@ bool vks_os_remove(const struct vks_log *log, const char *path)
     wchar_t *name = wide(path);
     const bool done = name && (DeleteFileW(name) || GetLastError() == ERROR_FILE_NOT_FOUND);
     free(name);
-    return done || fail(log, path, "cannot remove");
+    return done || vks_os_fail(log, path, "cannot remove");
 }
 
 bool vks_os_remove_folder(const struct vks_log *log, const char *path)
@@ -332,7 +301,7 @@ bool vks_os_remove_folder(const struct vks_log *log, const char *path)
     wchar_t *name = wide(path);
     const bool done = name && (RemoveDirectoryW(name) || GetLastError() == ERROR_FILE_NOT_FOUND);
     free(name);
-    return done || fail(log, path, "cannot remove");
+    return done || vks_os_fail(log, path, "cannot remove");
 }
 
 bool vks_os_rename_folder(const struct vks_log *log, const char *from, const char *to)
@@ -341,7 +310,7 @@ bool vks_os_rename_folder(const struct vks_log *log, const char *from, const cha
     const bool done = old && name && MoveFileW(old, name);
     free(old);
     free(name);
-    return done || fail(log, to, "cannot create the folder");
+    return done || vks_os_fail(log, to, "cannot create the folder");
 }
 
 bool vks_os_make_dirs(const struct vks_log *log, const char *path)
@@ -357,7 +326,7 @@ bool vks_os_make_dirs(const struct vks_log *log, const char *path)
         *at = 0;
         wchar_t *name = wide(copy);
         done = (name && CreateDirectoryW(name, NULL)) || vks_os_is_dir(copy) ||
-               fail(log, copy, "cannot create the folder");
+               vks_os_fail(log, copy, "cannot create the folder");
         free(name);
         *at = kept;
         if (!kept)
@@ -405,11 +374,6 @@ int64_t vks_os_file_time(const char *path)
     return done ? (int64_t)(ticks / 10000000) : INT64_MAX;
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 bool vks_os_list(const struct vks_log *log, const char *path, struct vks_os_names *names)
 {
     *names = (struct vks_os_names){0};
@@ -420,23 +384,20 @@ bool vks_os_list(const struct vks_log *log, const char *path, struct vks_os_name
     HANDLE search = name ? FindFirstFileW(name, &found) : INVALID_HANDLE_VALUE;
     free(name);
     if (search == INVALID_HANDLE_VALUE)
-        return fail(log, path, "cannot list the folder");
+        return vks_os_fail(log, path, "cannot list the folder");
     size_t capacity = 0;
     bool done = true;
     do {
         if (!wcscmp(found.cFileName, L".") || !wcscmp(found.cFileName, L".."))
             continue;
-        done = vks_grow(&names->items, &capacity, names->count, sizeof(*names->items)) &&
-               (names->items[names->count] = vks_os_narrow(found.cFileName));
-        names->count += done;
+        done = vks_os_names_add(names, &capacity, vks_os_narrow(found.cFileName));
     } while (done && FindNextFileW(search, &found));
     FindClose(search);
     if (!done) {
         vks_os_names_finish(names);
         return vks_fail(log, "%s: " VKS_NO_MEMORY, path);
     }
-    if (names->count)
-        qsort(names->items, names->count, sizeof(*names->items), compare_names);
+    vks_os_names_sort(names);
     return true;
 }
 
