@@ -107,7 +107,8 @@ int command_devices(int argc, char **argv)
         {0, "selftest", OPT_FLAG, &test, 0, 0, NULL, "check every kernel family against its reference"},
     };
     const struct command command = {"devices", "[--selftest]",
-                                    "Lists the Vulkan devices; * is the one that is taken.", options, COUNT_OF(options), 0, 0, NULL};
+                                    "Lists the Vulkan devices; * is the one that is taken.", options,
+                                    COUNT_OF(options), 0, 0, NULL};
     int code = parse_arguments(&command, &common, argc, argv, &arguments);
     if (code != EXIT_DONE || common.help)
         return code;

@@ -64,7 +64,8 @@ int command_inspect(int argc, char **argv)
     struct common common = {0};
     struct arguments arguments;
     const struct command command = {"inspect", "FILE.safetensors",
-                                    "Says what is in a steering file. Needs no device.", NULL, 0, 1, 1, "a steering file"};
+                                    "Says what is in a steering file. Needs no device.", NULL, 0, 1, 1,
+                                    "a steering file"};
     const int code = parse_arguments(&command, &common, argc, argv, &arguments);
     if (code != EXIT_DONE || common.help)
         return code;

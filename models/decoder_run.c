@@ -135,8 +135,8 @@ static bool feed(struct vks_decoder_run *run, const struct vks_exec_entry *graph
             positions[at] = (int32_t)(position < config->context ? position : config->context - 1);
             mask[at] = ends && t < run->take[b];
             if (words[at] < 0 || (uint32_t)words[at] >= config->vocabulary)
-                return vks_fail(run->decoder->log, "token %d is not in the model's vocabulary of %u: the tokenizer is "
-                                "of another model", (int)words[at], config->vocabulary);
+                return vks_fail(run->decoder->log, "token %d is not in the model's vocabulary of %u: the tokenizer "
+                                "is of another model", (int)words[at], config->vocabulary);
         }
     }
     return put(run, graph, io->ids, 0) && put(run, graph, io->positions, cells) &&

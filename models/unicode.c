@@ -63,7 +63,8 @@ bool vks_unicode_add_folded(struct vks_text *out, uint32_t c)
 {
     utf8proc_int32_t some[16];
     int boundary = 0;
-    const utf8proc_ssize_t made = utf8proc_decompose_char((utf8proc_int32_t)c, some, 16, UTF8PROC_CASEFOLD, &boundary);
+    const utf8proc_ssize_t made =
+        utf8proc_decompose_char((utf8proc_int32_t)c, some, 16, UTF8PROC_CASEFOLD, &boundary);
     char bytes[4];
     for (utf8proc_ssize_t i = 0; i < made && i < 16; i++)
         vks_text_add(out, bytes, vks_utf8_encode((uint32_t)some[i], bytes));

@@ -4,7 +4,7 @@
 //     dz = (1 + s (w - 1)) dy       the same kernel on dy with p.bias = 0
 //
 // LAST: only the last unmasked row of each sample is mapped, the others are copied.
-// RANGE: only values from range[c][0] to range[c][1], both included, are mapped (range (C, 2)); it has no derivative here.
+// RANGE: only values from range[c][0] to range[c][1], both included, are mapped (range (C, 2)); no derivative here.
 // span (B, 2): last unmasked row, count of unmasked rows (see pool_span.comp).
 // Source: Rodriguez et al., End-to-end learning of sparse interventions (LinEAS), section 3; METHODS.md 1.
 #version 450
@@ -43,7 +43,8 @@ uvec4 map(uvec4 bits, vec4 gain, vec4 offset, vec4 low, vec4 high)
     if (RANGE == 0)
         return mapped;
     return uvec4(z.x >= low.x && z.x <= high.x ? mapped.x : bits.x, z.y >= low.y && z.y <= high.y ? mapped.y : bits.y,
-                 z.z >= low.z && z.z <= high.z ? mapped.z : bits.z, z.w >= low.w && z.w <= high.w ? mapped.w : bits.w);
+                 z.z >= low.z && z.z <= high.z ? mapped.z : bits.z,
+                 z.w >= low.w && z.w <= high.w ? mapped.w : bits.w);
 }
 
 void main()

@@ -2,8 +2,8 @@
 //
 //     y[i] = table[ids[i]]        ids (N) int32, table (V, C) fp32, fp16 or bf16, y (N, C); frozen: no gradient
 //
-// A dispatch sees the rows [row_first, row_first + row_count) of the table and writes the elements that they give; the
-// first one also writes zeros for ids outside the table.
+// A dispatch sees the rows [row_first, row_first + row_count) of the table and writes the elements that they give;
+// the first one also writes zeros for ids outside the table.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"

@@ -1,7 +1,8 @@
 // Group normalisation, second of three kernels: joins the chunks of a sample, in order. Equations in group_norm.comp.
 //
-//     forward   (K, mean - K, M2) of the chunks -> mean, rstd, by Chan's rule: with d = mean_b - mean_a, n = n_a + n_b,
-//               mean = mean_a + d n_b / n,  M2 = M2_a + M2_b + d² n_a n_b / n; means are taken from the first K
+//     forward   (K, mean - K, M2) of the chunks -> mean, rstd, by Chan's rule: with d = mean_b - mean_a,
+//               n = n_a + n_b:  mean = mean_a + d n_b / n,  M2 = M2_a + M2_b + d² n_a n_b / n;
+//               means are taken from the first K
 //     backward  sums of the chunks -> their sum
 //
 // part (B, chunks, G, 3) -> joined (B, G, 2); one invocation a (sample, group).

@@ -6,8 +6,8 @@
 //
 // Welford's recurrence runs on x - K, K the chunk's first value, so it keeps its digits where mean >> deviation.
 // One invocation a (sample, chunk, group) walks its rows in order. A chunk is a fixed number of rows of the shape; a
-// dispatch that begins inside a chunk goes on from what `part` holds, so no cut changes a bit. With one chunk a sample
-// (`finish`) the last rows leave the result of group_norm_combine.comp in `joined` at once.
+// dispatch that begins inside a chunk goes on from what `part` holds, so no cut changes a bit. With one chunk a
+// sample (`finish`) the last rows leave the result of group_norm_combine.comp in `joined` at once.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"

@@ -17,7 +17,7 @@
 layout(constant_id = 2) const uint BACKWARD = 0;
 layout(constant_id = 3) const uint CENTRED = 1;
 layout(constant_id = 4) const uint PLUS = 0;
-layout(constant_id = 5) const uint QUADS = 0;  // only where LANES is 1: four channels at a time, summed in their order
+layout(constant_id = 5) const uint QUADS = 0;  // only where LANES is 1: four channels at a time, in their order
 #include "include/row_quads.glsl"
 
 VKS_BUF_QUADS(0, float, y);     // y, or dx

@@ -1,7 +1,8 @@
 // Push constants and step-buffer words, one named struct per kernel family, read by C and by GLSL.
 //
 // On the device every push block begins with `off[bindings]` (see include/vks.glsl), eight bytes each where these are
-// addresses, so a struct may hold at most 128 - 8 * bindings bytes. Members are uint or float only: both languages then agree on the layout.
+// addresses, so a struct may hold at most 128 - 8 * bindings bytes. Members are uint or float only: both languages
+// then agree on the layout.
 #ifndef VKS_PUSH_H
 #define VKS_PUSH_H
 

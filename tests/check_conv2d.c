@@ -21,14 +21,15 @@ static void conv_case(struct check *c, enum check_fill fill, struct conv_case s)
         .stride = s.stride, .pad = s.before,
     };
     const uint32_t x_shape[] = {s.samples, s.h, s.w, s.cin}, w_shape[] = {s.cout, s.kh, s.kw, s.cin};
-    const uint64_t nx = (uint64_t)s.samples * s.h * s.w * s.cin, ny = (uint64_t)s.samples * conv.oh * conv.ow * s.cout;
+    const uint64_t nx = (uint64_t)s.samples * s.h * s.w * s.cin;
+    const uint64_t ny = (uint64_t)s.samples * conv.oh * conv.ow * s.cout;
     double *x = check_values(c, nx, fill), *y = check_alloc(c, ny, sizeof(*y));
     double *dx = check_alloc(c, nx, sizeof(*dx)), *dy = check_values(c, ny, fill);
     double *weight = check_values(c, (uint64_t)s.cout * s.kh * s.kw * s.cin, CHECK_NORMAL);
     double *bias = check_values(c, s.cout, CHECK_NORMAL);
-    struct vks_graph *g = check_begin(c, "conv2d (%u, %u, %u, %u) to %u, %u x %u, stride %u, pad %u %u, %s, fill %d%s",
-                                      s.samples, s.h, s.w, s.cin, s.cout, s.kh, s.kw, s.stride, s.before, s.after,
-                                      vks_dtype_name(s.type), fill, s.biased ? ", bias" : "");
+    struct vks_graph *g = check_begin(c, "conv2d (%u, %u, %u, %u) to %u, %u x %u, stride %u, pad %u %u, %s, "
+                                      "fill %d%s", s.samples, s.h, s.w, s.cin, s.cout, s.kh, s.kw, s.stride, s.before,
+                                      s.after, vks_dtype_name(s.type), fill, s.biased ? ", bias" : "");
     struct vks_tensor *tx = check_input(c, "x", x, 4, x_shape);
     struct vks_tensor *tw = check_state(c, "weight", weight, s.type, 4, w_shape);
     struct vks_tensor *tb = s.biased ? check_state(c, "bias", bias, VKS_F32, 1, &s.cout) : NULL;
@@ -64,7 +65,7 @@ void check_conv2d(struct check *c)
     conv_case(c, CHECK_NORMAL, (struct conv_case){1, 3, 3, 2, 2, 3, 3, 1, 1, 1, VKS_F32, true});
     conv_case(c, CHECK_NORMAL, (struct conv_case){1, 1, 1, 3, 2, 3, 3, 2, 1, 1, VKS_F32, true});
     conv_case(c, CHECK_NORMAL, (struct conv_case){3, 16, 16, 36, 8, 3, 3, 1, 1, 1, VKS_F32, true});   // samples cut
-    conv_case(c, CHECK_NORMAL, (struct conv_case){1, 33, 32, 20, 24, 3, 3, 1, 1, 1, VKS_F32, true});  // pixel rows cut
+    conv_case(c, CHECK_NORMAL, (struct conv_case){1, 33, 32, 20, 24, 3, 3, 1, 1, 1, VKS_F32, true});  // rows cut
     conv_case(c, CHECK_NORMAL, (struct conv_case){1, 37, 32, 20, 16, 3, 3, 2, 1, 1, VKS_F16, true});
     conv_case(c, CHECK_NORMAL, (struct conv_case){1, 4, 5, 44, 48, 3, 3, 1, 1, 1, VKS_F32, true});    // weight cut
     conv_case(c, CHECK_NORMAL, (struct conv_case){1, 5, 5, 64, 60, 3, 3, 2, 1, 1, VKS_F16, false});

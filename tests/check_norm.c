@@ -31,13 +31,14 @@ static void norm_case(struct check *c, struct spread spread, uint32_t b, uint32_
         x[i] = (float)x[i] + spread.shift;
     for (uint64_t i = 0; i < n; i++)
         x[i] = (float)x[i];
-    struct vks_graph *g = check_begin(c, "%s norm (%u, %u, %u), %u groups, fill %d + %g%s", groups ? "group" : "layer",
-                                      b, rows, cols, groups, spread.fill, (double)spread.shift,
-                                      affine ? "" : ", plain");
+    struct vks_graph *g = check_begin(c, "%s norm (%u, %u, %u), %u groups, fill %d + %g%s",
+                                      groups ? "group" : "layer", b, rows, cols, groups, spread.fill,
+                                      (double)spread.shift, affine ? "" : ", plain");
     struct vks_tensor *tx = check_input(c, "x", x, rank, shape);
     struct vks_tensor *tw = affine ? check_state(c, "weight", weight, VKS_F32, 1, &cols) : NULL;
     struct vks_tensor *tb = affine ? check_state(c, "bias", bias, VKS_F32, 1, &cols) : NULL;
-    struct vks_tensor *ty = groups ? vks_group_norm(g, tx, tw, tb, groups, 1e-5f) : vks_layer_norm(g, tx, tw, tb, 1e-5f);
+    struct vks_tensor *ty = groups ? vks_group_norm(g, tx, tw, tb, groups, 1e-5f)
+                                   : vks_layer_norm(g, tx, tw, tb, 1e-5f);
     const struct ref_norm norm = {
         .samples = groups ? b : (uint64_t)b * rows,
         .rows = groups ? rows : 1,

@@ -89,7 +89,8 @@ static void prox_case(struct check *c, uint32_t group_count, uint32_t longest, d
 // A channel is left alone where w and b both stand at the identity, and only while refitting.
 static void keep_case(struct check *c, uint32_t n, bool refit)
 {
-    double *grad = check_values(c, 2 * (uint64_t)n, CHECK_NORMAL), *param = check_values(c, 2 * (uint64_t)n, CHECK_NORMAL);
+    double *grad = check_values(c, 2 * (uint64_t)n, CHECK_NORMAL);
+    double *param = check_values(c, 2 * (uint64_t)n, CHECK_NORMAL);
     const uint32_t both = 2 * n;
     for (uint32_t i = 0; i < n; i++) {
         if (check_random(c, 2))
@@ -101,8 +102,8 @@ static void keep_case(struct check *c, uint32_t n, bool refit)
     struct vks_tensor *tg = check_state(c, "grad", grad, VKS_F32, 1, &both);
     struct vks_tensor *tp = check_state(c, "param", param, VKS_F32, 1, &both);
     check_step_uint(c, VKS_STEP_REFIT, refit);
-    vks_keep_support(g, vks_graph_columns(g, tg, 0, n), vks_graph_columns(g, tg, n, n), vks_graph_columns(g, tp, 0, n),
-                     vks_graph_columns(g, tp, n, n));
+    vks_keep_support(g, vks_graph_columns(g, tg, 0, n), vks_graph_columns(g, tg, n, n),
+                     vks_graph_columns(g, tp, 0, n), vks_graph_columns(g, tp, n, n));
     for (uint32_t i = 0; i < n && refit; i++)
         if (param[i] == 1 && param[n + i] == 0)
             grad[i] = grad[n + i] = 0;

@@ -38,7 +38,8 @@ static void geglu_function(void *priv, const double *x, double *y)
 }
 
 // `gain` narrows or widens the values: near 0 a tanh of two exponentials loses its digits, far out it saturates.
-static void unary_case(struct check *c, enum vks_unary kind, enum check_fill fill, float gain, const uint32_t shape[2])
+static void unary_case(struct check *c, enum vks_unary kind, enum check_fill fill, float gain,
+                       const uint32_t shape[2])
 {
     const uint64_t n = count(2, shape);
     double *x = check_values(c, n, fill), *y = zeros(c, n), *dy = check_values(c, n, CHECK_NORMAL), *dx = zeros(c, n);

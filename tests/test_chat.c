@@ -143,7 +143,8 @@ static void systems(struct test *t)
 static void ids(struct test *t)
 {
     static const char config[] = "{\"bos_token\": \"<s>\", \"eos_token\": {\"content\": \"</s>\"}, "
-                                 "\"chat_template\": [{\"name\": \"default\", \"template\": \"'[INST] ' '<<SYS>>\"}]}";
+                                 "\"chat_template\": [{\"name\": \"default\", "
+                                 "\"template\": \"'[INST] ' '<<SYS>>\"}]}";
     static const struct vks_chat_message messages[] = {{"user", "the"}, {"assistant", "on"}, {"user", "a"}};
     struct vks_chat chat;
     struct vks_text out = {0};

@@ -342,8 +342,8 @@ static void long_texts_take_several_runs(struct test *t)
         CHECK_REFUSED(t, vks_decoder_run_begin(run, CONTEXT + 1), "321 tokens do not fit");
         const int32_t foreign = (int32_t)v, *at = &foreign;
         CHECK(t, vks_decoder_run_begin(run, 9));
-        CHECK_REFUSED(t, vks_decoder_run_add(run, (const int32_t *[]){at, at}, (const uint32_t[]){1, 0}, NULL, logits),
-                      "vocabulary");
+        const int32_t *const both[] = {at, at};
+        CHECK_REFUSED(t, vks_decoder_run_add(run, both, (const uint32_t[]){1, 0}, NULL, logits), "vocabulary");
     }
     vks_decoder_run_destroy(&run);
     free(wanted);

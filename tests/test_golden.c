@@ -156,8 +156,8 @@ static struct vks_tensor *vae_half(struct golden_part *part, const struct vks_pi
         return vks_autoencoder_kl_encode(&part->graph, part->weights, &p->kl, "vae", x);
     if (p->has_kl)
         return vks_autoencoder_kl_decode(&part->graph, part->weights, &p->kl, "vae", x);
-    return (encoder ? vks_autoencoder_tiny_encode : vks_autoencoder_tiny_decode)(&part->graph, part->weights, &p->tiny,
-                                                                                 "vae", x);
+    return encoder ? vks_autoencoder_tiny_encode(&part->graph, part->weights, &p->tiny, "vae", x)
+                   : vks_autoencoder_tiny_decode(&part->graph, part->weights, &p->tiny, "vae", x);
 }
 
 static void check_vae(struct test *t, struct vks_pipeline *p, struct vks_safetensors *expected, bool encoder)

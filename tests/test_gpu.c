@@ -126,8 +126,9 @@ static void storages_lie_within_their_blocks(struct test *t)
     struct vks_storage *storages[7];
     for (int i = 0; i < 7; i++) {
         CHECK(t, (storages[i] = vks_storage_create(gpu, 3 * MIB)));
-        EXPECT(t, storages[i]->offset + storages[i]->size <= storages[i]->block->size, "storage %d ends %llu MiB behind "
-               "its block's begin, which has %llu", i, (unsigned long long)((storages[i]->offset + storages[i]->size) / MIB),
+        EXPECT(t, storages[i]->offset + storages[i]->size <= storages[i]->block->size, "storage %d ends %llu MiB "
+               "behind its block's begin, which has %llu", i,
+               (unsigned long long)((storages[i]->offset + storages[i]->size) / MIB),
                (unsigned long long)(storages[i]->block->size / MIB));
     }
     for (int i = 0; i < 7; i++)

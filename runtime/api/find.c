@@ -60,7 +60,8 @@ char *vksteer_asset(const vksteer_session *session, const char *name)
 // The folder of the Hugging Face cache, by the rules of huggingface_hub; heap.
 static char *hub_folder(void)
 {
-    const char *hub = vks_os_env("HF_HUB_CACHE"), *home = vks_os_env("HF_HOME"), *cache = vks_os_env("XDG_CACHE_HOME");
+    const char *hub = vks_os_env("HF_HUB_CACHE"), *home = vks_os_env("HF_HOME");
+    const char *cache = vks_os_env("XDG_CACHE_HOME");
     if (hub)
         return vks_path_join(hub, "");
     if (home)

@@ -60,8 +60,8 @@ static bool compose(struct collector *c, struct vks_graph *graph, const struct v
             continue;
         c->met[k][slot - steering->sites.slots] = true;
         if (slot->channels != site->channels)
-            return vks_graph_fail(graph, "the steering has %u channels at %s, the model %u: it was trained for another "
-                                  "model", slot->channels, site->name, site->channels);
+            return vks_graph_fail(graph, "the steering has %u channels at %s, the model %u: it was trained for "
+                                  "another model", slot->channels, site->name, site->channels);
         const enum vks_position position = vks_steering_position(steering, site->kind);
         const double strength = (double)c->strengths[k];
         if (strength != 0 && vks_steering_has_range(steering, slot))
@@ -70,9 +70,9 @@ static bool compose(struct collector *c, struct vks_graph *graph, const struct v
                                   "--steer`", site->name);
         if (strength != 0 && position != VKS_POSITION_ALL &&
             !(position == VKS_POSITION_AVG && only_offsets(steering, slot)))
-            return vks_graph_fail(graph, "%s cannot be folded in: its map acts at position %s, and a parameter acts at "
-                                  "all of them: train with --position all, or use it with `apply --steer`", site->name,
-                                  position == VKS_POSITION_AVG ? "avg" : "last");
+            return vks_graph_fail(graph, "%s cannot be folded in: its map acts at position %s, and a parameter acts "
+                                  "at all of them: train with --position all, or use it with `apply --steer`",
+                                  site->name, position == VKS_POSITION_AVG ? "avg" : "last");
         for (uint32_t i = 0; i < slot->channels; i++) {
             const double gain = 1 + strength * ((double)steering->w[slot->first + i] - 1);
             fold->offset[i] = gain * fold->offset[i] + strength * (double)steering->b[slot->first + i];
@@ -138,16 +138,16 @@ static struct vks_tensor *on_site(void *priv, struct vks_graph *graph, const str
     const char *path = path_in_part(c->model->pipeline, site->name, &fold.part);
     const char *weight = foldable && node->inputs[1] ? node->inputs[1]->name : NULL;
     if (!path || !weight || !belongs(weight, path))
-        return vks_graph_fail(graph, "%s cannot be folded in: the module has no weight of its own that makes its output "
-                              "(norms, linear layers and convolutions have one): train with other --sites, or use the "
-                              "steering with `apply --steer`", site->name);
+        return vks_graph_fail(graph, "%s cannot be folded in: the module has no weight of its own that makes its "
+                              "output (norms, linear layers and convolutions have one): train with other --sites, or "
+                              "use the steering with `apply --steer`", site->name);
     fold.weight = vks_arena_strdup(arena, weight);
     fold.bias = node->inputs[2] && node->inputs[2]->name ? vks_arena_strdup(arena, node->inputs[2]->name) : NULL;
     if (!fold.weight || (node->inputs[2] && !fold.bias))
         return vks_graph_fail(graph, VKS_NO_MEMORY);
     if (!fold.bias && has_offset(&fold))
-        return vks_graph_fail(graph, "%s cannot be folded in: its map has an offset and the layer no bias to take it: "
-                              "train with other --sites, or use the steering with `apply --steer`", site->name);
+        return vks_graph_fail(graph, "%s cannot be folded in: its map has an offset and the layer no bias to take "
+                              "it: train with other --sites, or use the steering with `apply --steer`", site->name);
     c->out->items[c->out->count++] = fold;
     return value;
 }
@@ -157,8 +157,8 @@ static bool all_met(const struct collector *c)
     for (size_t k = 0; k < c->count; k++)
         for (size_t i = 0; i < c->steerings[k].sites.count; i++)
             if (!c->met[k][i])
-                return vks_fail(c->model->log, "the steering acts at %s, which this model does not have: it was trained "
-                                "for another model", c->steerings[k].sites.slots[i].name);
+                return vks_fail(c->model->log, "the steering acts at %s, which this model does not have: it was "
+                                "trained for another model", c->steerings[k].sites.slots[i].name);
     return true;
 }
 
@@ -224,8 +224,8 @@ void *vks_api_fold_values(const struct vks_log *log, const char *path, const str
 {
     const size_t count = (size_t)tensor->count;
     if (fold && (tensor->rank < 1 || tensor->shape[0] != fold->channels || (bias && tensor->rank != 1)))
-        return vks_fail_null(log, "%s: %s does not have the shape of the model's other files: download the folder again",
-                             path, tensor->name);
+        return vks_fail_null(log, "%s: %s does not have the shape of the model's other files: download the folder "
+                             "again", path, tensor->name);
     double change = 0, lost = 0;
     bool finite = true;
     for (size_t i = 0; i < count; i++) {

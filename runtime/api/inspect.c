@@ -33,7 +33,8 @@ static void offer(struct vksteer_inspection *out, const char *site, uint32_t cha
     out->strongest[at].b = b;
 }
 
-static void measure(struct vksteer_inspection *out, const struct vks_steering *steering, struct vksteer_map_info *maps)
+static void measure(struct vksteer_inspection *out, const struct vks_steering *steering,
+                    struct vksteer_map_info *maps)
 {
     for (size_t i = 0; i < steering->sites.count; i++) {
         const struct vks_site_slot *slot = &steering->sites.slots[i];

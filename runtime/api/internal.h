@@ -273,7 +273,7 @@ void *vks_api_fold_tensor(const struct vks_log *log, const struct vks_safetensor
                           const struct vks_st_tensor *tensor, const struct vks_api_folding *fold, bool bias,
                           enum vks_st_dtype *dtype);
 
-// ---- tune.c: the overrides of the kernel table that `bench --tune` wrote for this device ---------------------------
+// ---- tune.c: the overrides of the kernel table that `bench --tune` wrote for this device --------------------------
 
 // Where they are kept; heap, NULL without a cache folder.
 char *vks_api_tuning_path(const vksteer_session *session, bool create);

@@ -13,8 +13,9 @@ static bool defaults(vksteer_model *model)
     struct vksteer_model_info *info = &model->info;
     const bool gpt2 = model->decoder->config.family == VKS_DECODER_GPT2;
     info->train_sites = gpt2 ? "transformer.h.*.ln_2" : ".*post.*layernorm";
-    model->place_sites[VKS_PLACE_RESIDUAL] = vks_arena_printf(&model->arena, "%s.%u", gpt2 ? "transformer.h" : "model.layers",
-                                                              (uint32_t)((uint64_t)info->layers * 13 / 32));
+    model->place_sites[VKS_PLACE_RESIDUAL] =
+        vks_arena_printf(&model->arena, "%s.%u", gpt2 ? "transformer.h" : "model.layers",
+                         (uint32_t)((uint64_t)info->layers * 13 / 32));
     model->place_sites[VKS_PLACE_HEADS] = gpt2 ? ".*attn.c_proj" : ".*o_proj";
     // AcT layer by layer at LinEAS's norms breaks SmolLM2-135M; behind the heads it does what LinEAS does there
     // (README).

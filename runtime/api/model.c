@@ -66,9 +66,9 @@ static char *locate(const vksteer_session *session, const struct vks_log *log, c
         return vks_fail_null(log, "%s: the repository is in the local Hugging Face cache, but not at %s: download "
                              "that revision, or give one that is there (ORG/NAME@REVISION: a branch, a tag or a "
                              "whole commit)", name, strchr(name, '@') ? strchr(name, '@') + 1 : "main");
-    return vks_fail_null(log, "there is no model %s: give a diffusers folder (model_index.json), a Hugging Face folder "
-                         "(config.json), a .gguf file, a repository id from the local Hugging Face cache, or the "
-                         "built-in `" BUILT_IN "`", name);
+    return vks_fail_null(log, "there is no model %s: give a diffusers folder (model_index.json), a Hugging Face "
+                         "folder (config.json), a .gguf file, a repository id from the local Hugging Face cache, or "
+                         "the built-in `" BUILT_IN "`", name);
 }
 
 static bool out_of_memory(const struct vks_log *log)
@@ -199,7 +199,8 @@ static bool take_timesteps(vksteer_model *model, const struct vksteer_model_para
 
 static bool open_pipeline(vksteer_model *model, const struct vksteer_model_params *params)
 {
-    model->pipeline = vks_pipeline_open_over(model->log, model->session ? model->session->gpu : NULL, model->info.path,
+    struct vks_gpu *gpu = model->session ? model->session->gpu : NULL;
+    model->pipeline = vks_pipeline_open_over(model->log, gpu, model->info.path,
                                              &(struct vks_pipeline_over){.checkpoint = params->checkpoint,
                                                                          .unet = params->unet,
                                                                          .vae = params->vae,
@@ -402,7 +403,8 @@ const struct vksteer_model_info *vksteer_model_info(const vksteer_model *model)
 
 bool vks_api_can_run(const vksteer_model *model)
 {
-    return model->session || vks_fail(model->log, "the model was opened without a session, so it cannot run: open one");
+    return model->session ||
+           vks_fail(model->log, "the model was opened without a session, so it cannot run: open one");
 }
 
 static bool add_all(vksteer_model *model, struct vks_graph *graph)
@@ -424,8 +426,8 @@ bool vks_api_graph(vksteer_model *model, struct vks_graph *graph)
 
 bool vks_api_paints(const vksteer_model *model, const char *what)
 {
-    return model->pipeline || vks_fail(model->log, "%s is a language model, and `%s` is for image models so far: give a "
-                                       "diffusers folder, or `" BUILT_IN "`", model->info.path, what);
+    return model->pipeline || vks_fail(model->log, "%s is a language model, and `%s` is for image models so far: "
+                                       "give a diffusers folder, or `" BUILT_IN "`", model->info.path, what);
 }
 
 bool vks_api_guided(const vksteer_model *model, double cfg_scale)

@@ -68,8 +68,9 @@ static void step_float(struct bed *bed, uint32_t word, float value)
 static bool run(struct bed *bed, struct vks_tensor *input, const float *data, struct vks_tensor *const tensors[],
                 void *const out[], size_t count)
 {
-    struct vks_exec *exec =
-        bed->ok && !bed->graph.failed ? vks_exec_create(&bed->graph, &(struct vks_exec_params){.gpu = bed->gpu}) : NULL;
+    struct vks_exec *exec = NULL;
+    if (bed->ok && !bed->graph.failed)
+        exec = vks_exec_create(&bed->graph, &(struct vks_exec_params){.gpu = bed->gpu});
     bool ok = exec && (!input || vks_exec_write(exec, input, data, 4 * vks_tensor_elements(input))) &&
               vks_exec_run(exec, bed->step);
     for (size_t i = 0; i < count && ok; i++)
@@ -108,7 +109,8 @@ bool vks_selftest_steering(struct vks_gpu *gpu, double *error)
     struct vks_tensor *tdw = state(&bed, VKS_F32, 2, rows, NULL), *tdb = state(&bed, VKS_F32, 2, rows, NULL);
     struct vks_tensor *tw = state(&bed, VKS_F32, 1, flat, w), *tb = state(&bed, VKS_F32, 1, flat, b);
     struct vks_tensor *tp = state(&bed, VKS_F32, 2, rows, NULL), *tg = state(&bed, VKS_F32, 2, rows, seed);
-    struct vks_tensor *y = vks_affine_map(&bed.graph, tz, tw, tb, NULL, tdw, tdb, &(struct vks_affine){.strength = SLOT});
+    struct vks_tensor *y = vks_affine_map(&bed.graph, tz, tw, tb, NULL, tdw, tdb,
+                                          &(struct vks_affine){.strength = SLOT});
     vks_pool_rows(&bed.graph, y, NULL, tp, tg, VKS_POOL_MEAN);
     bed.ok = bed.ok && vks_graph_backward(&bed.graph, &(struct vks_backward){0});
     struct vks_tensor *const tensors[] = {tp, tdw, tdb};
@@ -127,7 +129,8 @@ bool vks_selftest_steering(struct vks_gpu *gpu, double *error)
         }
     bed_finish(&bed);
     if (ran)
-        *error = fmax(compare(got_pooled, pooled, B * C), fmax(compare(got_dw, dw, B * C), compare(got_db, db, B * C)));
+        *error = fmax(compare(got_pooled, pooled, B * C),
+                      fmax(compare(got_dw, dw, B * C), compare(got_db, db, B * C)));
     return ran && *error < 1e-5;
 }
 
@@ -281,8 +284,8 @@ bool vks_selftest_adam(struct vks_gpu *gpu, double *error)
     step_float(&o.bed, VKS_STEP_BIAS1, (float)bias);
     step_float(&o.bed, VKS_STEP_BIAS2, (float)bias);
     step_float(&o.bed, VKS_STEP_TAU, (float)tau);
-    vks_adam(&o.bed.graph, o.param, o.grad, state(&o.bed, VKS_F32, 1, flat, NULL), state(&o.bed, VKS_F32, 1, flat, NULL),
-             &(struct vks_adam){0.9f, 0.9f, 1e-8f});
+    vks_adam(&o.bed.graph, o.param, o.grad, state(&o.bed, VKS_F32, 1, flat, NULL),
+             state(&o.bed, VKS_F32, 1, flat, NULL), &(struct vks_adam){0.9f, 0.9f, 1e-8f});
     vks_prox(&o.bed.graph, o.param, state(&o.bed, VKS_I32, 1, bounds_shape, bounds),
              &(struct vks_prox){.center = 1, .lambda1 = 1});
     for (int c = 0; c < COLS; c++) {
@@ -348,7 +351,8 @@ static bool cache_trial(struct vks_gpu *gpu, enum vks_dtype dtype, double *error
     for (int i = 0; i < B * KEPT * C && dtype == VKS_F16; i++)
         cache[i] = vks_f32_from_f16(halves[i]);
     for (int i = 0; i < B * T * HEADS; i++) {
-        const int b = i / (T * HEADS), t = i / HEADS % T, before = positions[b * T], first = i % HEADS / (HEADS / KV_HEADS) * D;
+        const int b = i / (T * HEADS), t = i / HEADS % T, before = positions[b * T];
+        const int first = i % HEADS / (HEADS / KV_HEADS) * D;
         double sum = 0, *out = &want[i * D];
         memset(out, 0, D * sizeof(*out));
         for (int j = 0; j <= before + t; j++) {

@@ -39,7 +39,8 @@ static bool build(void *priv, struct vks_graph *graph, uint32_t batch, uint32_t 
         if (!vks_pipeline_text_build(pipeline, graph, batch, &in->text))
             return false;
     } else {
-        const uint32_t shape[] = {batch, s->context_shape[0], s->context_shape[1]}, pooled[] = {batch, s->pooled_width};
+        const uint32_t shape[] = {batch, s->context_shape[0], s->context_shape[1]};
+        const uint32_t pooled[] = {batch, s->pooled_width};
         in->text.context = vks_graph_input(graph, "context", VKS_F32, 3, shape, false);
         if (s->pooled_width)
             in->text.pooled = vks_graph_input(graph, "pooled", VKS_F32, 2, pooled, false);
@@ -75,7 +76,8 @@ static bool feed_noise(const struct image_subject *s, struct vks_exec *exec, con
 
 // Rows of the stored embeddings, in the order of the samples.
 static bool feed_rows(const struct image_subject *s, struct vks_exec *exec, const struct vks_tensor *tensor,
-                      float *const stored[VKS_SETS], uint64_t width, const struct vks_sample samples[], uint32_t count)
+                      float *const stored[VKS_SETS], uint64_t width, const struct vks_sample samples[],
+                      uint32_t count)
 {
     float *values = malloc((size_t)count * width * sizeof(*values));
     if (!values)

@@ -51,7 +51,8 @@ static bool watch(void *priv, uint32_t done, uint32_t count)
 }
 
 // The index of `text` among `names` (the last one NULL); NULL text is the first.
-static bool choose(const struct vks_log *log, const char *what, const char *text, const char *const names[], int *index)
+static bool choose(const struct vks_log *log, const char *what, const char *text, const char *const names[],
+                   int *index)
 {
     char known[256] = "";
     *index = 0;
@@ -175,11 +176,11 @@ static bool check(vksteer_model *model, const struct vksteer_train_params *in, s
     if (!in->source_count || !in->target_count)
         return vks_fail(log, "training needs source and target prompts: give at least 4 of each");
     if (in->sample_steps > 1)
-        return vks_fail(log, "--sample-steps %u: maps are trained on a single step so far: give 1, or leave it out for "
-                        "the first of the model's own %u", in->sample_steps, model->apply_steps);
+        return vks_fail(log, "--sample-steps %u: maps are trained on a single step so far: give 1, or leave it out "
+                        "for the first of the model's own %u", in->sample_steps, model->apply_steps);
     if (model->decoder && (in->width || in->height || in->sample_steps || in->cfg_scale > 0))
-        return vks_fail(log, "sizes of pictures, --sample-steps and --cfg-scale are not for a language model: leave them "
-                        "out");
+        return vks_fail(log, "sizes of pictures, --sample-steps and --cfg-scale are not for a language model: leave "
+                        "them out");
     if (in->source_count > UINT32_MAX / 2 || in->target_count > UINT32_MAX / 2 ||
         in->validation_count > UINT32_MAX / 2)
         return vks_fail(log, "too many prompts: give fewer");
@@ -280,7 +281,8 @@ enum vksteer_result vksteer_train(vksteer_model *model, const struct vksteer_tra
     if (model->apply_steps > 1 && !params->sample_steps)
         vks_warn(model->log, "maps are trained at the first of this model's %u steps", model->apply_steps);
     if (inner.method != VKS_METHOD_LINEAS && (params->steps || params->lr > 0 || params->optimizer || params->prox))
-        vks_warn(model->log, "%s takes no steps: --steps, --lr, --optimizer and --prox change nothing", params->method);
+        vks_warn(model->log, "%s takes no steps: --steps, --lr, --optimizer and --prox change nothing",
+                 params->method);
     if (params->progress && !params->progress(params->priv, &(struct vksteer_progress){.stage = "prompts"}))
         return VKSTEER_STOPPED;
     struct vks_api_steerings base;

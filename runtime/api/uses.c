@@ -128,8 +128,8 @@ static bool has_sites(const vksteer_model *model, const struct vks_graph *graph,
             return vks_fail(model->log, "%s acts at %s, which this model does not have: it was trained for another "
                             "model", path, slot->name);
         if (graph->sites[k].channels != slot->channels)
-            return vks_fail(model->log, "%s has %u channels at %s, the model %u: it was trained for another model", path,
-                            slot->channels, slot->name, graph->sites[k].channels);
+            return vks_fail(model->log, "%s has %u channels at %s, the model %u: it was trained for another model",
+                            path, slot->channels, slot->name, graph->sites[k].channels);
     }
     return true;
 }

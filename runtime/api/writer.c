@@ -127,8 +127,8 @@ static bool read_prompt(vksteer_writer *w, const char *prompt, size_t index, boo
     if (!ids->count)
         return vks_fail(log, "prompt %zu has no tokens: write one", index + 1);
     if (ids->count >= w->context)
-        return vks_fail(log, "prompt %zu has %zu tokens, and the context holds %u with the text that follows: shorten "
-                        "it", index + 1, ids->count, w->context);
+        return vks_fail(log, "prompt %zu has %zu tokens, and the context holds %u with the text that follows: "
+                        "shorten it", index + 1, ids->count, w->context);
     return true;
 }
 

@@ -461,8 +461,8 @@ static void destroy_instance(struct vks_gpu *gpu)
 }
 
 // Mesa's CPU driver uses 256 bits of wider vectors unless told otherwise before it is loaded. With all of them its
-// subgroups have 16 lanes, and from version 25 on products run half as fast again. The loader unloads the driver with the
-// last instance; where it does not, all stays as it is.
+// subgroups have 16 lanes, and from version 25 on products run half as fast again. The loader unloads the driver with
+// the last instance; where it does not, all stays as it is.
 static bool widen(struct vks_gpu *gpu, const struct vks_gpu_params *params)
 {
     static const char variable[] = "LP_NATIVE_VECTOR_WIDTH";

@@ -103,8 +103,8 @@ bool vks_memory_choose(const VkPhysicalDeviceMemoryProperties *memory, const str
                        uint32_t *type);
 // Bytes that may be allocated now: nine tenths of the largest local heap, and no more than the driver grants where it
 // tells (VK_EXT_memory_budget; UINT64_MAX: it does not). Where the heap is host memory, taking too much of it ends in
-// the system killing the process, so no more than four fifths of the `host` bytes that are free (0: a heap of its own,
-// or the system does not tell); of a CPU driver's heaps nothing else is to be believed while it tells.
+// the system killing the process, so no more than four fifths of the `host` bytes that are free (0: a heap of its
+// own, or the system does not tell); of a CPU driver's heaps nothing else is to be believed while it tells.
 uint64_t vks_memory_budget(uint64_t heap, uint64_t grant, uint64_t host, bool is_cpu);
 bool vks_memory_init(struct vks_gpu *gpu);
 void vks_memory_finish(struct vks_gpu *gpu);

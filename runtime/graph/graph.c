@@ -121,7 +121,8 @@ static bool views_fit(struct vks_graph *graph, const struct vks_node *node)
         const struct vks_tensor *x = node->inputs[i];
         if (x && x->row_stride && !(node->op->strided >> i & 1))
             return vks_graph_fail(graph, "%s: input %u, %s, is a view of some columns, which it cannot read: copy "
-                                  "them to a state of their own", node->op->name, i, vks_tensor_text(graph, x)) != NULL;
+                                  "them to a state of their own", node->op->name, i,
+                                  vks_tensor_text(graph, x)) != NULL;
     }
     return true;
 }

@@ -138,8 +138,8 @@ bool vks_all_aligned(const struct vks_operand operands[], uint32_t count);
 
 // An elementwise kernel over operands of the same number of 4-byte elements, cut into stretches. The first operand
 // gives that number and the dynamic length; `first` and `count` of the operands are filled in here, and so is the
-// first word of `push`: the number of elements. The kernel visits VKS_ELEMENTS elements an invocation, and has one more
-// specialisation constant after `spec`, QUADS, that is set here.
+// first word of `push`: the number of elements. The kernel visits VKS_ELEMENTS elements an invocation, and has one
+// more specialisation constant after `spec`, QUADS, that is set here.
 bool vks_emit_flat(struct vks_emitter *emitter, enum vks_kernel kernel, const uint32_t spec[], uint32_t spec_count,
                    struct vks_operand operands[], uint32_t operand_count, void *push, size_t push_size);
 

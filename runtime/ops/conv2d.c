@@ -1,5 +1,5 @@
-// Convolution as a matrix product over pixels: the same kernels as runtime/ops/matmul.c, with rows of A that move from
-// tap to tap. No im2col; the order of a sum is (kh, kw, channel), the same for every cut.
+// Convolution as a matrix product over pixels: the same kernels as runtime/ops/matmul.c, with rows of A that move
+// from tap to tap. No im2col; the order of a sum is (kh, kw, channel), the same for every cut.
 #include "ops/common.h"
 #include "ops/matmul.h"
 #include "ops/ops.h"
@@ -41,8 +41,9 @@ static bool want_shapes(struct vks_graph *graph, const struct vks_node *node)
     const struct vks_tensor *x = node->inputs[0], *w = node->inputs[1];
     const struct vks_conv2d *conv = &((const struct conv2d *)node->attrs)->conv;
     if (x->rank != 4 || w->rank != 4 || w->dtype == VKS_I32 || x->dynamic)
-        return vks_graph_fail(graph, "%s: %s and the weight %s are no pictures (B, H, W, C) and kernels (Cout, KH, KW, "
-                              "Cin)", node->op->name, vks_tensor_text(graph, x), vks_tensor_text(graph, w)) != NULL;
+        return vks_graph_fail(graph, "%s: %s and the weight %s are no pictures (B, H, W, C) and kernels "
+                              "(Cout, KH, KW, Cin)", node->op->name, vks_tensor_text(graph, x),
+                              vks_tensor_text(graph, w)) != NULL;
     if (conv->stride < 1 || conv->stride > 2)
         return vks_graph_fail(graph, "%s: stride %u: 1 and 2 are supported", node->op->name, conv->stride) != NULL;
     return vks_want_f32(graph, node, 0) && vks_want_f32(graph, node, 2);
@@ -164,7 +165,8 @@ static bool emit_window(struct vks_emitter *emitter, const struct product *produ
         product->bias ? vks_read(product->bias, product->n_first + j, n) : vks_unused(),
         product->plus ? vks_read(product->plus, c_first, target_span(product, window, n)) : vks_unused(),
     };
-    const struct vks_matmul_kernel *kernel = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, product->form, UINT32_MAX, product->n));
+    const struct vks_matmul_kernel *kernel =
+        vks_matmul_kernel(vks_matmul_choose(&emitter->limits, product->form, UINT32_MAX, product->n));
     struct vks_groups groups = vks_groups_1d(push.m, kernel->rows);
     groups.z = vks_ceil_div(n, kernel->cols);
     return vks_emit_special(emitter, kernel->conv2d, (const uint32_t[]){product->form, b.tensor->dtype, flags}, 3,
@@ -407,6 +409,7 @@ vks_tensor *vks_conv2d(struct vks_graph *g, vks_tensor *x, vks_tensor *weight, v
 {
     if (!x || !weight)
         return NULL;
-    const struct conv2d own = {.conv = *attrs, .h = x->rank == 4 ? x->shape[1] : 0, .w = x->rank == 4 ? x->shape[2] : 0};
+    const bool picture = x->rank == 4;
+    const struct conv2d own = {.conv = *attrs, .h = picture ? x->shape[1] : 0, .w = picture ? x->shape[2] : 0};
     return vks_graph_add(g, &conv2d, (vks_tensor *[]){x, weight, bias, NULL}, INPUTS, &own, sizeof(own));
 }

@@ -48,8 +48,9 @@ bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *matmu
 
 #define VKS_FEW_ROWS 8u
 
-// Which kernel a product of m rows and n columns runs on: a pure function of limits (with the overrides of `bench --tune`
-// in them) and shape. Convolutions ask with UINT32_MAX rows. New variants get a row in the table of matmul.c.
+// Which kernel a product of m rows and n columns runs on: a pure function of limits (with the overrides of
+// `bench --tune` in them) and shape. Convolutions ask with UINT32_MAX rows. New variants get a row in the table of
+// matmul.c.
 enum vks_matmul_variant {
     VKS_MATMUL_PLAIN,     // any device
     VKS_MATMUL_TILE,      // shared-memory tile for graphics cards

@@ -71,9 +71,9 @@ struct vks_attention {
 // -> (B, Tq, heads * D). A query that sees no key gives zeros, and no gradient.
 vks_tensor *vks_attention(struct vks_graph *g, vks_tensor *q, vks_tensor *k, vks_tensor *v, vks_tensor *mask,
                           const struct vks_attention *attrs);
-// The same over caches k and v (vks_cache_rows), both of fp32 or both of fp16, of texts that grow by themselves: query
-// t of sample b stands at position positions[b][0] + t of its text, positions (B, Tq) int32. Rows that no query sees
-// hold finite numbers. Causal, and only forward.
+// The same over caches k and v (vks_cache_rows), both of fp32 or both of fp16, of texts that grow by themselves:
+// query t of sample b stands at position positions[b][0] + t of its text, positions (B, Tq) int32. Rows that no query
+// sees hold finite numbers. Causal, and only forward.
 vks_tensor *vks_attention_cached(struct vks_graph *g, vks_tensor *q, vks_tensor *k, vks_tensor *v,
                                  vks_tensor *positions, const struct vks_attention *attrs);
 // Rotary positions: x (B, T, heads * D), angles (B, T, R) = the cosines of R / 2 angles, then their sines (rows of a

@@ -372,8 +372,8 @@ vks_tensor *vks_add(struct vks_graph *g, vks_tensor *x, vks_tensor *z)
     if (vks_same_shape(x, z))
         return vks_graph_add(g, &add_op, inputs, 2, NULL, 0);
     if (!match_rows(x, z, &attrs))
-        return vks_graph_fail(g, "add: %s cannot be repeated over the rows of %s: give it the same shape, (C), (B, C) "
-                              "or (T, C)", vks_tensor_text(g, z), vks_tensor_text(g, x));
+        return vks_graph_fail(g, "add: %s cannot be repeated over the rows of %s: give it the same shape, (C), "
+                              "(B, C) or (T, C)", vks_tensor_text(g, z), vks_tensor_text(g, x));
     return vks_graph_add(g, &add_rows_op, inputs, 2, &attrs, sizeof(attrs));
 }
 

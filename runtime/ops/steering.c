@@ -39,7 +39,8 @@ static bool emit_apply(const struct vks_site_rows *site, const struct apply *app
             .bias = apply->b != NULL,
             .spans = site->span != NULL,
         };
-        const struct vks_operand range = apply->range ? vks_read(apply->range, 0, 2 * (uint64_t)site->cols) : vks_unused();
+        const struct vks_operand range =
+            apply->range ? vks_read(apply->range, 0, 2 * (uint64_t)site->cols) : vks_unused();
         const struct vks_operand mapped[] = {in, w, b, step, vks_read(site->span, 0, 0), out, range};
         const struct vks_operand averaged[] = {in, w, b, step, vks_read(apply->mean, 0, 0),
                                                vks_read(site->mask, 0, 0), out, range};
@@ -201,7 +202,8 @@ static bool affine_backward(struct vks_graph *graph, const struct vks_node *node
     struct vks_tensor *const gradient[] = {dy[0], node->inputs[0], node->inputs[3]};
     struct vks_tensor *const backward[] = {dy[0], node->inputs[1], node->inputs[3], node->inputs[0]};
     if (node->inputs[4])
-        return vks_graph_fail(graph, "affine_map: a map within a range has no gradient: leave that steering out") != NULL;
+        return vks_graph_fail(graph, "affine_map: a map within a range has no gradient: leave that steering "
+                              "out") != NULL;
     if (attrs->grad_w && !vks_graph_add(graph, &op_affine_gradient, gradient, 3, attrs, sizeof(*attrs)))
         return false;
     if (want[0])

@@ -123,11 +123,11 @@ static bool wasserstein_infer(struct vks_graph *graph, struct vks_node *node)
     const struct vks_tensor *pairs = node->inputs[3], *weights = node->inputs[4], *scale = node->inputs[5];
     const struct vks_tensor *grad = attrs->grad;
     const bool fits = u->rank == 2 && permutation->rank == 2 && permutation->dtype == VKS_I32 &&
-                      permutation->shape[0] == u->shape[0] && permutation->shape[1] == u->shape[1] && v->rank == 2 && v->shape[1] == u->shape[1] &&
-                      pairs->rank == 2 && pairs->shape[1] == 2 && pairs->dtype == VKS_I32 && weights->rank == 1 &&
-                      weights->shape[0] == pairs->shape[0] && scale->rank == 1 && scale->shape[0] == u->shape[1] &&
-                      grad->kind == VKS_TENSOR_STATE && grad->rank == 2 && grad->shape[0] == u->shape[0] &&
-                      grad->shape[1] == u->shape[1];
+                      permutation->shape[0] == u->shape[0] && permutation->shape[1] == u->shape[1] &&
+                      v->rank == 2 && v->shape[1] == u->shape[1] && pairs->rank == 2 && pairs->shape[1] == 2 &&
+                      pairs->dtype == VKS_I32 && weights->rank == 1 && weights->shape[0] == pairs->shape[0] &&
+                      scale->rank == 1 && scale->shape[0] == u->shape[1] && grad->kind == VKS_TENSOR_STATE &&
+                      grad->rank == 2 && grad->shape[0] == u->shape[0] && grad->shape[1] == u->shape[1];
     if (!fits)
         return vks_graph_fail(graph, "wasserstein: %s against %s does not fit gradient %s", vks_tensor_text(graph, u),
                               vks_tensor_text(graph, v), vks_tensor_text(graph, grad)) != NULL;

@@ -60,8 +60,8 @@ static float quantile(const double *values, uint32_t count, double percent)
     return (float)(values[below] + (at - below) * (values[above] - values[below]));
 }
 
-bool vks_act_maps(const struct vks_train_params *params, const struct vks_evidence *e, const struct vks_site_slot *slot,
-                  struct vks_steering *steering)
+bool vks_act_maps(const struct vks_train_params *params, const struct vks_evidence *e,
+                  const struct vks_site_slot *slot, struct vks_steering *steering)
 {
     const uint32_t rows_a = e->source_rows, rows_b = e->target_rows;
     const enum vks_method method = params->method;

@@ -32,7 +32,8 @@ static bool attach(struct vks_gpu *gpu, struct attached *item, const struct vks_
     }
     item->met = calloc(steering->sites.count + 1, sizeof(*item->met));
     item->ranged = steering->range != NULL;
-    item->storage = vks_storage_create(gpu, (item->ranged ? 4 : 2) * (uint64_t)steering->sites.channels * sizeof(float));
+    const uint64_t floats = (item->ranged ? 4 : 2) * (uint64_t)steering->sites.channels;
+    item->storage = vks_storage_create(gpu, floats * sizeof(float));
     if (!item->met)
         return vks_fail(log, VKS_NO_MEMORY);
     return item->storage != NULL;
@@ -102,10 +103,13 @@ static struct vks_tensor *on_site(void *priv, struct vks_graph *graph, const str
         struct vks_tensor *flat = vks_graph_state(graph, "maps", VKS_F32, 1, all, item->storage, 0);
         struct vks_tensor *w = vks_graph_columns(graph, flat, slot->first, slot->channels);
         struct vks_tensor *b = vks_graph_columns(graph, flat, channels + slot->first, slot->channels);
+        struct vks_tensor *range = NULL;
+        if (item->ranged)
+            range = vks_graph_columns(graph, flat, 2 * (channels + slot->first), 2 * slot->channels);
         value = vks_affine_map(graph, value, w, b, site->mask, NULL, NULL, &(struct vks_affine){
             .position = site->kind == VKS_SITE_PIXELS ? item->pixel_position : item->token_position,
             .strength = k,
-            .range = item->ranged ? vks_graph_columns(graph, flat, 2 * (channels + slot->first), 2 * slot->channels) : NULL,
+            .range = range,
         });
     }
     return value;

@@ -29,8 +29,9 @@ const struct vks_node *vks_linear_node(const struct vks_tensor *value)
     // A layer whose matrix stays in blocks adds its bias afterwards.
     if (node && strcmp(node->op->name, "add_rows") == 0 && node->inputs[1]->rank == 1)
         node = node->inputs[0]->node;
-    const bool linear = node && (strcmp(node->op->name, "linear") == 0 || strcmp(node->op->name, "linear_packed") == 0);
-    return linear ? node : NULL;
+    if (node && strcmp(node->op->name, "linear") != 0 && strcmp(node->op->name, "linear_packed") != 0)
+        return NULL;
+    return node;
 }
 
 static struct vks_tensor *on_site(void *priv, struct vks_graph *graph, const struct vks_site *site,

@@ -58,8 +58,8 @@ static struct vks_tensor *count_heads(void *priv, struct vks_graph *graph, const
         return value;
     const struct vks_node *layer = vks_linear_node(value), *from = layer ? layer->inputs[0]->node : NULL;
     if (!from || strcmp(from->op->name, "attention") != 0)
-        return vks_graph_fail(graph, "iti moves attention heads, and %s does not read any: give --sites with the layers "
-                              "that join the heads, such as '.*o_proj'", site->name);
+        return vks_graph_fail(graph, "iti moves attention heads, and %s does not read any: give --sites with the "
+                              "layers that join the heads, such as '.*o_proj'", site->name);
     iti->counts[iti->read.count] = ((const struct vks_attention *)from->attrs)->heads;
     if (!vks_site_list_add(&iti->read, graph->log, site->name, site->kind, vks_tensor_channels(layer->inputs[0])))
         return vks_graph_fail(graph, VKS_NO_MEMORY);

@@ -7,8 +7,8 @@
 // memory.
 //
 // Where samples differ in length, those of a step are sorted by it and cut into slices that hold little padding; the
-// graph of a slice is as long as the minibatches of all steps, which the seed gives, want it. The step buffer says which
-// row of the batch a sample has, so neither order nor cuts change a bit.
+// graph of a slice is as long as the minibatches of all steps, which the seed gives, want it. The step buffer says
+// which row of the batch a sample has, so neither order nor cuts change a bit.
 #include "steer/lineas.h"
 
 #include <math.h>
@@ -222,8 +222,8 @@ static struct slice *model_of(const struct vks_lineas *t, uint32_t i)
     return &t->slices[i];
 }
 
-// Both passes over a slice write all their inputs and leave nothing but states, so one memory serves them all: that of
-// the largest slice, which is built first.
+// Both passes over a slice write all their inputs and leave nothing but states, so one memory serves them all: that
+// of the largest slice, which is built first.
 static bool build_slice(struct vks_lineas *t, uint32_t i, const struct vks_backward *backward)
 {
     struct slice *slice = &t->slices[i];

@@ -54,8 +54,8 @@ static bool check_pairs(const struct vks_log *log, enum vks_method method, uint3
         return vks_fail(log, "%s takes pairs, source prompt i with target prompt i, and there are %u and %u of them: "
                         "give as many of one as of the other", name, sources, targets);
     return method != VKS_METHOD_ACTADD || sources == 1 ||
-           vks_fail(log, "actadd takes one pair of prompts, and there are %u: give one on each side, or take caa, the "
-                    "mean over pairs", sources);
+           vks_fail(log, "actadd takes one pair of prompts, and there are %u: give one on each side, or take caa, "
+                    "the mean over pairs", sources);
 }
 
 static bool check_experts(const struct vks_log *log, double threshold, uint32_t sources, uint32_t targets)
@@ -64,8 +64,8 @@ static bool check_experts(const struct vks_log *log, double threshold, uint32_t 
     if (!(threshold > 0) || threshold >= 1)
         return vks_fail(log, "--threshold is an average precision, above 0 and below 1");
     return threshold > share ||
-           vks_fail(log, "--threshold %g: any channel reaches the share of source prompts, %.3g: give a larger one, or "
-                    "more target prompts", threshold, share);
+           vks_fail(log, "--threshold %g: any channel reaches the share of source prompts, %.3g: give a larger one, "
+                    "or more target prompts", threshold, share);
 }
 
 static bool check_ranges(const struct vks_log *log, const struct vks_train_params *p)
@@ -79,8 +79,8 @@ static bool check_ranges(const struct vks_log *log, const struct vks_train_param
         return vks_fail(log, "--quantiles %g:%g: give percentiles from 0 to 100, the lower one first", low, high);
     for (uint32_t i = 0; i < p->base_count && p->method == VKS_METHOD_LINEAS; i++)
         if (p->base[i]->range)
-            return vks_fail(log, "LinEAS cannot be trained through a steering that acts within ranges (linear-act with "
-                            "--quantiles), which has no gradient: leave that --steer out");
+            return vks_fail(log, "LinEAS cannot be trained through a steering that acts within ranges (linear-act "
+                            "with --quantiles), which has no gradient: leave that --steer out");
     return true;
 }
 
@@ -102,7 +102,8 @@ bool vks_method_check(const struct vks_subject *subject, const struct vks_train_
     if (p->method == VKS_METHOD_DETZERO && !check_experts(log, full.threshold, sources, targets))
         return false;
     if (p->method == VKS_METHOD_ITI && (sources < 5 || targets < 5))
-        return vks_fail(log, "iti keeps every fifth prompt of each side to rank its probes by: give at least 5 of each");
+        return vks_fail(log, "iti keeps every fifth prompt of each side to rank its probes by: give at least 5 of "
+                        "each");
     return isfinite(full.alpha) || vks_fail(log, "--alpha must be a finite number");
 }
 

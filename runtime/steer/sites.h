@@ -27,7 +27,7 @@ struct vks_site_list {
     struct vks_site_slot *slots;
     size_t count, capacity;
     uint32_t channels;          // sum of D_l
-    bool inputs;                // the channels are those of what the linear layers at the sites read: to be pooled only
+    bool inputs;                // channels are those of what the linear layers at the sites read: to be pooled only
     struct vks_arena arena;
 };
 

@@ -30,7 +30,7 @@ struct vks_subject {
     const struct vks_log *log;
     const char *model;          // architecture, for the steering file: "StableDiffusionPipeline/UNet2DConditionModel"
     const char *fingerprint;    // of the weights, for the steering file; may be NULL
-    uint64_t hash;              // of all that samples depend on: weights, prompts, sizes; a resumed run needs the same
+    uint64_t hash;              // of all that samples depend on: weights, prompts, sizes; resumed runs need the same
     uint32_t set_sizes[VKS_SETS];  // prompts of each set
     // Folder in which pooled activations of the targets are kept between trainings (target_cache.h); NULL: nowhere.
     // target_hash is of all that they depend on beside device, sites and pooling.

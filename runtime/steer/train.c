@@ -66,7 +66,8 @@ bool vks_train_check(const struct vks_subject *subject, const struct vks_train_p
     if (!(p->support >= 0) || p->support > 1)
         return vks_fail(subject->log, "--support is a share of the channels, above 0 and at most 1");
     if (p->refit && p->gamma == 0 && p->support == 0)
-        return vks_fail(subject->log, "--refit fits the channels that are left by --gamma or --support: give one of them");
+        return vks_fail(subject->log, "--refit fits the channels that are left by --gamma or --support: give one of "
+                        "them");
     if (p->p != 1 && p->p != 2)
         return vks_fail(subject->log, "the loss is W_1 or W_2^2, not W_%u", p->p);
     return true;
@@ -360,8 +361,8 @@ static enum vks_train_result train_closed(struct training *t)
     }
     const enum vks_train_result result = vks_train_closed(t->subject, p, &t->steering);
     if (result == VKS_TRAIN_DONE && vks_steering_support(&t->steering) == 0)
-        vks_warn(t->subject->log, "the steering changes nothing: no channel at its sites tells the prompts apart as %s "
-                 "asks: give other --sites, or prompts that differ more", vks_method_names()[p->method]);
+        vks_warn(t->subject->log, "the steering changes nothing: no channel at its sites tells the prompts apart as "
+                 "%s asks: give other --sites, or prompts that differ more", vks_method_names()[p->method]);
     return result == VKS_TRAIN_DONE && validates(t) && !validate(t) ? VKS_TRAIN_FAILED : result;
 }
 

@@ -1,10 +1,10 @@
 // Elementary functions that give the same values on every driver.
 //
 // Drivers' own tanh is NaN at 100 (SwiftShader) and wrong in the fourth digit near 0 (both CPU drivers); GLSL has no
-// erf. What stands here uses +, *, fma, / and bit casts only, keeps every intermediate finite, and needs no denormals.
-// Polynomials are minimax fits made for this file (weighted least squares with Lawson's iteration). Results are
-// `precise`, and so is all that they are made of: compilers would regroup products in one variant of a kernel and not in
-// another, and the bits would differ.
+// erf. What stands here uses +, *, fma, / and bit casts only, keeps every intermediate finite, and needs no
+// denormals. Polynomials are minimax fits made for this file (weighted least squares with Lawson's iteration).
+// Results are `precise`, and so is all that they are made of: compilers would regroup products in one variant of a
+// kernel and not in another, and the bits would differ.
 #ifndef VKS_MATH_GLSL
 #define VKS_MATH_GLSL
 

@@ -1,10 +1,10 @@
 // The matmul family on drivers that run on a CPU: LANES lanes of one subgroup make (LANES GROUPS) x (WIDTH LANES)
 // of C, WIDTH 2 or 4.
 //
-// There, a load of a lane from a buffer costs about ten instructions and a branch, while a product costs two, and code
-// beyond the instruction cache costs more than either. So each lane loads 16 bytes at a time: of B, WIDTH columns of
-// its own; of A, four k of a row of its own, which it hands to all lanes by subgroupBroadcast with literal lane
-// numbers. The accumulators (4 LANES GROUPS floats a lane) may spill: that is cheap next to the loads.
+// There, a load of a lane from a buffer costs about ten instructions and a branch, while a product costs two, and
+// code beyond the instruction cache costs more than either. So each lane loads 16 bytes at a time: of B, WIDTH
+// columns of its own; of A, four k of a row of its own, which it hands to all lanes by subgroupBroadcast with literal
+// lane numbers. The accumulators (4 LANES GROUPS floats a lane) may spill: that is cheap next to the loads.
 //
 // Ladder, 384 x 384 x 512 NN, one core, lavapipe Mesa 25.0 / 22.3, GFLOP/s (OpenBLAS 124):
 //   one column a lane, A read by every lane, 16 rows                              1.1 / 1.4
@@ -16,9 +16,10 @@
 //   24 rows                                                                       36 / 14
 //   16 rows x 64 columns                                                          25 / 16
 //   64-bit integers as the loaded type, 24 rows (VKS_WIDE)    44 / 15
-// Later, on a processor with AVX-512 (Zen 5), both cores, Mesa 25.0, device addresses (VKS_ADDRESS), 3 x 3 convolutions of
-// 64 and 128 channels (OpenBLAS 220 at 1024 cubed). A third of the time went into gathers, so large tiles win, as long as
-// the loop stays below some 1,000 products; accumulators, whose loads and stores k by 8 saves, cost less:
+// Later, on a processor with AVX-512 (Zen 5), both cores, Mesa 25.0, device addresses (VKS_ADDRESS), 3 x 3
+// convolutions of 64 and 128 channels (OpenBLAS 220 at 1024 cubed). A third of the time went into gathers, so large
+// tiles win, as long as the loop stays below some 1,000 products; accumulators, whose loads and stores k by 8 saves,
+// cost less:
 //   16 lanes, 48 rows x 32 columns, k by 8      110 to 127
 //   32 x 64, k by 8                             126 to 145
 //   32 x 64, k by 4                             130 to 145

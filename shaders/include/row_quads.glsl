@@ -1,5 +1,5 @@
-// Walks along a row (rows.glsl), an element a step, or with QUADS four: then LANES is 1 and the row's length a multiple
-// of four. Sums take an element after the other in both, so the bits are the same.
+// Walks along a row (rows.glsl), an element a step, or with QUADS four: then LANES is 1 and the row's length a
+// multiple of four. Sums take an element after the other in both, so the bits are the same.
 //
 //     for (uint c = VKS_ROW_FROM(0, lane); c < p.cols; c += VKS_ROW_STEP) {
 //         const vec4 v = VKS_ROW_LOAD(slot, name, at + c);      // without QUADS all four are element at + c

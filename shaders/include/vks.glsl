@@ -8,8 +8,8 @@
 //     plain        operands are descriptors; `off` holds what the device's offset alignment leaves over, in elements,
 //                  so that an operand may start at any element of any block
 //     VKS_WIDE     the same with 64 bits as the loaded type of four neighbouring elements (wide.glsl)
-//     VKS_ADDRESS  wide, and `off` holds device addresses. Mesa 25's CPU driver makes of a descriptor's load a branch and
-//                  a bounds check for each lane, of an address's load one gather instruction
+//     VKS_ADDRESS  wide, and `off` holds device addresses. Mesa 25's CPU driver makes of a descriptor's load a branch
+//                  and a bounds check for each lane, of an address's load one gather instruction
 #ifndef VKS_GLSL
 #define VKS_GLSL
 
@@ -39,7 +39,8 @@ layout(local_size_x = VKS_LOCAL, local_size_x_id = 0) in;
 #define VKS_PUSH(count, kind) layout(push_constant) uniform Push { uint64_t off[count]; vks_push_##kind p; }
 #else
 #define VKS_BUF(slot, type, name) layout(std430, set = 0, binding = slot) buffer Buf_##name { type name[]; }
-#define VKS_BUF_IN(slot, type, name) layout(std430, set = 0, binding = slot) readonly buffer Buf_##name { type name[]; }
+#define VKS_BUF_IN(slot, type, name) \
+    layout(std430, set = 0, binding = slot) readonly buffer Buf_##name { type name[]; }
 #define VKS_AT(slot, name, i) name[off[slot] + (i)]
 #define VKS_PUSH(count, kind) layout(push_constant) uniform Push { uint off[count]; vks_push_##kind p; }
 #endif
@@ -48,10 +49,10 @@ layout(local_size_x = VKS_LOCAL, local_size_x_id = 0) in;
 uint vks_group() { return gl_WorkGroupID.y * VKS_GROUPS_X + gl_WorkGroupID.x; }
 uint vks_item() { return vks_group() * gl_WorkGroupSize.x + gl_LocalInvocationID.x; }
 
-// Elementwise kernels: an invocation visits VKS_ELEMENTS elements, `width` neighbours at a time: those from vks_first(),
-// and then vks_step() further on. VKS_RUN invocations share one stretch of memory and walk along it, so that a
-// subgroup of a CPU driver reads memory in order, which is what its prefetchers follow: with a workgroup's invocations
-// side by side and the workgroup a step apart, sums of long tensors were half as fast.
+// Elementwise kernels: an invocation visits VKS_ELEMENTS elements, `width` neighbours at a time: those from
+// vks_first(), and then vks_step() further on. VKS_RUN invocations share one stretch of memory and walk along it, so
+// that a subgroup of a CPU driver reads memory in order, which is what its prefetchers follow: with a workgroup's
+// invocations side by side and the workgroup a step apart, sums of long tensors were half as fast.
 #define VKS_RUN 16u
 uint vks_first(uint width)
 {

@@ -1,4 +1,5 @@
-// Four neighbouring floats of a buffer at once: an array of vks_quad, read by vks_of_quad(), written by vks_to_quad().
+// Four neighbouring floats of a buffer at once: an array of vks_quad, read by vks_of_quad(), written by
+// vks_to_quad().
 //
 // Drivers that run on a CPU split a load into one of each lane and component, so there 64-bit integers as the stored
 // type halve the loads (VKS_WIDE, see vks.glsl).
@@ -46,7 +47,8 @@ vks_quad vks_to_quad(vec4 v) { return vks_bits_to_quad(floatBitsToUint(v)); }
 #define VKS_BUF_QUADS_IN(slot, type, name) \
     VKS_BUF_IN(slot, type, name); \
     layout(std430, set = 0, binding = slot) readonly buffer Quads_##name { vks_quad name##_quads[]; }
-#define VKS_BUF_PAIRS(slot, name) layout(std430, set = 0, binding = slot) buffer Pairs_##name { vks_pair name##_pairs[]; }
+#define VKS_BUF_PAIRS(slot, name) \
+    layout(std430, set = 0, binding = slot) buffer Pairs_##name { vks_pair name##_pairs[]; }
 #define VKS_BUF_HALVES_IN(slot, name) \
     layout(std430, set = 0, binding = slot) readonly buffer Halves_##name { vks_pair name##_halves[]; }
 #define VKS_QUAD(slot, name, i) name##_quads[(off[slot] + (i)) >> 2]
