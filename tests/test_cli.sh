@@ -4,8 +4,8 @@
 #
 #     tests/test_cli.sh BUILD [PART]...
 #
-# A part is a file of tests/cli (train, apply, ...; without one: all of them). Each works in a folder of its own and needs
-# no other: what several use comes from `need` in tests/cli/prelude.sh.
+# A part is a file of tests/cli (train, apply, ...; without one: all of them). Each works in a folder of its own and
+# needs no other: what several use comes from `need` in tests/cli/prelude.sh.
 set -u
 here=$(cd "$(dirname "$0")/.." && pwd)
 vksteer=$(cd "${1:?BUILD}" && pwd)/cli/vksteer

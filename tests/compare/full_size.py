@@ -72,7 +72,7 @@ MODELS = {
 }
 
 
-# ---- names and shapes ------------------------------------------------------------------------------------------------
+# ---- names and shapes ----------------------------------------------------------------------------------------------
 
 def linear(name, width_in, width_out, bias=True):
     yield f"{name}.weight", (width_out, width_in)
@@ -203,7 +203,7 @@ def text_parameters(c):
         yield from linear("text_projection", width, c["projection_dim"], False)
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------------------------
 
 class Weights:
     """fp16 bytes: zeros, or N(0, 1 / fan in), norms' gains 1, biases N(0, .02)."""

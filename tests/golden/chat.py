@@ -49,7 +49,8 @@ CONVERSATIONS = [
 ]
 
 
-# Templates that want turns render these all the same, with a message lost or a turn that no model knows: refused here.
+# Templates that want turns render these all the same, with a message lost or a turn that no model knows: refused
+# here.
 STRICT = {"llama2": (9, 11), "gemma2": (11,), "gemma3": (9, 11)}
 
 

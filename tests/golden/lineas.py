@@ -48,8 +48,8 @@ ADAM = dict(optimizer="adam", lr=0.05, beta1=0.9, beta2=0.9, eps=1e-8)
 SGD = dict(optimizer="sgd", lr=0.1, beta1=0.0, beta2=0.0, eps=0.0)
 PLAIN = dict(p=2, gamma=0.0, lambda1=1.0, lambda_group=0.0)
 
-# Rates and seeds at which the loss falls by 30 % and rounding stays small: Adam's first steps have the sign of gradients
-# that are nearly zero, and p = 1 jumps where values cross.
+# Rates and seeds at which the loss falls by 30 % and rounding stays small: Adam's first steps have the sign of
+# gradients that are nearly zero, and p = 1 jumps where values cross.
 CASES = {
     "sd1-equal": PLAIN | ADAM | dict(lr=0.03, seed=31, sources=6, targets=6),
     "sd2-unequal": PLAIN | ADAM | dict(lr=0.03, seed=22, sources=6, targets=9),
