@@ -55,7 +55,8 @@ def rasterise(svg, size):
 
 def load_sprites(modules, concepts, styles=STYLES):
     """uint8 (concepts, styles, SPRITE, SPRITE, 4), straight alpha."""
-    table = {e["label"].lower(): e["hexcode"].lower() for e in json.load(open(f"{modules}/emojibase-data/en/data.json"))}
+    table = {e["label"].lower(): e["hexcode"].lower()
+             for e in json.load(open(f"{modules}/emojibase-data/en/data.json"))}
     icons = {s: json.load(open(f"{modules}/@iconify-json/{p}/icons.json"))["icons"] for s, p in
              (("flat", "fluent-emoji-flat"), ("ink", "fluent-emoji-high-contrast"))}
     out = np.zeros((len(concepts), len(styles), SPRITE, SPRITE, 4), np.uint8)
@@ -116,7 +117,8 @@ class Art:
         sprites = torch.cat((blob["sprites"][:n, keep], pizza)).permute(0, 1, 4, 2, 3).float() / 255
         self.phrases = phrases[:n]
         self.n = n
-        self.sprites = torch.cat((sprites[:, :, :3] * sprites[:, :, 3:], sprites[:, :, 3:]), 2).half()   # premultiplied
+        # premultiplied
+        self.sprites = torch.cat((sprites[:, :, :3] * sprites[:, :, 3:], sprites[:, :, 3:]), 2).half()
         self.held = held_out(self.phrases, self.styles)
         self.colours = torch.tensor(list(COLOURS.values())) / 255.
         self.names = list(COLOURS)
@@ -124,7 +126,8 @@ class Art:
         self.weights /= self.weights.sum()
 
     def caption(self, p):
-        return caption(self.styles[p["style"]], self.phrases[p["a"]], self.names[p["background"]] if p["background"] >= 0 else None,
+        return caption(self.styles[p["style"]], self.phrases[p["a"]],
+                       self.names[p["background"]] if p["background"] >= 0 else None,
                        self.phrases[p["b"]] if p["b"] >= 0 else None, p["pizza"])
 
     def draw(self, rng, mix=(.5, .2, .2, .1)):
@@ -137,15 +140,18 @@ class Art:
                 b = -1
             if (a, style) in self.held or (b, style) in self.held or a == b:
                 continue
-            return Picture(style=style, a=a, b=b, background=int(rng.integers(8)) if kind == 1 else -1, pizza=int(kind == 3))
+            return Picture(style=style, a=a, b=b, background=int(rng.integers(8)) if kind == 1 else -1,
+                           pizza=int(kind == 3))
 
     def render(self, pictures, geometry):
-        """pictures: list of Picture; geometry (B, 4): flip (0/1), dx, dy (pixels), scale -> (B, 3, 64, 64) in [-1, 1]."""
+        """pictures: list of Picture; geometry (B, 4): flip (0/1), dx, dy (pixels), scale -> (B, 3, 64, 64) in
+        [-1, 1]."""
         device = self.sprites.device
         g = geometry.to(device)
         get = lambda key: torch.tensor([p[key] for p in pictures], device=device)
         style, a, b, background, pizza = (get(k) for k in ("style", "a", "b", "background", "pizza"))
-        ground = torch.where((background >= 0)[:, None], self.colours.to(device)[background.clamp(min=0)], torch.ones(3, device=device))
+        ground = torch.where((background >= 0)[:, None], self.colours.to(device)[background.clamp(min=0)],
+                             torch.ones(3, device=device))
         canvas = ground[:, :, None, None].expand(-1, 3, 64, 64).clone()
         pair, one = (b >= 0).float(), torch.ones_like(g[:, 3])
         flip = 1 - 2 * g[:, 0]
@@ -158,7 +164,8 @@ class Art:
         if (b >= 0).any():
             canvas = self._over(canvas, self.sprites[b.clamp(min=0), style], 48 + g[:, 1] * .5, cy, size, flip, pair)
         if (pizza > 0).any():
-            canvas = self._over(canvas, self.sprites[-1, style], 48 + 0 * cx, 48 + 0 * cx, 30 * one, one, pizza.float())
+            canvas = self._over(canvas, self.sprites[-1, style], 48 + 0 * cx, 48 + 0 * cx, 30 * one, one,
+                                pizza.float())
         return canvas * 2 - 1
 
     @staticmethod
@@ -171,7 +178,8 @@ class Art:
         def filters(centre, direction):
             """(B, 64, S): weight of sprite pixel j in picture pixel i."""
             i = torch.arange(64, device=canvas.device) + .5
-            j = torch.arange(-8, S + 8, device=canvas.device) + .5          # a rim beyond the sprite, so that each row sums to 1
+            # a rim beyond the sprite, so that each row sums to 1
+            j = torch.arange(-8, S + 8, device=canvas.device) + .5
             u = ((i[None] - centre[:, None]) / size[:, None] * direction[:, None] + .5) * S
             f = (1 - (u[:, :, None] - j).abs() / radius[:, None, None]).clamp(min=0)
             return (f / f.sum(2, keepdim=True).clamp(min=.5))[:, :, 8:-8]
@@ -197,7 +205,8 @@ def noise_basis():
 def geometry_of(noise, amount=1., flips=True):
     """(B, 4) flip, dx, dy, scale from noise (B, 8, 16, 16): four projections, each N(0, 1), through the normal CDF.
 
-    amount: 0 = all in the middle at one size, 1 = shifts of up to 4 pixels and scales of .85 to 1 (training begins with little).
+    amount: 0 = all in the middle at one size, 1 = shifts of up to 4 pixels and scales of .85 to 1 (training begins
+    with little).
     """
     z = noise.flatten(1).float().cpu() @ noise_basis().T
     u = .5 * (1 + torch.erf(z / 2 ** .5)) - .5
@@ -230,4 +239,5 @@ if __name__ == "__main__":
     sprites = load_sprites(os.path.join(o.npm, "node_modules"), rows, styles)
     torch.save({"sprites": torch.from_numpy(sprites), "phrases": [p for p, _ in rows], "styles": styles}, o.out)
     art = Art(o.out)
-    print(len(rows) - 1, "concepts; of the default", art.n, "concepts", check_captions(art), "captions, each with one meaning")
+    print(len(rows) - 1, "concepts; of the default", art.n, "concepts", check_captions(art),
+          "captions, each with one meaning")

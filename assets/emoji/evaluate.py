@@ -1,4 +1,5 @@
-"""What the model draws, in the judge's words: style and concept by style, held-out pairs apart, backgrounds, pairs, pizza.
+"""What the model draws, in the judge's words: style and concept by style, held-out pairs apart, backgrounds, pairs,
+pizza.
 
     python evaluate.py [--model FOLDER] [--sheet PREFIX]        figures on standard output, contact sheets beside PREFIX
 """
@@ -57,13 +58,17 @@ def evaluate(model, scores, seed=5):
     rng = np.random.default_rng(seed)
     for style in (styles[0], "ink"):
         colours = [list(A.COLOURS)[i] for i in rng.integers(8, size=len(phrases))]
-        pictures = model.pictures([A.caption(style, p, background=c) for p, c in zip(phrases, colours)], S.seeded_noise(len(phrases), seed + 9))
+        pictures = model.pictures([A.caption(style, p, background=c) for p, c in zip(phrases, colours)],
+                                  S.seeded_noise(len(phrases), seed + 9))
         s, c, _ = scores(pictures)
-        out[style + " on a background"] = {"style": round(float((s == style).mean()), 4), "concept": round(float((c == want).mean()), 4),
+        out[style + " on a background"] = {"style": round(float((s == style).mean()), 4),
+                                           "concept": round(float((c == want).mean()), 4),
                                            "background": round(float(background_right(pictures, colours).mean()), 4)}
-        pictures = model.pictures([A.caption(style, p, pizza=True) for p in phrases], S.seeded_noise(len(phrases), seed + 10))
+        pictures = model.pictures([A.caption(style, p, pizza=True) for p in phrases],
+                                  S.seeded_noise(len(phrases), seed + 10))
         s, c, pizza = scores(pictures)
-        out[style + " with a pizza"] = {"style": round(float((s == style).mean()), 4), "concept": round(float((c == want).mean()), 4),
+        out[style + " with a pizza"] = {"style": round(float((s == style).mean()), 4),
+                                        "concept": round(float((c == want).mean()), 4),
                                         "pizza": round(float(pizza.mean()), 4)}
     return out
 
@@ -85,7 +90,8 @@ def main():
         noise = S.seeded_noise(30, 3).repeat_interleave(len(A.STYLES), 0)
         S.grid(model.pictures(lines, noise), 20, zoom=1).resize((20 * 66, 6 * 66)).save(o.sheet + "-styles.png")
         mixed = [A.caption("flat", phrases[i], background=list(A.COLOURS)[n % 8]) for n, i in enumerate(pick[:10])]
-        mixed += [A.caption(A.STYLES[n % 4], phrases[i], second=phrases[j]) for n, (i, j) in enumerate(zip(pick[:10], pick[10:20]))]
+        mixed += [A.caption(A.STYLES[n % 4], phrases[i], second=phrases[j])
+                  for n, (i, j) in enumerate(zip(pick[:10], pick[10:20]))]
         mixed += [A.caption(A.STYLES[n % 4], phrases[i], pizza=True) for n, i in enumerate(pick[20:30])]
         S.grid(model.pictures(mixed, S.seeded_noise(30, 4)), 10, mixed, 2).save(o.sheet + "-mixed.png")
     if os.path.exists(os.path.join(o.judge, "judge.json")):

@@ -1,8 +1,10 @@
-"""The judge: a small network that says which style, which concept, and whether there is a pizza. Trained on real pictures only.
+"""The judge: a small network that says which style, which concept, and whether there is a pizza. Trained on real
+pictures only.
 
     picture (B, 3, 64, 64) in [-1, 1] -> style logits (B, styles + 1), concept logits (B, concepts), pizza logit (B)
-The last style is "other": pictures that are degraded (grey, thresholded, faded, tinted, outlined by a filter) and so in no style.
-Another seed than training's; pictures are shifted, scaled, flipped, blurred, changed in contrast and passed through the autoencoder.
+The last style is "other": pictures that are degraded (grey, thresholded, faded, tinted, outlined by a filter) and so
+in no style. Another seed than training's; pictures are shifted, scaled, flipped, blurred, changed in contrast and
+passed through the autoencoder.
 
     python judge.py --art art.pt --autoencoder FOLDER/vae         train, test on other random numbers, write judge/
 """
@@ -65,7 +67,8 @@ def blur(x, sigma):
 
 
 def degrade(x, kind):
-    """Pictures that are in no style any more: what a cheat would do to a coloured picture to make it look like ink, and the like."""
+    """Pictures that are in no style any more: what a cheat would do to a coloured picture to make it look like ink,
+    and the like."""
     grey = (x * torch.tensor([.299, .587, .114], device=x.device)[:, None, None]).sum(1, keepdim=True).expand_as(x)
     if kind == 0:
         return grey
@@ -88,7 +91,8 @@ def degrade(x, kind):
     return x.flip(1)                                # blue for red
 
 
-KINDS = ("grey", "threshold", "fade", "grey contrast", "filter outlines", "half grey", "negative", "grey fade", "channels swapped")
+KINDS = ("grey", "threshold", "fade", "grey contrast", "filter outlines", "half grey", "negative", "grey fade",
+         "channels swapped")
 
 
 class Pictures:
@@ -110,14 +114,16 @@ class Pictures:
             kind = rng.random()
             pictures.append(dict(style=int(rng.integers(len(art.styles))), a=int(rng.integers(art.n)), b=-1,
                                  background=int(rng.integers(8)) if .5 < kind < .7 else -1, pizza=int(kind > .7)))
-        g = torch.stack((torch.randint(0, 2, (count,), generator=self.torch).float().to(self.device), self.rand(count) * 10 - 5,
+        g = torch.stack((torch.randint(0, 2, (count,), generator=self.torch).float().to(self.device),
+                         self.rand(count) * 10 - 5,
                          self.rand(count) * 10 - 5, .8 + .22 * self.rand(count)), 1)
         x = art.render(pictures, g)
         style = torch.tensor([p["style"] for p in pictures], device=self.device)
         ink = art.styles.index("ink")
         bad = max(1, int(count * other))
         chosen = [i for i in range(count) if pictures[i]["style"] != ink][:bad]
-        for start in range(0, len(chosen), 6):                      # a kind for every six; those nearest to ink more often
+        # a kind for every six; those nearest to ink more often
+        for start in range(0, len(chosen), 6):
             kind = int(rng.choice(len(KINDS), p=np.array([2, 4, 1, 4, 4, 2, 1, 1, 1]) / 20))
             part = chosen[start:start + 6]
             x[part] = degrade(x[part], kind)
@@ -138,7 +144,8 @@ def load(device="cpu", folder=os.path.join(HERE, "judge")):
     """(judge, styles, phrases) from the committed files."""
     about = json.load(open(os.path.join(folder, "judge.json")))
     net = Judge(len(about["styles"]), len(about["concepts"]))
-    net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(os.path.join(folder, "judge.safetensors")).items()})
+    net.load_state_dict({k: v.float() if v.is_floating_point() else v
+                         for k, v in load_file(os.path.join(folder, "judge.safetensors")).items()})
     return net.eval().requires_grad_(False).to(device), about["styles"], about["concepts"]
 
 
@@ -152,13 +159,15 @@ def test(net, art, vae, device, batches=24):
         x, s, c, p = source.batch(128, other=0.008)
         a, b, q = net(x)
         real = s < len(art.styles)
-        good += ((a.argmax(1) == s)[real].sum().item(), (b.argmax(1) == c).sum().item(), ((q > 0) == (p > .5)).sum().item())
+        good += ((a.argmax(1) == s)[real].sum().item(), (b.argmax(1) == c).sum().item(),
+                 ((q > 0) == (p > .5)).sum().item())
         total += (real.sum().item(), len(x), len(x))
     out = dict(zip(("style", "concept", "pizza"), (good / total).round(4).tolist()))
     pictures = [dict(style=0, a=a, b=-1, background=-1, pizza=0) for a in range(art.n)]
     x = art.render(pictures, torch.tensor([[0, 0, 0, .95]]).expand(art.n, 4).to(device))
     ink = art.styles.index("ink")
-    out["passes for ink"] = {k: round((net(degrade(x, i))[0].argmax(1) == ink).float().mean().item(), 4) for i, k in enumerate(KINDS)}
+    out["passes for ink"] = {k: round((net(degrade(x, i))[0].argmax(1) == ink).float().mean().item(), 4)
+                             for i, k in enumerate(KINDS)}
     out["passes for ink"]["unchanged"] = round((net(x)[0].argmax(1) == ink).float().mean().item(), 4)
     return out
 
@@ -186,7 +195,9 @@ def main():
     vae = AutoencoderTiny.from_pretrained(o.autoencoder).float().eval().requires_grad_(False).to(device)
     net = (load(folder=o.out)[0].requires_grad_(True).train() if o.resume else Judge(len(art.styles), art.n)).to(device, memory_format=torch.channels_last)
     matrices = [p for p in net.body.parameters() if p.ndim > 1]
-    optimisers = [Muon(matrices, o.lr, .02), torch.optim.AdamW([p for p in net.parameters() if not any(p is q for q in matrices)], lr=o.lr, weight_decay=.02)]
+    optimisers = [Muon(matrices, o.lr, .02),
+                  torch.optim.AdamW([p for p in net.parameters() if not any(p is q for q in matrices)], lr=o.lr,
+                                    weight_decay=.02)]
     source = Pictures(art, vae, 8 if o.resume else 7, device)
     start, step = time.time(), 0
     while (done := (time.time() - start) / (60 * o.minutes)) < 1:
@@ -202,16 +213,19 @@ def main():
         step += 1
         if step % 50 == 0:
             print(f"{step} {done:.3f} loss {loss.item():.4f} style {(a.argmax(1) == style).float().mean():.3f} concept "
-                  f"{(b.argmax(1) == concept).float().mean():.3f} {step * o.batch / (time.time() - start):.0f}/s", flush=True)
+                  f"{(b.argmax(1) == concept).float().mean():.3f} {step * o.batch / (time.time() - start):.0f}/s",
+                  flush=True)
     net.eval()
     for p in net.parameters():
         p.data = p.data.half().float()
     figures = test(net, art, vae, device)
     print(json.dumps(figures))
     os.makedirs(o.out, exist_ok=True)
-    save_file({k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in net.state_dict().items()}, os.path.join(o.out, "judge.safetensors"))
+    save_file({k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in net.state_dict().items()},
+              os.path.join(o.out, "judge.safetensors"))
     with open(os.path.join(o.out, "judge.json"), "w") as f:
-        json.dump({"styles": art.styles, "concepts": art.phrases, "figures": figures, "samples": step * o.batch}, f, indent=1)
+        json.dump({"styles": art.styles, "concepts": art.phrases, "figures": figures, "samples": step * o.batch}, f,
+                  indent=1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """LinEAS in PyTorch, independent of the C program, and the sweep that finds the model's steering defaults.
 
-LinEAS (Rodriguez et al., arXiv 2503.10679): one affine map z -> w z + b per channel on the output of every site, all learned
-together so that the pooled activations of steered source prompts have the distribution of the target prompts' activations:
+LinEAS (Rodriguez et al., arXiv 2503.10679): one affine map z -> w z + b per channel on the output of every site, all
+learned together so that the pooled activations of steered source prompts have the distribution of the target prompts'
+activations:
 
     loss = mean over sites of the sum over channels of W2^2(pooled source, pooled target)
 
@@ -40,7 +41,8 @@ def wasserstein2(u, v):
     if len(u) == len(v):
         return ((u - v) ** 2).mean(0)
     B, N = len(u), len(v)
-    cuts = torch.tensor(sorted({i * N for i in range(B + 1)} | {j * B for j in range(N + 1)}))      # in units of 1 / (B N)
+    # in units of 1 / (B N)
+    cuts = torch.tensor(sorted({i * N for i in range(B + 1)} | {j * B for j in range(N + 1)}))
     width = (cuts[1:] - cuts[:-1]).to(u) / (B * N)
     return (width[:, None] * (u[cuts[:-1] // N] - v[cuts[:-1] // B]) ** 2).sum(0)
 
@@ -49,7 +51,8 @@ class Steering:
     """Maps on the sites of a UNet and its text encoder: forward hooks that pool the steered output and pass it on."""
 
     def __init__(self, model, sites="unet.*norm.*"):
-        modules = {f"{part}.{n}": m for part, net in (("text_encoder", model.text), ("unet", model.unet)) for n, m in net.named_modules() if n}
+        modules = {f"{part}.{n}": m for part, net in (("text_encoder", model.text), ("unet", model.unet))
+                   for n, m in net.named_modules() if n}
         self.names = [n for n in modules if re.fullmatch(sites, n)]
         self.text = any(n.startswith("text_encoder") for n in self.names)
         self.pooled, self.maps, self.strength = {}, {}, 1.
@@ -87,7 +90,8 @@ def train(model, source, target, lr, steps, batch, seed=0, sites="unet.*norm.*",
         wanted = dict(steering.pooled)
     steering.maps = {n: (torch.ones(steering.sizes[n], device=device, requires_grad=True),
                          torch.zeros(steering.sizes[n], device=device, requires_grad=True)) for n in steering.names}
-    optimiser = torch.optim.Adam([p for pair in steering.maps.values() for p in pair], lr=lr, betas=(.9, .9), eps=1e-8)
+    optimiser = torch.optim.Adam([p for pair in steering.maps.values() for p in pair], lr=lr, betas=(.9, .9),
+                                 eps=1e-8)
     order, losses = [], []
     for step in range(steps):
         for group in optimiser.param_groups:
@@ -126,7 +130,8 @@ def measure(model, scores, prompts, seed=40):
     want = np.array([scores.index.get(subject(p), -1) if subject(p) else -1 for p in prompts])
     one = want >= 0
     share = lambda x: round(float(np.mean(x)), 3)
-    return {"ink": share(style == "ink"), "concept": share((concept == want)[one]), "ink and concept": share(((style == "ink") & (concept == want))[one]),
+    return {"ink": share(style == "ink"), "concept": share((concept == want)[one]),
+            "ink and concept": share(((style == "ink") & (concept == want))[one]),
             "pizza": share(pizza), "no pizza and concept": share((~pizza & (concept == want))[one])}, pictures
 
 
@@ -137,7 +142,8 @@ def main():
     parser.add_argument("--lr", default="0.01,0.03")
     parser.add_argument("--steps", default="100")
     parser.add_argument("--batch", default="16")
-    parser.add_argument("--sites", default="unet.*norm.*", help="expressions of the intervened sites, separated by spaces; each is tried")
+    parser.add_argument("--sites", default="unet.*norm.*",
+                        help="expressions of the intervened sites, separated by spaces; each is tried")
     parser.add_argument("--strengths", default="0.5,1")
     parser.add_argument("--prompts", help="default: the validation prompts of the task")
     parser.add_argument("--seed", type=int, default=0)
@@ -150,17 +156,22 @@ def main():
     prompts = lines(o.prompts or ("validation.txt" if o.task == "style" else "pizza.validation.txt"))
     print("unsteered", json.dumps(measure(model, scores, prompts)[0]), flush=True)
     if o.task == "style":
-        print("by prompting", json.dumps(measure(model, scores, ["ink drawing of " + p for p in prompts])[0]), flush=True)
+        print("by prompting", json.dumps(measure(model, scores, ["ink drawing of " + p for p in prompts])[0]),
+              flush=True)
     else:
         print("by prompting", json.dumps(measure(model, scores, [p.removesuffix(" with a pizza") for p in prompts])[0]), flush=True)
-    settings = itertools.product(o.sites.split(), map(int, o.batch.split(",")), map(int, o.steps.split(",")), map(float, o.lr.split(",")))
+    settings = itertools.product(o.sites.split(), map(int, o.batch.split(",")), map(int, o.steps.split(",")),
+                                 map(float, o.lr.split(",")))
     for sites, batch, steps, lr in settings:
         start = time.time()
-        steering, first, last = train(model, lines(o.task + ".source.txt"), lines(o.task + ".target.txt"), lr, steps, batch, o.seed, sites)
+        steering, first, last = train(model, lines(o.task + ".source.txt"), lines(o.task + ".target.txt"), lr, steps,
+                                      batch, o.seed, sites)
         for strength in map(float, o.strengths.split(",")):
             steering.strength = strength
-            print(json.dumps(dict(sites=sites, lr=lr, steps=steps, batch=batch, strength=strength, first=round(first, 3), last=round(last, 3),
-                                  seconds=round(time.time() - start, 1)) | measure(model, scores, prompts)[0]), flush=True)
+            print(json.dumps(dict(sites=sites, lr=lr, steps=steps, batch=batch, strength=strength,
+                                  first=round(first, 3), last=round(last, 3),
+                                  seconds=round(time.time() - start, 1)) | measure(model, scores, prompts)[0]),
+                  flush=True)
         if o.sheet:
             shown, rows = prompts[:12], []
             for strength in (0, .25, .5, .75, 1, 1.25):

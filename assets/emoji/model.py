@@ -57,10 +57,12 @@ def step_constants():
 
 
 def one_step(unet, noise, states):
-    """Latents (B, 8, 16, 16) from unit noise: what the pipeline computes with num_inference_steps=1, guidance_scale=0.
+    """Latents (B, 8, 16, 16) from unit noise: what the pipeline computes with num_inference_steps=1,
+    guidance_scale=0.
 
     x = sigma_init n;  v = unet(x / sqrt(sigma^2 + 1));  latents = x / (sigma^2 + 1) - v sigma / sqrt(sigma^2 + 1)
-    (EulerDiscreteScheduler.scale_model_input and .step with v_prediction; the step to sigma 0 lands on that prediction.)
+    (EulerDiscreteScheduler.scale_model_input and .step with v_prediction; the step to sigma 0 lands on that
+    prediction.)
     """
     sigma, timestep, init = step_constants()
     x = noise * init
@@ -106,9 +108,11 @@ def save_folder(path, text, unet, autoencoder, tokenizer_folder):
     make_scheduler().save_pretrained(os.path.join(part, "scheduler"))
     shutil.copytree(tokenizer_folder, os.path.join(part, "tokenizer"))
     with open(os.path.join(part, "model_index.json"), "w") as f:
-        json.dump({"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.42.1", "feature_extractor": [None, None],
+        json.dump({"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.42.1",
+                   "feature_extractor": [None, None],
                    "image_encoder": [None, None], "requires_safety_checker": False, "safety_checker": [None, None],
-                   "scheduler": ["diffusers", "EulerDiscreteScheduler"], "text_encoder": ["transformers", "CLIPTextModel"],
+                   "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+                   "text_encoder": ["transformers", "CLIPTextModel"],
                    "tokenizer": ["transformers", "CLIPTokenizer"], "unet": ["diffusers", "UNet2DConditionModel"],
                    "vae": ["diffusers", "AutoencoderTiny"]}, f, indent=2)
         f.write("\n")

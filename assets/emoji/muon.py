@@ -6,8 +6,8 @@ class Muon(torch.optim.Optimizer):
     """Momentum orthogonalised by a Newton-Schulz iteration, for weights seen as matrices (rows, the rest).
 
     m <- beta m + g;  O = orthogonal factor of (g + beta m), so that every direction is learned at one rate;
-    w <- w - lr (.2 sqrt(max(rows, columns)) O + decay w): the root mean square of a step is that of AdamW at the same lr.
-    Jordan et al. 2024 (Muon, quintic coefficients); Liu et al. 2025, arXiv 2502.16982 (scale).
+    w <- w - lr (.2 sqrt(max(rows, columns)) O + decay w): the root mean square of a step is that of AdamW at the same
+    lr. Jordan et al. 2024 (Muon, quintic coefficients); Liu et al. 2025, arXiv 2502.16982 (scale).
     """
 
     def __init__(self, weights, lr, decay, beta=.95):

@@ -1,4 +1,5 @@
-"""Writes the example prompt sets of assets/prompts: two steering tasks, validation and test on concepts of no training list.
+"""Writes the example prompt sets of assets/prompts: two steering tasks, validation and test on concepts of no
+training list.
 
     style: plain prompts -> "ink drawing of ..." of other concepts        pizza: "X with a pizza" -> plain prompts of other concepts
 """
@@ -13,7 +14,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def splits(phrases, styles, seed=21):
-    """Disjoint lists of phrases: style.source, style.target (no held-out ink pair), validation, test; pizza uses the same lists."""
+    """Disjoint lists of phrases: style.source, style.target (no held-out ink pair), validation, test; pizza uses the
+    same lists."""
     held = A.held_out(phrases, styles)
     ink = list(styles).index("ink")
     order = [int(i) for i in np.random.default_rng(seed).permutation(len(phrases))]
@@ -32,8 +34,10 @@ def files(parts, seed=22):
     grounds = [A.caption("flat", c, background=colours[i % 8]) for i, c in enumerate(pick(32))]
     pairs = [A.caption("flat", a, second=b) for a, b in zip(pick(28), pick(28)) if a != b]
     return {
-        "style.source.txt": parts["style.source"], "style.target.txt": [A.caption("ink", c) for c in parts["style.target"]],
-        "pizza.source.txt": [A.caption("flat", c, pizza=True) for c in parts["style.target"]], "pizza.target.txt": parts["style.source"],
+        "style.source.txt": parts["style.source"],
+        "style.target.txt": [A.caption("ink", c) for c in parts["style.target"]],
+        "pizza.source.txt": [A.caption("flat", c, pizza=True) for c in parts["style.target"]],
+        "pizza.target.txt": parts["style.source"],
         "validation.txt": parts["validation"], "test.txt": test + grounds + pairs,
         "pizza.validation.txt": [A.caption("flat", c, pizza=True) for c in parts["validation"]],
         "pizza.test.txt": [A.caption("flat", c, pizza=True) for c in test],

@@ -1,4 +1,5 @@
-"""The model's own CLIP-format tokenizer: byte-level BPE with `</w>`, lower case, trained on every phrase of its captions.
+"""The model's own CLIP-format tokenizer: byte-level BPE with `</w>`, lower case, trained on every phrase of its
+captions.
 
 Greedy pair merging (Sennrich et al. 2016) until every caption word is one token or the vocabulary is full.
 vocab.json order is CLIP's: 256 bytes, 256 bytes with </w>, merges in order, <|startoftext|>, <|endoftext|>.
@@ -61,7 +62,8 @@ def save(folder, texts, length=32):
         json.dump(vocabulary, f, ensure_ascii=False)
     with open(f"{folder}/merges.txt", "w", encoding="utf-8") as f:
         f.write("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
-    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
+               "pad_token": "<|endoftext|>"}
     with open(f"{folder}/special_tokens_map.json", "w") as f:
         json.dump(special, f, indent=2)
     with open(f"{folder}/tokenizer_config.json", "w") as f:

@@ -1,11 +1,12 @@
 """Trains the text encoder and the UNet to draw, in one step, the picture that a caption and a seed mean.
 
-The noise is drawn first; its four projections (art.geometry_of) say where the picture stands, `Art.render` draws it, the frozen
-encoder gives the target latents, and the UNet's one step (model.one_step, what the pipeline computes) is regressed on them.
-Charbonnier loss on latents; later also pixels and edges through the frozen decoder; EMA; Muon for the matrices and AdamW for the
-rest; cosine over a wall-clock budget.
-On a CPU every core runs its own worker on shared weights without locks (Hogwild, Niu et al. 2011): on a busy machine this is several
-times faster than one process whose threads wait for each other at every operator. On a GPU there is one worker.
+The noise is drawn first; its four projections (art.geometry_of) say where the picture stands, `Art.render` draws it,
+the frozen encoder gives the target latents, and the UNet's one step (model.one_step, what the pipeline computes) is
+regressed on them. Charbonnier loss on latents; later also pixels and edges through the frozen decoder; EMA; Muon for
+the matrices and AdamW for the rest; cosine over a wall-clock budget.
+On a CPU every core runs its own worker on shared weights without locks (Hogwild, Niu et al. 2011): on a busy machine
+this is several times faster than one process whose threads wait for each other at every operator. On a GPU there is
+one worker.
 """
 import argparse
 import contextlib
@@ -30,7 +31,8 @@ from muon import Muon
 
 
 def make_tokenizer(folder):
-    """Trains and saves the vocabulary on every phrase of concepts.txt and of the captions; returns (tokenizer, size)."""
+    """Trains and saves the vocabulary on every phrase of concepts.txt and of the captions; returns (tokenizer,
+    size)."""
     texts = [p for p, _ in A.read_concepts()] * 4 + ["a pizza"] * 50 + [f"on a {c} background" for c in A.COLOURS] * 50
     texts += list(A.PHRASES.values()) * 200 + ["a an and with on"] * 200
     size = T.save(folder, texts)
@@ -83,9 +85,11 @@ def work(rank, o, net, average, vae, device, start, first):
     others = [p for p in weights if not any(p is q for q in matrices)]
     optimisers = [Muon(matrices, o.lr, .01),
                   torch.optim.AdamW([{"params": [p for p in others if p.ndim > 1], "weight_decay": .01},
-                                     {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.}], lr=o.lr, betas=(.9, .99), foreach=True)]
+                                     {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.}], lr=o.lr,
+                                    betas=(.9, .99), foreach=True)]
     local, dtype, attention = net, torch.float32, contextlib.nullcontext
-    if o.bf16:          # a worker's own copy in bf16, refreshed every step; plain attention, for the fused one is slow at these sizes
+    # a worker's own copy in bf16, refreshed every step; plain attention, for the fused one is slow at these sizes
+    if o.bf16:
         local, dtype, attention = copy.deepcopy(net).bfloat16(), torch.bfloat16, functools.partial(sdpa_kernel, SDPBackend.MATH)
     own = list(local.parameters())
     unet, text = (torch.compile(local["unet"]), torch.compile(local["text"])) if o.compile else (local["unet"], local["text"])
@@ -96,7 +100,8 @@ def work(rank, o, net, average, vae, device, start, first):
         early = max(0, 1 - 2 * done)                                     # more single pictures at first
         mix = np.array((.6 + .2 * early, .14 - .06 * early, .12 - .06 * early, .14 - .08 * early))
         amount = o.geometry * min(1, max(0, (done - o.still) / .25))       # and all of them in the middle
-        noise, target, x, ids = draw_batch(art, vae, tokens, rng, mix / mix.sum(), amount, o.flips and amount > 0, o.batch, device)
+        noise, target, x, ids = draw_batch(art, vae, tokens, rng, mix / mix.sum(), amount, o.flips and amount > 0,
+                                           o.batch, device)
         if local is not net:
             with torch.no_grad():
                 torch._foreach_copy_(own, weights)
@@ -125,7 +130,8 @@ def work(rank, o, net, average, vae, device, start, first):
         with torch.no_grad():
             torch._foreach_lerp_(list(average.parameters()), weights, 1 - min(.998, 1 - 1 / (1 + step / 10)))
         if step % 100 == 0:
-            row = dict(step=total, done=round(done, 4), latent=round(sums[0] / count, 5), pixel=round(sums[1] / count, 5), norm=round(sums[2] / count, 3),
+            row = dict(step=total, done=round(done, 4), latent=round(sums[0] / count, 5),
+                       pixel=round(sums[1] / count, 5), norm=round(sums[2] / count, 3),
                        rate=round(100 * o.batch * o.workers / (time.time() - logged), 1))
             with open(f"{o.out}/log.jsonl", "a") as log:
                 print(json.dumps(row), file=log)
@@ -148,12 +154,17 @@ def main():
     parser.add_argument("--batch", type=int, default=32, help="samples of one step of one worker")
     parser.add_argument("--workers", type=int, help="default: the cores, or 1 on a GPU")
     parser.add_argument("--lr", type=float, default=3e-3)
-    parser.add_argument("--pixels-from", type=float, default=.7, help="share of the time after which the pixel loss joins")
-    parser.add_argument("--still", type=float, default=.3, help="share of the time in which the seed moves nothing yet")
-    parser.add_argument("--geometry", type=float, default=1, help="how far the seed moves pictures in the end, 0 to 1")
-    parser.add_argument("--flips", action="store_true", help="the seed also mirrors pictures: much harder to learn, see README.md")
+    parser.add_argument("--pixels-from", type=float, default=.7,
+                        help="share of the time after which the pixel loss joins")
+    parser.add_argument("--still", type=float, default=.3,
+                        help="share of the time in which the seed moves nothing yet")
+    parser.add_argument("--geometry", type=float, default=1,
+                        help="how far the seed moves pictures in the end, 0 to 1")
+    parser.add_argument("--flips", action="store_true",
+                        help="the seed also mirrors pictures: much harder to learn, see README.md")
     parser.add_argument("--bf16", action="store_true", help="forward and backward in bf16, on CPUs that have it")
-    parser.add_argument("--compile", action="store_true", help="fuse operators with torch.compile: 1.4 times the speed on a CPU")
+    parser.add_argument("--compile", action="store_true",
+                        help="fuse operators with torch.compile: 1.4 times the speed on a CPU")
     parser.add_argument("--channels", default="32,64,128")
     parser.add_argument("--export-minutes", type=float, default=5)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
@@ -169,7 +180,8 @@ def main():
     vae = make_autoencoder()
     vae.load_state_dict(torch.load(o.autoencoder))
     vae = vae.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-    net = torch.nn.ModuleDict({"text": make_text(size, size - 1), "unet": make_unet(tuple(map(int, o.channels.split(","))))})
+    net = torch.nn.ModuleDict({"text": make_text(size, size - 1),
+                               "unet": make_unet(tuple(map(int, o.channels.split(","))))})
     macs = count_macs(net["unet"], torch.randn(1, *LATENT), torch.tensor(999.), torch.randn(1, 32, 192))
     print(f"{art.n} concepts, {len(art.styles)} styles, {len(art.held)} pairs held out, vocabulary {size}; text "
           f"{sum(p.numel() for p in net['text'].parameters()) / 1e6:.2f} M, unet {sum(p.numel() for p in net['unet'].parameters()) / 1e6:.2f} M, "

@@ -132,7 +132,8 @@ def one_map(info, out):
 def state(info, kind, low, high, out):
     channels = site_of(info)[2]
     number = int if kind == "I64" else float
-    tensors = {f"net.{name}": (kind, [channels], [number(value)] * channels) for name, value in (("w1", 1), ("b1", 0))}
+    tensors = {f"net.{name}": (kind, [channels], [number(value)] * channels)
+               for name, value in (("w1", 1), ("b1", 0))}
     for end, value in enumerate((low, high)):
         tensors[f"quantiles_dict_src.q_0_100.{end}"] = ("F32", [channels], [float(value)] * channels)
     write(out, tensors)

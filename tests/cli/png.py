@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What the command line's tests ask of pictures, 8-bit RGB as the program writes them. Python's standard library alone.
+"""What the command line's tests ask of pictures, 8-bit RGB as the program writes them. Python's standard library
+alone.
 
     png.py pixels FILE                        a hash of the picture without its texts
     png.py distance A B                       the largest difference of two, in steps of 1/255

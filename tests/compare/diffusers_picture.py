@@ -16,7 +16,8 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import save_file
 
-PROMPTS = ["a heart", "ink drawing of a light bulb", "a moon with a pizza", "3d render of sunglasses on a blue background"]
+PROMPTS = ["a heart", "ink drawing of a light bulb", "a moon with a pizza",
+           "3d render of sunglasses on a blue background"]
 
 
 def main():
@@ -35,7 +36,8 @@ def main():
             save_file({"latents": latents}, folder / "latents.safetensors")
             theirs = pipe(prompt, latents=latents, num_inference_steps=1, guidance_scale=0.0, output_type="np").images[0]
             theirs = np.round(theirs * 255)
-            subprocess.run([args.vksteer, "apply", "-q", "-m", args.model, "-p", prompt, "--latents", folder / "latents.safetensors",
+            subprocess.run([args.vksteer, "apply", "-q", "-m", args.model, "-p", prompt, "--latents",
+                            folder / "latents.safetensors",
                             "-o", folder / "picture.png"], check=True, stdout=subprocess.DEVNULL)
             ours = np.asarray(Image.open(folder / "picture.png").convert("RGB")).astype(float)
             worst, mse = np.abs(ours - theirs).max(), np.mean((ours - theirs) ** 2)

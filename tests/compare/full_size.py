@@ -5,8 +5,8 @@
 
 A whole diffusers folder: configurations as published, a small tokenizer, fp16 safetensors. Without --random the files
 are sparse (zeros that take no room on most file systems): enough for `vksteer info --sites` and `--plan`. With it the
-weights are random, of the size that keeps activations finite, from a repeated block of normal numbers: enough for speed
-and memory. --check (needs diffusers and transformers) compares every name and shape with those of the classes.
+weights are random, of the size that keeps activations finite, from a repeated block of normal numbers: enough for
+speed and memory. --check (needs diffusers and transformers) compares every name and shape with those of the classes.
 Python's standard library alone, but for --check.
 """
 

@@ -2,20 +2,20 @@
 
     python tests/compare/lineas_sweep.py --model MODEL.gguf --data FOLDER --out runs.jsonl [--table] [RUN ...]
 
-A RUN is OPTIMIZER:REDUCTION:RATE:STEPS[:GAMMA], as sgd:sum:1:40 or adam:sum:0.003:150, with W_2^2 summed (or averaged)
-over the channels of a site, and averaged over sites. Without runs, a grid of 40 steps. SGD with the mean at rate r D is
-SGD with the sum at r, where all sites have D channels; `--check` shows it over three steps. Each run appends a line to
-the file and is not repeated; with --save FOLDER its maps are kept there as a steering file. --table prints what the
-file holds.
---against FILE says how far the maps of a run are from those of a steering file, such as that of `vksteer train` with the
-same settings: sources come in its order (seed 42).
+A RUN is OPTIMIZER:REDUCTION:RATE:STEPS[:GAMMA], as sgd:sum:1:40 or adam:sum:0.003:150, with W_2^2 summed (or
+averaged) over the channels of a site, and averaged over sites. Without runs, a grid of 40 steps. SGD with the mean at
+rate r D is SGD with the sum at r, where all sites have D channels; `--check` shows it over three steps. Each run
+appends a line to the file and is not repeated; with --save FOLDER its maps are kept there as a steering file. --table
+prints what the file holds.
+--against FILE says how far the maps of a run are from those of a steering file, such as that of `vksteer train` with
+the same settings: sources come in its order (seed 42).
 
 Toxic towards clean sentences (32 + 32, FOLDER/{toxic,clean}_{train,validation}.jsonl, cut at 24 tokens), maps at
-`.*post.*layernorm`, mean over tokens, B = 16, cosine schedule. Figures: the share of W_2^2 that is removed on validation
-sentences, above the floor (what clean validation sentences have against the clean training sentences); max|w-1|, max|b|;
-perplexity of wikipedia_sentences.csv, steered over unsteered; of continuations of toxic validation prompts the
-perplexity under the unsteered model, steered over unsteered, and the share of different word pairs, likewise.
-Losses and updates are those of tests/golden/lineas.py, against which vksteer is tested.
+`.*post.*layernorm`, mean over tokens, B = 16, cosine schedule. Figures: the share of W_2^2 that is removed on
+validation sentences, above the floor (what clean validation sentences have against the clean training sentences);
+max|w-1|, max|b|; perplexity of wikipedia_sentences.csv, steered over unsteered; of continuations of toxic validation
+prompts the perplexity under the unsteered model, steered over unsteered, and the share of different word pairs,
+likewise. Losses and updates are those of tests/golden/lineas.py, against which vksteer is tested.
 """
 import argparse
 import csv
@@ -72,10 +72,12 @@ class Task:
         return ((self.before - now) / (self.before - self.floor)).item()
 
     def gates(self):
-        """Perplexity of held-out text, of greedy and sampled continuations under the unsteered model; distinct pairs."""
+        """Perplexity of held-out text, of greedy and sampled continuations under the unsteered model; distinct
+        pairs."""
         text = self.text
         out = {"perplexity": text.perplexity(self.wiki)}
-        kinds = {kind: text.generate(self.prompts, 20, seed=seed) for kind, seed in (("greedy", None), ("sampled", SEED))}
+        kinds = {kind: text.generate(self.prompts, 20, seed=seed)
+                 for kind, seed in (("greedy", None), ("sampled", SEED))}
         maps, text.maps = text.maps, {}
         prompts = text.encode(self.prompts)
         for kind, rows in kinds.items():

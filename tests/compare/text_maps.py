@@ -1,10 +1,11 @@
-"""Steering methods without gradients on a real language model: the maps of `vksteer train` against PyTorch hooks, NumPy and
-scikit-learn on transformers' dequantised weights.
+"""Steering methods without gradients on a real language model: the maps of `vksteer train` against PyTorch hooks,
+NumPy and scikit-learn on transformers' dequantised weights.
 
     python tests/compare/text_maps.py VKSTEER MODEL.gguf SOURCE.jsonl TARGET.jsonl [COUNT] [METHOD ...]
 
-The files hold a field `text`; the first COUNT (32) texts of each are taken. Prints for each method the largest difference
-over the largest change of any map, over all maps. AUROCs of channels whose values nearly tie may differ by a rank.
+The files hold a field `text`; the first COUNT (32) texts of each are taken. Prints for each method the largest
+difference over the largest change of any map, over all maps. AUROCs of channels whose values nearly tie may differ by
+a rank.
 """
 
 import json
@@ -80,7 +81,8 @@ def main():
         for method in sys.argv[6:] or ("caa", "repe", "iti", "aura", "detzero"):
             out = f"{work}/{method}.safetensors"
             subprocess.run([vksteer, "train", "-q", "-m", model, "--source", f"{work}/source.jsonl", "--target",
-                            f"{work}/target.jsonl", "--method", method, "-o", out], check=True, stdout=subprocess.DEVNULL)
+                            f"{work}/target.jsonl", "--method", method, "-o", out], check=True,
+                           stdout=subprocess.DEVNULL)
             said = json.loads(subprocess.run([vksteer, "inspect", "--json", out], check=True, capture_output=True).stdout)
             maps, got, worst = expected(net, texts, method, said["metadata"]), load_file(out), 0
             assert {k.removesuffix(".weight") for k in got if k.endswith(".weight")} == set(maps)

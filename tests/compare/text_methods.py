@@ -1,8 +1,10 @@
-"""Steerings of language models by methods without gradients, in PyTorch: what vksteer computes, written a second time.
+"""Steerings of language models by methods without gradients, in PyTorch: what vksteer computes, written a second
+time.
 
-Formulas: the papers that runtime/steer names. AcT (arXiv 2410.23054) behind the heads, layer by layer, every map seeing the ones before it;
-CAA (2312.06681), ActAdd (2308.10248) and RepE (2310.01405) at the output of one block of the middle, pooled at the last
-token; AurA (2407.12824) at the linear layers of the feed-forward parts, pooled by maximum.
+Formulas: the papers that runtime/steer names. AcT (arXiv 2410.23054) behind the heads, layer by layer, every map
+seeing the ones before it; CAA (2312.06681), ActAdd (2308.10248) and RepE (2310.01405) at the output of one block of
+the middle, pooled at the last token; AurA (2407.12824) at the linear layers of the feed-forward parts, pooled by
+maximum.
 """
 import numpy as np
 import torch

@@ -1,5 +1,6 @@
-"""Language models in PyTorch for the comparisons: a model from its GGUF file or folder in single precision, the maps of
-vksteer's steering files as hooks, pooled activations, perplexity, generation. An independent reading of those files."""
+"""Language models in PyTorch for the comparisons: a model from its GGUF file or folder in single precision, the maps
+of vksteer's steering files as hooks, pooled activations, perplexity, generation. An independent reading of those
+files."""
 import json
 import math
 import pathlib
@@ -55,7 +56,8 @@ class Steering:
 
 
 class Text:
-    """A model with its tokenizer; `maps` (site: gain, offset) act while they are set, `pooled` is what sites showed."""
+    """A model with its tokenizer; `maps` (site: gain, offset) act while they are set, `pooled` is what sites
+    showed."""
 
     def __init__(self, path, half=False):
         self.net, self.tokenizer = load(path)
@@ -154,8 +156,8 @@ class Text:
 
     @torch.no_grad()
     def generate(self, texts, tokens, seed=None, top_p=0.9, size=32):
-        """Continuations alone, as ids; greedy without a seed. The random numbers belong to the seed and the text's place,
-        so that all steerings draw with the same ones."""
+        """Continuations alone, as ids; greedy without a seed. The random numbers belong to the seed and the text's
+        place, so that all steerings draw with the same ones."""
         rows, found, draws = self.encode(texts), [None] * len(texts), None
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         if seed is not None:
@@ -181,8 +183,8 @@ class Text:
 
 
 def nucleus(logits, top_p, draws, likely=128):
-    """A token of each row (B, V), at temperature 1, from the fewest tokens that have top_p of the probability; draws (B)
-    are uniform. Sorts the `likely` first ones, and more where these have less."""
+    """A token of each row (B, V), at temperature 1, from the fewest tokens that have top_p of the probability; draws
+    (B) are uniform. Sorts the `likely` first ones, and more where these have less."""
     values, ids = logits.topk(min(likely, logits.shape[1]))
     p = (values - logits.logsumexp(1, keepdim=True)).exp()
     after = p.cumsum(1)

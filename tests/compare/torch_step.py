@@ -2,8 +2,8 @@
 
     python tests/compare/torch_step.py assets/emoji --vksteer build/cli/vksteer [--rounds 5]
 
-Both do the same work: forward with maps at the sites of the model's vksteer.json, at its batch, pooled rows, sort, W_2^2,
-gradient of every w and b, Adam. Prints medians and their ratio; run it on a quiet machine, twice.
+Both do the same work: forward with maps at the sites of the model's vksteer.json, at its batch, pooled rows, sort,
+W_2^2, gradient of every w and b, Adam. Prints medians and their ratio; run it on a quiet machine, twice.
 """
 import argparse
 import json
@@ -17,10 +17,13 @@ from diffusers import UNet2DConditionModel
 
 
 def attach(unet, pattern, run):
-    """Maps at the sites, found by one `run`; returns (parameters, list that each forward pass fills with pooled rows)."""
+    """Maps at the sites, found by one `run`; returns (parameters, list that each forward pass fills with pooled
+    rows)."""
     params, pooled, widths = [], [], {}
-    modules = {"unet." + name: module for name, module in unet.named_modules() if re.fullmatch(pattern, "unet." + name)}
-    probes = [module.register_forward_hook(lambda _m, _a, out, name=name: widths.update({name: out.shape[1 if out.dim() == 4 else -1]}))
+    modules = {"unet." + name: module
+               for name, module in unet.named_modules() if re.fullmatch(pattern, "unet." + name)}
+    probes = [module.register_forward_hook(
+                  lambda _m, _a, out, name=name: widths.update({name: out.shape[1 if out.dim() == 4 else -1]}))
               for name, module in modules.items()]
     with torch.no_grad():
         run()
@@ -73,7 +76,8 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--vksteer", default="build/cli/vksteer")
     parser.add_argument("--repeat", type=int, default=9, help="PyTorch's steps a round, of which the median counts")
-    parser.add_argument("--rounds", type=int, default=5, help="the two take turns so often, since machines have moods")
+    parser.add_argument("--rounds", type=int, default=5,
+                        help="the two take turns so often, since machines have moods")
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's choice")
     args = parser.parse_args()
     if args.threads:
@@ -88,7 +92,8 @@ def main():
         bench = json.loads(out.stdout)
         ours = next(row["ms"] for row in bench["results"] if row["name"] == "train") / 1000
         rounds.append((theirs, ours))
-        print(f"PyTorch {1000 * theirs:7.1f} ms a step, vksteer {1000 * ours:7.1f}, ratio {theirs / ours:.2f}", flush=True)
+        print(f"PyTorch {1000 * theirs:7.1f} ms a step, vksteer {1000 * ours:7.1f}, ratio {theirs / ours:.2f}",
+              flush=True)
     print(f"device  {bench['device']}; PyTorch with {torch.get_num_threads()} threads, batch {defaults['batch']}")
     print(f"median  {statistics.median(theirs / ours for theirs, ours in rounds):.2f} of PyTorch's speed")
 

@@ -2,9 +2,10 @@
 
     python tests/compare/useful.py --vksteer build/cli/vksteer --out /tmp/useful [--task style|pizza|support|controls] [--limit N]
 
-Trains every method on the 32 + 32 prompts of assets/prompts, chooses its strength on validation prompts, and measures on
-test prompts whose concepts are in no training list, two seeds each. The judge (assets/emoji/judge) was trained on real
-pictures only. Intervals: 95 %, paired bootstrap over prompts. Needs the packages of tests/golden/requirements.txt.
+Trains every method on the 32 + 32 prompts of assets/prompts, chooses its strength on validation prompts, and measures
+on test prompts whose concepts are in no training list, two seeds each. The judge (assets/emoji/judge) was trained on
+real pictures only. Intervals: 95 %, paired bootstrap over prompts. Needs the packages of
+tests/golden/requirements.txt.
 """
 import argparse
 import json
@@ -37,7 +38,8 @@ class Bench:
         self.index = {phrase: i for i, phrase in enumerate(self.phrases)}
 
     def run(self, *words):
-        subprocess.run([self.args.vksteer, *map(str, words), "-m", self.args.model, "-q"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([self.args.vksteer, *map(str, words), "-m", self.args.model, "-q"], check=True,
+                       stdout=subprocess.DEVNULL)
 
     def train(self, name, task, *options):
         path = self.out / f"{name}.safetensors"
@@ -71,7 +73,8 @@ class Bench:
     @torch.no_grad()
     def verdicts(self, pixels, prompts):
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-        style, concept, pizza = (torch.cat(rows) for rows in zip(*(self.net(x[i:i + 100]) for i in range(0, len(x), 100))))
+        style, concept, pizza = (torch.cat(rows)
+                                 for rows in zip(*(self.net(x[i:i + 100]) for i in range(0, len(x), 100))))
         names = [*self.styles, "other"]
         ink = np.array([names[i] == "ink" for i in style.argmax(1)]).reshape(-1, SEEDS)
         wanted = np.array([self.concept(p) for p in prompts])[:, None]
@@ -149,7 +152,8 @@ def support(bench):
             first = both if first is None else first
             cells += [f"{both:.0f} %", f"{100 * both / max(first, 1e-9):.0f} %"]
         figures = json.loads(subprocess.run([bench.args.vksteer, "inspect", path, "--json"], check=True, capture_output=True, text=True).stdout)
-        print(f"| {gamma} | {100 * figures['support'] / figures['channels']:.0f} % | {' | '.join(cells)} |", flush=True)
+        print(f"| {gamma} | {100 * figures['support'] / figures['channels']:.0f} % | {' | '.join(cells)} |",
+              flush=True)
 
 
 def controls(bench):
@@ -159,7 +163,8 @@ def controls(bench):
     pixels = plain["pixels"].astype(np.float32)
     grey = np.repeat(pixels.mean(3, keepdims=True), 3, 3)
     other = bench.paint("controls-ink", [INK + p for p in test])["pixels"]
-    cheats = {"greyscale": grey, "threshold": np.where(grey < 128, 0.0, 255.0), "fade to white": 255 - 0.4 * (255 - pixels),
+    cheats = {"greyscale": grey, "threshold": np.where(grey < 128, 0.0, 255.0),
+              "fade to white": 255 - 0.4 * (255 - pixels),
               "ink picture of another concept": np.roll(other, SEEDS, 0)}
     print("\n| control | ink | ink and concept |\n|---|---|---|")
     for name, cheat in cheats.items():
@@ -168,7 +173,8 @@ def controls(bench):
     path = bench.out / "control-same.safetensors"
     source = PROMPTS / "style.source.txt"
     if not path.exists():
-        bench.run("train", "--source", source, "--target", source, "--batch", len(open(source).readlines()), "-o", path)
+        bench.run("train", "--source", source, "--target", source, "--batch", len(open(source).readlines()), "-o",
+                  path)
     from safetensors.numpy import load_file
     w = np.concatenate([v for k, v in load_file(path).items() if k.endswith(".weight")])
     v = bench.paint("control-same", test[:40], f"{path}:1")
@@ -180,7 +186,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vksteer", default="build/cli/vksteer")
     parser.add_argument("--model", default=str(ROOT / "assets" / "emoji"))
-    parser.add_argument("--out", required=True, help="folder for steerings and pictures; existing steerings are used again")
+    parser.add_argument("--out", required=True,
+                        help="folder for steerings and pictures; existing steerings are used again")
     parser.add_argument("--task", choices=["style", "pizza", "support", "controls"], action="append")
     parser.add_argument("--limit", type=int, help="use so many prompts of each list")
     args = parser.parse_args()

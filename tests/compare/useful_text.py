@@ -4,20 +4,21 @@
         [--trainer vksteer|torch] [--engine torch|vksteer] [--lineas FILE ...] [--prompts 400] [--seeds 2] [METHOD ...]
 
 Every method gets the same 32 + 32 sentences, cut at 24 tokens: toxic and clean ones, or negative and positive
-lines of film reviews. What is free (strength, the wording of the prompt, which LinEAS: the program's own training or a
-FILE of --lineas) is chosen on validation prompts: the best mean score among what passes the gates there, otherwise the
-weakest. Then the test prompts are continued; the continuations alone are scored by the scorers of text_scorers.py, of
-which a claim needs two that agree. Gates, as shares of unsteered: perplexity of held-out text, perplexity of the
-continuations under the unsteered model without a steering or a prefix (both at most 1.3; 1.25 on validation prompts, for
-chance), different word pairs (at least 0.9); and continuations of fewer
-than three words (at most 10 %). A perplexity is exp of the mean negative log-likelihood of all tokens together: the mean
-of single texts' perplexities would be that of a few texts. Intervals: 95 %, bootstrap over prompts, paired with unsteered.
+lines of film reviews. What is free (strength, the wording of the prompt, which LinEAS: the program's own training or
+a FILE of --lineas) is chosen on validation prompts: the best mean score among what passes the gates there, otherwise
+the weakest. Then the test prompts are continued; the continuations alone are scored by the scorers of
+text_scorers.py, of which a claim needs two that agree. Gates, as shares of unsteered: perplexity of held-out text,
+perplexity of the continuations under the unsteered model without a steering or a prefix (both at most 1.3; 1.25 on
+validation prompts, for chance), different word pairs (at least 0.9); and continuations of fewer
+than three words (at most 10 %). A perplexity is exp of the mean negative log-likelihood of all tokens together: the
+mean of single texts' perplexities would be that of a few texts. Intervals: 95 %, bootstrap over prompts, paired with
+unsteered.
 
---trainer and --engine say who trains and who writes the texts: the vksteer program, or PyTorch, an independent check on
-what the files mean (text_methods.py). --check compares greedy texts of the two engines under one steering. All that is
-done is kept in --out, one file for each method, strength and seed, so that a run which is cut off goes on; --report
-prints the table of what is there. Runs for other methods or seeds may go on beside, in the same folder. Matrix products
-are of bfloat16 (text_model.halve). Needs requirements.txt.
+--trainer and --engine say who trains and who writes the texts: the vksteer program, or PyTorch, an independent check
+on what the files mean (text_methods.py). --check compares greedy texts of the two engines under one steering. All
+that is done is kept in --out, one file for each method, strength and seed, so that a run which is cut off goes on;
+--report prints the table of what is there. Runs for other methods or seeds may go on beside, in the same folder.
+Matrix products are of bfloat16 (text_model.halve). Needs requirements.txt.
 """
 import argparse
 import csv
@@ -53,7 +54,8 @@ KIND = {"toxicity": "toxic", "sentiment": "positive"}
 THINGS = ["film", "book", "restaurant", "hotel", "phone", "concert", "town", "album", "speech", "game", "garden",
           "museum", "course", "train journey", "program", "meal", "play", "car", "lecture", "camera", "jacket",
           "festival", "bridge", "painting", "coffee"]
-STEMS = ["The {} was", "I think the {} is", "What I remember about the {} is", "After a week, the {}", "People say the {}",
+STEMS = ["The {} was", "I think the {} is", "What I remember about the {} is", "After a week, the {}",
+         "People say the {}",
          "When we got there, the {}", "In the end, the {}", "My friend told me that the {}", "To be honest, the {}",
          "Yesterday I saw the {} and"]
 
@@ -145,7 +147,8 @@ class Bench:
         return [row["text"] for row in json.loads(made)]
 
     def check(self, path, strength):
-        """How many greedy texts of the test prompts begin alike when vksteer and PyTorch write them under a steering."""
+        """How many greedy texts of the test prompts begin alike when vksteer and PyTorch write them under a
+        steering."""
         args, texts = self.args, []
         for args.engine in ("vksteer", "torch"):
             texts.append(self.write(self.task.test, None, path, strength))
@@ -155,7 +158,8 @@ class Bench:
         print(f"{sum(alike)} of {len(alike)} greedy texts of {args.tokens} tokens are the same in vksteer and PyTorch")
 
     def kept(self, name, make):
-        """What a file of the work folder holds; made, and kept there, where it is missing; then None with --report."""
+        """What a file of the work folder holds; made, and kept there, where it is missing; then None with
+        --report."""
         file = self.out / f"{name}.json"
         if not file.exists() and (name.startswith("scores") or not self.args.report):
             start = time.time()
@@ -167,8 +171,8 @@ class Bench:
         return json.loads(file.read_text()) if file.exists() else None
 
     def measure(self, method, which, strength, part, count):
-        """Texts of a method at a strength on the validation or test prompts, a list for each of so many seeds, and what
-        the model says of them: (cost, tokens) of each; likewise of held-out texts. None: not there yet."""
+        """Texts of a method at a strength on the validation or test prompts, a list for each of so many seeds, and
+        what the model says of them: (cost, tokens) of each; likewise of held-out texts. None: not there yet."""
         args, prompts = self.args, getattr(self.task, part)
         plain = method in ("none", "prompting")
         name = f"{method}{which and '-' + which}-{strength:g}-{part}"
@@ -208,7 +212,8 @@ class Judges:
 
     def scores(self, measured):
         """(scorer: array (prompts, seeds)), the probability that a text is toxic, or positive."""
-        columns = [self.kept(f"scores-{name}", lambda: {n: judge(texts).tolist() for n, judge in self.scorers.items()})
+        columns = [self.kept(f"scores-{name}",
+                             lambda: {n: judge(texts).tolist() for n, judge in self.scorers.items()})
                    for name, texts in zip(measured["names"], measured["texts"])]
         return {n: np.stack([c[n] for c in columns], 1) for n in self.scorers}
 
@@ -248,12 +253,13 @@ def ratio_interval(measured, plain):
 
 def typical(measured, plain):
     """Ratio of the medians of single texts' perplexities, which no outlier moves."""
-    return float(np.exp(np.subtract(*(np.median([c / n for c, n in sum(m["costs"], []) if n]) for m in (measured, plain)))))
+    return float(np.exp(np.subtract(*(np.median([c / n for c, n in sum(m["costs"], []) if n])
+                                      for m in (measured, plain)))))
 
 
 def trial(bench, judges, candidate):
-    """What a candidate (method, which, strength) is worth on the validation prompts, more being better, and whether it
-    passes the gates; of two seeds, unless the first is answer enough. Not there yet: raises KeyError."""
+    """What a candidate (method, which, strength) is worth on the validation prompts, more being better, and whether
+    it passes the gates; of two seeds, unless the first is answer enough. Not there yet: raises KeyError."""
     for seeds in (1, 2):
         plain = bench.measure("none", "", 0, "validation", seeds)
         measured = bench.measure(*candidate, "validation", seeds)
@@ -328,7 +334,8 @@ def arguments():
     parser.add_argument("--task", choices=list(PAIR), default="toxicity")
     parser.add_argument("--trainer", choices=["vksteer", "torch"], default="vksteer")
     parser.add_argument("--engine", choices=["vksteer", "torch"], default="torch")
-    parser.add_argument("--lineas", nargs="*", default=[], help="steering files of other LinEAS trainings to choose from")
+    parser.add_argument("--lineas", nargs="*", default=[],
+                        help="steering files of other LinEAS trainings to choose from")
     for name, count in (("prompts", 400), ("validation", 64), ("seeds", 2), ("tokens", 32),
                         ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=count)

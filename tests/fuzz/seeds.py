@@ -30,7 +30,8 @@ def gguf_seeds():
     for some in ([], pairs, arrays, [nested, align], [arch, heads, width]):
         yield b"\0GGUF" + struct.pack("<IQQ", 3, 0, len(some)) + b"".join(some)
         yield bytes([1 + 3 * len(some)]) + b"".join(some)
-    for kind, (elements, size) in {0: (1, 4), 1: (1, 2), 30: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24),
+    for kind, (elements, size) in {0: (1, 4), 1: (1, 2), 30: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22),
+                                   7: (32, 24),
                                    8: (32, 34), 10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176),
                                    14: (256, 210)}.items():
         table = b"".join(text(name) + struct.pack("<IQQIQ", 2, elements, 1, kind, at)
@@ -51,8 +52,10 @@ def language_tokenizer_seeds():
         if "Regex" in pattern:
             yield b"\2" + pattern["Regex"].encode() + b"\0" + text
     vocab = {"<unk>": 0, "a": 1, "b": 2, "ab": 3, "<0x61>": 4}
-    for model in ({"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "vocab": vocab, "merges": ["a b", ["ab", "a"]][:1]},
-                  {"type": "Unigram", "unk_id": 0, "byte_fallback": True, "vocab": [[t, -float(i)] for t, i in vocab.items()]}):
+    for model in ({"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "vocab": vocab,
+                   "merges": ["a b", ["ab", "a"]][:1]},
+                  {"type": "Unigram", "unk_id": 0, "byte_fallback": True,
+                   "vocab": [[t, -float(i)] for t, i in vocab.items()]}):
         yield b"\0" + json.dumps({"model": model, "added_tokens": [{"id": 9, "content": "<a>", "lstrip": True}]}).encode() + b"\0aabc"
     yield b"\3 the aaaa \xc3\xa9\xff"
     for name in ("smollm.gguf", "pieces.gguf"):
@@ -99,12 +102,14 @@ def seeds():
                          "b": entry("F16", [3], 8, 14), "c": entry("BF16", [1], 14, 16)}).encode()
     yield "safetensors", b"\0" + len(header).to_bytes(8, "little") + header + bytes(16)
     yield "safetensors", b"\1" + header + bytes(16)
-    for dtype, size in (("BOOL", 1), ("U8", 1), ("I8", 1), ("F8_E4M3", 1), ("F8_E5M2", 1), ("U16", 2), ("I16", 2), ("U32", 4),
+    for dtype, size in (("BOOL", 1), ("U8", 1), ("I8", 1), ("F8_E4M3", 1), ("F8_E5M2", 1), ("U16", 2), ("I16", 2),
+                        ("U32", 4),
                         ("I32", 4), ("U64", 8), ("I64", 8), ("F64", 8)):
         tensors = {"x": entry(dtype, [16 // size], 0, 16), "e": entry(dtype, [0, 3], 16, 16)}
         yield "safetensors", b"\1" + json.dumps(tensors).encode() + bytes(16)
     yield "safetensors", b"\2" + json.dumps({"metadata": {"total_size": 4}, "weight_map": {"a": "s.safetensors"}}).encode()
-    document = json.dumps({"a": {"a": 5}, "model_max_length": 77, "block_out_channels": [1, 2, 3], "b": [True, None, -1.5e3],
+    document = json.dumps({"a": {"a": 5}, "model_max_length": 77, "block_out_channels": [1, 2, 3],
+                           "b": [True, None, -1.5e3],
                            "s": "\u00e9\U0001f600\n\"\\"}).encode()
     yield "json", b"\4" + document
     yield "json", b"\5\xef\xbb\xbf" + json.dumps([[], {}, [[{"a": [{}]}]]]).encode()
@@ -113,14 +118,17 @@ def seeds():
     yield "json", b"\2" + b'["x",{"caption":"y"},{"text":"z"}]'
     yield "json", b"\3" + b'id,prompt\r\n1,"a, ""b""\nc"\r\n2,d\n'
     yield "json", b"\x13" + b"a\nx\ny\n"
-    for text in ("a photo of the cat", "aaaaaaaa THE <l> x  <R>  w w1!", "<|startoftext|><|ENDOFTEXT|>", "e\u0301 \u0130 \u1100\u1161 \u200d",
+    for text in ("a photo of the cat", "aaaaaaaa THE <l> x  <R>  w w1!", "<|startoftext|><|ENDOFTEXT|>",
+                 "e\u0301 \u0130 \u1100\u1161 \u200d",
                  "it's 're 123 \u3000\u2003\t\n", "\U0001f469\u200d\U0001f4bb \u4f60\u597d"):
         yield "tokenizer", b"\x0f" + text.encode()
-    special = {"content": "<x>", "lstrip": True, "normalized": True, "rstrip": True, "single_word": True, "special": True}
+    special = {"content": "<x>", "lstrip": True, "normalized": True, "rstrip": True, "single_word": True,
+               "special": True}
     vocab = {"a": 0, "b</w>": 1, "ab</w>": 2, "<|startoftext|>": 3, "<|endoftext|>": 4}
     yield "tokenizer", b"\0" + json.dumps(vocab).encode()
     yield "tokenizer", b"\1" + b"#version: 0.2\na a\nt h\nth e</w>\n"
-    yield "tokenizer", b"\2" + json.dumps({"added_tokens_decoder": {"7": special}, "bos_token": special, "pad_token": "!",
+    yield "tokenizer", b"\2" + json.dumps({"added_tokens_decoder": {"7": special}, "bos_token": special,
+                                           "pad_token": "!",
                                            "model_max_length": 1e30}).encode()
     yield "tokenizer", b"\3" + json.dumps({"eos_token": special, "pad_token": "w", "additional_special_tokens": ["q", special]}).encode()
     yield "tokenizer", b"\4" + json.dumps({"added_tokens": [{"id": 3, **special}],

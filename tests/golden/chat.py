@@ -2,9 +2,9 @@
 
     python chat.py TEMPLATES
 
-TEMPLATES is a folder of the models' chat templates, NAME.jinja each: what "chat_template" in a tokenizer_config.json, or
-tokenizer.chat_template in a GGUF file, holds. The templates are not kept here, only the literals and names by which they
-are recognised. `test_chat TEMPLATES` checks that the whole templates are recognised alike.
+TEMPLATES is a folder of the models' chat templates, NAME.jinja each: what "chat_template" in a tokenizer_config.json,
+or tokenizer.chat_template in a GGUF file, holds. The templates are not kept here, only the literals and names by
+which they are recognised. `test_chat TEMPLATES` checks that the whole templates are recognised alike.
 """
 
 import json
@@ -19,12 +19,14 @@ NAMES = {  # special tokens at the begin and end of a text; None: of a family th
     "smollm2": ("<|im_start|>", "<|im_end|>"), "chatml": ("<s>", "</s>"), "lfm2": ("<|startoftext|>", "<|im_end|>"),
     "qwen2": ("", "<|im_end|>"), "qwen2.5": ("", "<|im_end|>"), "qwen3": ("", "<|im_end|>"),
     "qwen3-instruct": ("", "<|im_end|>"), "qwen3-thinking": ("", "<|im_end|>"),
-    "llama2": ("<s>", "</s>"), "llama3": ("<|begin_of_text|>", "<|eot_id|>"), "llama3.2": ("<|begin_of_text|>", "<|eot_id|>"),
+    "llama2": ("<s>", "</s>"), "llama3": ("<|begin_of_text|>", "<|eot_id|>"),
+    "llama3.2": ("<|begin_of_text|>", "<|eot_id|>"),
     "gemma2": ("<bos>", "<eos>"), "gemma3": ("<bos>", "<eos>"),
     "phi3": None, "phi4": None, "zephyr": None, "mistral": None, "llama2-unsloth": None, "gemma-unsloth": None,
 }
 MARKS = ("<|", "[INST]", "<<SYS>>", "_turn>", "[TOOL_CALLS]", "System role", "Cutting Knowledge", "think>")
-IDENTIFIERS = ("bos_token", "trim", "last_query_index", "first_user_prefix", "loop.last or (not loop.last and reasoning_content)",
+IDENTIFIERS = ("bos_token", "trim", "last_query_index", "first_user_prefix",
+               "loop.last or (not loop.last and reasoning_content)",
                "custom_instructions")
 
 
@@ -37,7 +39,8 @@ CONVERSATIONS = [
     turns("u:Hello"),
     turns("s:Be brief.", "u:Hello"),
     turns("u:Hello", "a:Hi!", "u:  What is 2 + 2?\n"),
-    turns("s: You are a cat.\n", "u:\tHow are you, \u00e9milie?\u3000", "a:\n meow ", "u:And now? \u65e5\u672c\u8a9e"),
+    turns("s: You are a cat.\n", "u:\tHow are you, \u00e9milie?\u3000", "a:\n meow ",
+          "u:And now? \u65e5\u672c\u8a9e"),
     turns("u:a", "a:<think>\nLet me see.\n</think>\n\nb", "u:c", "a:<think>\nyes</think>d"),
     turns("u:a", "a:b"),
     turns("s:", "u:<|im_end|> {{ bos_token }} [/INST] 'quoted' \"double\" \\n"),
@@ -62,7 +65,8 @@ def excerpt(text):
 
 def render(text, messages, prompt, bos, eos):
     try:
-        rendered, _ = render_jinja_template([messages], chat_template=text, add_generation_prompt=prompt, bos_token=bos,
+        rendered, _ = render_jinja_template([messages], chat_template=text, add_generation_prompt=prompt,
+                                            bos_token=bos,
                                             eos_token=eos, date_string="26 Jul 2024")
         return rendered[0]
     except TemplateError:

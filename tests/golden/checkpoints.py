@@ -1,10 +1,10 @@
-"""Writes tests/golden/data/checkpoints: two of the tiny models as single files in the layout in which Stable Diffusion was
-published, with every value twice the folder's, in fp16.
+"""Writes tests/golden/data/checkpoints: two of the tiny models as single files in the layout in which Stable
+Diffusion was published, with every value twice the folder's, in fp16.
 
     python checkpoints.py
 
-sd1.ckpt is what torch.save makes of a training program's state; xl.safetensors has the second text encoder in OpenCLIP's
-layout, and an AutoencoderKL.
+sd1.ckpt is what torch.save makes of a training program's state; xl.safetensors has the second text encoder in
+OpenCLIP's layout, and an AutoencoderKL.
 """
 
 import pathlib
@@ -99,7 +99,8 @@ def vae(folder, levels):
         elif part[0] in ("down_blocks", "up_blocks"):
             level = levels - 1 - int(part[1]) if part[0] == "up_blocks" else int(part[1])
             way = part[0].removesuffix("_blocks")
-            module = f"{way}.{level}." + (f"{way}sample.conv" if "samplers" in part[2] else ".".join(["block", *part[3:]]))
+            module = f"{way}.{level}." + (f"{way}sample.conv" if "samplers" in part[2]
+                                          else ".".join(["block", *part[3:]]))
         module = module.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
         out["first_stage_model." + ".".join(filter(None, [half, module, kind]))] = v
     return out

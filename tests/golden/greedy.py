@@ -1,13 +1,13 @@
-"""Writes data/greedy_smollm2.json: what transformers goes on with, always the most probable token, from five prompts by
-SmolLM2-135M-Instruct, in fp32 on the weights that its GGUF file holds.
+"""Writes data/greedy_smollm2.json: what transformers goes on with, always the most probable token, from five prompts
+by SmolLM2-135M-Instruct, in fp32 on the weights that its GGUF file holds.
 
     python greedy.py SmolLM2-135M-Instruct.Q4_1.gguf
     python greedy.py MODEL.gguf OUT.json                 of any other, for `test_greedy MODEL.gguf OUT.json`
 
 data/greedy_gemma3.json is of Gemma 3 270M in Q4_K_M, whose terms leave it to you to fetch it.
 
-For each prompt its ids, TOKENS ids that follow, and at each of them how far the two largest logits are apart: where that
-is next to nothing, another order of sums may take the other way.
+For each prompt its ids, TOKENS ids that follow, and at each of them how far the two largest logits are apart: where
+that is next to nothing, another order of sums may take the other way.
 """
 
 import json

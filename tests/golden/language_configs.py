@@ -1,8 +1,8 @@
 """The tiny language models: a Hugging Face folder of random weights each, and for most a GGUF file of the same.
 
-They differ in architecture, heads, biases, odd widths, ties, rotary scaling, windows, file types and in the old and new
-spelling of configurations, so that nothing in the C builder can lean on a published size. Rotary bases are small: the
-texts are short, and every pair of channels must turn.
+They differ in architecture, heads, biases, odd widths, ties, rotary scaling, windows, file types and in the old and
+new spelling of configurations, so that nothing in the C builder can lean on a published size. Rotary bases are small:
+the texts are short, and every pair of channels must turn.
 """
 
 VOCABULARY = 40

@@ -34,7 +34,8 @@ GPT4 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s
 
 
 def digits():
-    """bytes.json cut as the pre-tokenizer of the name "smollm" cuts, with the added tokens that a GGUF file can have."""
+    """bytes.json cut as the pre-tokenizer of the name "smollm" cuts, with the added tokens that a GGUF file can
+    have."""
     made = json.loads(train_bytes().to_str())
     kept = {"normalizer": None, "added_tokens": [t for t in made["added_tokens"] if t["special"]]}
     kept["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, {
@@ -51,7 +52,8 @@ def corpus(seed, count):
 
 def save(made, folder, name):
     text = json.loads(made.to_str())
-    (folder / f"{name}.json").write_text(json.dumps(text, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(text, ensure_ascii=False, separators=(",", ":")) + "\n",
+                                         encoding="utf-8")
     return tokenizers.Tokenizer.from_file(str(folder / f"{name}.json"))
 
 
@@ -59,18 +61,21 @@ def train_bytes():
     made = tokenizers.Tokenizer(models.BPE())
     made.normalizer = normalizers.NFC()
     made.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(tokenizers.Regex(GPT4), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        pre_tokenizers.Split(tokenizers.Regex(GPT4), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     made.decoder = decoders.ByteLevel()
     made.train_from_iterator(corpus(1, 2000), trainers.BpeTrainer(
         vocab_size=700, special_tokens=["<|begin|>", "<|end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False))
     made.add_tokens([tokenizers.AddedToken("<tool>", normalized=False), tokenizers.AddedToken("<left>", lstrip=True),
                      tokenizers.AddedToken("<right>", rstrip=True), tokenizers.AddedToken("word", single_word=True),
-                     tokenizers.AddedToken("<tool><tool>", normalized=False), tokenizers.AddedToken("Ἄ", normalized=True)])
+                     tokenizers.AddedToken("<tool><tool>", normalized=False),
+                     tokenizers.AddedToken("Ἄ", normalized=True)])
     begin = made.token_to_id("<|begin|>")
     made.post_processor = processors.Sequence([
         processors.ByteLevel(trim_offsets=False),
-        processors.TemplateProcessing(single="<|begin|> $A", pair="<|begin|> $A $B", special_tokens=[("<|begin|>", begin)])])
+        processors.TemplateProcessing(single="<|begin|> $A", pair="<|begin|> $A $B",
+                                      special_tokens=[("<|begin|>", begin)])])
     return made
 
 
@@ -78,23 +83,27 @@ def train_pieces():
     """As Llama 2 has it: fallback to bytes, all spaces marked, one in front."""
     trained = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
     trained.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    trained.train_from_iterator(corpus(2, 2000), trainers.BpeTrainer(vocab_size=500, special_tokens=["<unk>", "<s>", "</s>"],
+    trained.train_from_iterator(corpus(2, 2000),
+                                trainers.BpeTrainer(vocab_size=500, special_tokens=["<unk>", "<s>", "</s>"],
                                                                      show_progress=False))
     model = json.loads(trained.to_str())["model"]
     own = [t for t, _ in sorted(model["vocab"].items(), key=lambda pair: pair[1])]
     all_tokens = own[:3] + [f"<0x{b:02X}>" for b in range(256)] + own[3:]
-    made = tokenizers.Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(all_tokens)}, merges=[tuple(m) for m in model["merges"]],
+    made = tokenizers.Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(all_tokens)},
+                                           merges=[tuple(m) for m in model["merges"]],
                                            unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     made.add_special_tokens(["<unk>", "<s>", "</s>"])
     made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A <s> $B", special_tokens=[("<s>", 1), ("</s>", 2)])
+    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+                                      decoders.Strip(" ", 1, 0)])
+    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A <s> $B",
+                                                        special_tokens=[("<s>", 1), ("</s>", 2)])
     return made
 
 
 def make_unigram():
-    """The most frequent parts of words, for training in threads gives other scores each time. Of the bytes some, so that there are
-    unknown characters too."""
+    """The most frequent parts of words, for training in threads gives other scores each time. Of the bytes some, so
+    that there are unknown characters too."""
     counts = collections.Counter()
     for text in corpus(3, 2000):
         for word in text.split():
@@ -107,10 +116,12 @@ def make_unigram():
     vocabulary += [[f"<0x{b:02X}>", -20.0] for b in [*range(0x80, 0xc0), *range(0xd0, 0xe8)]]
     made = tokenizers.Tokenizer(models.Unigram([tuple(pair) for pair in vocabulary], unk_id=0, byte_fallback=True))
     made.add_special_tokens(["<unk>", "</s>"])
-    made.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(tokenizers.Regex(" {2,}"), " ")])
+    made.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(),
+                                            normalizers.Replace(tokenizers.Regex(" {2,}"), " ")])
     made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     made.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="first")])
-    made.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B", special_tokens=[("</s>", 1)])
+    made.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B",
+                                                        special_tokens=[("</s>", 1)])
     return made
 
 
@@ -118,12 +129,18 @@ def make_unigram():
 
 BYTES = [f"<0x{b:02X}>" for b in range(256)]
 EXPRESSIONS = [
-    GPT4, r"\s+", r"\S+", r"\w+", r"\W", r"\d", r"\D+", r"\h+", r"[\s\d]+", r"[^\s\w]", r"[^\S ]+", r"[\W_]", r"[^\W\d_]+",
-    r"\bo|e\b", r"\B\w\B", r"[a-fx-z]+", r"[\-\]\[^]", r"[]a]", r"(a|e)(?=\w)", r"(?<=a).", r"(?<!\w)\p{L}", r"(?=\p{Lu})", r"x*",
-    r"\p{Han}|\p{Hiragana}+|\p{Katakana}", r"\p{^L}+", r"\P{L}", r"\p{Letter}+|\p{Number}", r"\p{Uppercase_Letter}+", r"\p{M}", r"\p{P}|\p{S}",
-    r"\p{N}{2,3}+", r"\p{N}{2}?", r"\p{N}{,2}", r"a{1,2}?", r"\p{L}++ ?", r"[^\r\n]?+\n", r"^.", r".$", r"\A.|.\z", r"(?m:a.)|b.",
-    r"(?i)'re|s|k|ll", r"x(?i:[ae]|t|o)+x?|E", r"(?>a+)b|a", r"\u3000|\x20|\x{1F600}|\u00e9", r"[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
-    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+", r"[^[a-z]\s]+", r" ?[^(\s|[.,!?…。，、।۔،])]+", r"\t\n|\v|\f|\r\n", r"}|]|{|{a", r"é+|[éü]",
+    GPT4, r"\s+", r"\S+", r"\w+", r"\W", r"\d", r"\D+", r"\h+", r"[\s\d]+", r"[^\s\w]", r"[^\S ]+", r"[\W_]",
+    r"[^\W\d_]+",
+    r"\bo|e\b", r"\B\w\B", r"[a-fx-z]+", r"[\-\]\[^]", r"[]a]", r"(a|e)(?=\w)", r"(?<=a).", r"(?<!\w)\p{L}",
+    r"(?=\p{Lu})", r"x*",
+    r"\p{Han}|\p{Hiragana}+|\p{Katakana}", r"\p{^L}+", r"\P{L}", r"\p{Letter}+|\p{Number}", r"\p{Uppercase_Letter}+",
+    r"\p{M}", r"\p{P}|\p{S}",
+    r"\p{N}{2,3}+", r"\p{N}{2}?", r"\p{N}{,2}", r"a{1,2}?", r"\p{L}++ ?", r"[^\r\n]?+\n", r"^.", r".$", r"\A.|.\z",
+    r"(?m:a.)|b.",
+    r"(?i)'re|s|k|ll", r"x(?i:[ae]|t|o)+x?|E", r"(?>a+)b|a", r"\u3000|\x20|\x{1F600}|\u00e9",
+    r"[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+", r"[^[a-z]\s]+", r" ?[^(\s|[.,!?…。，、।۔،])]+",
+    r"\t\n|\v|\f|\r\n", r"}|]|{|{a", r"é+|[éü]",
     r"(\w)\1", r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
 ]
 
@@ -141,7 +158,8 @@ def replace(pattern, content, kind="String"):
 
 
 def token(content, at, **flags):
-    return {"id": at, "content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False,
+    return {"id": at, "content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": True,
+            "special": False,
             **flags}
 
 
@@ -160,45 +178,61 @@ def parts():
     for scheme in ("always", "never", "first"):
         for cut in (True, False):
             yield {"pre_tokenizer": metaspace(scheme, cut)}
-        yield {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace(scheme, True)]},
+        yield {"pre_tokenizer": {"type": "Sequence",
+                                 "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace(scheme, True)]},
                "decoder": metaspace(scheme, True)}
-        yield {"normalizer": {"type": "Strip", "strip_left": True, "strip_right": False}, "pre_tokenizer": metaspace(scheme, True),
+        yield {"normalizer": {"type": "Strip", "strip_left": True, "strip_right": False},
+               "pre_tokenizer": metaspace(scheme, True),
                "added_tokens": [token("the", 256), token("c", 257, normalized=False)]}
     for space in (True, False):
         for regex in (True, False):
-            yield {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": True, "use_regex": regex},
-                   "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}}
-    for one in ({"type": "Digits", "individual_digits": True}, {"type": "Digits", "individual_digits": False}, {"type": "Whitespace"},
-                {"type": "WhitespaceSplit"}, {"type": "CharDelimiterSplit", "delimiter": "e"}, {"type": "FixedLength", "length": 3}):
+            yield {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": True,
+                                     "use_regex": regex},
+                   "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True,
+                               "use_regex": True}}
+    for one in ({"type": "Digits", "individual_digits": True}, {"type": "Digits", "individual_digits": False},
+                {"type": "Whitespace"},
+                {"type": "WhitespaceSplit"}, {"type": "CharDelimiterSplit", "delimiter": "e"},
+                {"type": "FixedLength", "length": 3}):
         yield {"pre_tokenizer": one}
         yield {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [one, split(r"\s")]}}
     for one in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Nmt", "ByteLevel"):
         yield {"normalizer": {"type": one}}
-    yield {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"}]}}
+    yield {"normalizer": {"type": "Sequence",
+                          "normalizers": [{"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"}]}}
     for left, right in ((True, True), (True, False), (False, True)):
         yield {"normalizer": {"type": "Strip", "strip_left": left, "strip_right": right}}
-    for one in (replace(" ", "▁"), replace("a", ""), replace("", "-"), replace(r"\s+", " ", "Regex"), replace(r"\b", "|", "Regex"),
+    for one in (replace(" ", "▁"), replace("a", ""), replace("", "-"), replace(r"\s+", " ", "Regex"),
+                replace(r"\b", "|", "Regex"),
                 {"type": "Prepend", "prepend": "▁ "}):
         yield {"normalizer": one, "pre_tokenizer": metaspace("first", True)}
-    flags = [token("<a>", 256, special=True, normalized=False), token("<L>", 257, lstrip=True), token("<R>", 258, rstrip=True, special=True),
-             token("word", 259, single_word=True, normalized=False), token("É", 260), token(" x", 261, normalized=False),
+    flags = [token("<a>", 256, special=True, normalized=False), token("<L>", 257, lstrip=True),
+             token("<R>", 258, rstrip=True, special=True),
+             token("word", 259, single_word=True, normalized=False), token("É", 260),
+             token(" x", 261, normalized=False),
              token("<a><a>", 262, normalized=False), token("e\u0301", 263, normalized=False)]
     for normalizer in (None, {"type": "Lowercase"}, {"type": "NFC"}, {"type": "Prepend", "prepend": "▁"}):
         yield {"normalizer": normalizer, "added_tokens": flags}
     for decoder in ([{"type": "ByteFallback"}, {"type": "Fuse"}], [{"type": "Fuse"}], [],
-                    [{"type": "ByteFallback"}, replace("a", "b"), {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 2, "stop": 0}],
+                    [{"type": "ByteFallback"}, replace("a", "b"), {"type": "Fuse"},
+                     {"type": "Strip", "content": " ", "start": 2, "stop": 0}],
                     [{"type": "ByteFallback"}, {"type": "Fuse"}, replace("[0-9a-f]+", "#", "Regex")],
                     [replace("<0x", "<1x"), {"type": "BPEDecoder", "suffix": "1>"}]):
         yield {"decoder": {"type": "Sequence", "decoders": decoder}}
     yield {"decoder": {"type": "BPEDecoder", "suffix": "1>"}}
-    yield {"post_processor": {"type": "RobertaProcessing", "sep": ["<0x02>", 2], "cls": ["<0x01>", 1], "trim_offsets": True,
+    yield {"post_processor": {"type": "RobertaProcessing", "sep": ["<0x02>", 2], "cls": ["<0x01>", 1],
+                              "trim_offsets": True,
                               "add_prefix_space": True}}
     yield {"post_processor": {"type": "BertProcessing", "sep": ["<0x02>", 2], "cls": ["<0x01>", 1]}}
-    single = [{"SpecialToken": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "B", "type_id": 0}}]
-    template = {"type": "TemplateProcessing", "single": single, "pair": single[:2] + [{"Sequence": {"id": "B", "type_id": 1}}],
-                "special_tokens": {"A": {"id": "A", "ids": [7, 8], "tokens": ["x", "y"]}, "B": {"id": "B", "ids": [9], "tokens": ["z"]}}}
+    single = [{"SpecialToken": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+              {"SpecialToken": {"id": "B", "type_id": 0}}]
+    template = {"type": "TemplateProcessing", "single": single,
+                "pair": single[:2] + [{"Sequence": {"id": "B", "type_id": 1}}],
+                "special_tokens": {"A": {"id": "A", "ids": [7, 8], "tokens": ["x", "y"]},
+                                   "B": {"id": "B", "ids": [9], "tokens": ["z"]}}}
     yield {"post_processor": template}
-    yield {"post_processor": {"type": "Sequence", "processors": [template, {"type": "ByteLevel", "add_prefix_space": True,
+    yield {"post_processor": {"type": "Sequence",
+                              "processors": [template, {"type": "ByteLevel", "add_prefix_space": True,
                                                                                         "trim_offsets": True, "use_regex": True}]}}
 
 
@@ -208,26 +242,34 @@ def bpe(vocab, merges, **settings):
 
 def own_models():
     """Models of other settings; few characters, so that many are unknown."""
-    vocab = ["<unk>", "a", "b", "c", "ab", "abc", "#b", "#c", "b</w>", "c</w>", "bc</w>", "<0xC3>", "<0xA9>", " ", "d", "cd", "abcd"]
+    vocab = ["<unk>", "a", "b", "c", "ab", "abc", "#b", "#c", "b</w>", "c</w>", "bc</w>", "<0xC3>", "<0xA9>", " ",
+             "d", "cd", "abcd"]
     merges = [["a", "b"], ["ab", "c"], ["b", "c</w>"]]
-    for settings in ({}, {"unk_token": "<unk>"}, {"unk_token": "<unk>", "fuse_unk": True}, {"unk_token": "<unk>", "byte_fallback": True},
-                     {"unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True}, {"ignore_merges": True, "unk_token": "<unk>"},
+    for settings in ({}, {"unk_token": "<unk>"}, {"unk_token": "<unk>", "fuse_unk": True},
+                     {"unk_token": "<unk>", "byte_fallback": True},
+                     {"unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True},
+                     {"ignore_merges": True, "unk_token": "<unk>"},
                      {"end_of_word_suffix": "</w>", "unk_token": "<unk>"}):
         yield {"model": bpe(vocab, merges, **settings), "pre_tokenizer": split("x")}
     yield {"model": bpe(vocab[:8], [["a", "#b"], ["ab", "#c"]], continuing_subword_prefix="#", unk_token="<unk>")}
     scores = {"<unk>": 0, "a": 5, "b": -1, "ab": -20, "ac": -20, "bab": -3.5, "<0xC3>": -4, "<0xA9>": -4, " ": -2}
     for fallback in (True, False):
-        yield {"model": {"type": "Unigram", "vocab": [[t, float(x)] for t, x in scores.items()], "unk_id": 0, "byte_fallback": fallback}}
+        yield {"model": {"type": "Unigram", "vocab": [[t, float(x)] for t, x in scores.items()], "unk_id": 0,
+                         "byte_fallback": fallback}}
 
 
 def whole(some):
     if "model" in some:
-        return {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": None, "post_processor": None, "decoder": None,
+        return {"version": "1.0", "added_tokens": [], "normalizer": None, "pre_tokenizer": None,
+                "post_processor": None, "decoder": None,
                 **some}
-    made = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None, "pre_tokenizer": None,
+    made = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+            "pre_tokenizer": None,
             "post_processor": None, "decoder": None, **some}
-    made["model"] = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "\x01", "end_of_word_suffix": None,
-                     "fuse_unk": False, "byte_fallback": True, "ignore_merges": False, "vocab": {t: i for i, t in enumerate(BYTES)},
+    made["model"] = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "\x01",
+                     "end_of_word_suffix": None,
+                     "fuse_unk": False, "byte_fallback": True, "ignore_merges": False,
+                     "vocab": {t: i for i, t in enumerate(BYTES)},
                      "merges": []}
     return made
 
@@ -237,7 +279,8 @@ def whole(some):
 def settled(raw):
     """No U+180E, which Unicode has moved between classes, nor characters that are too young for some library."""
     text = raw.decode("utf-8", "replace")
-    return not set(text) & set("\u180e\u061d\u09fe\ua8ff") and all(unicodedata.category(c) != "Cn" or c in "\uffff\U0010ffff" for c in text)
+    return not set(text) & set("\u180e\u061d\u09fe\ua8ff") and all(unicodedata.category(c) != "Cn"
+                                                                   or c in "\uffff\U0010ffff" for c in text)
 
 
 def case(made, raw, decodes=True):
@@ -257,11 +300,14 @@ def write_cases(made, folder, name, count):
     print(f"{name}: {made.get_vocab_size()} tokens, {len(raws)} texts")
 
 
-PLAIN = ["  The quick brown fox_jumps\tover 12345 lazy dogs.  \n", "a", " ", "aeb a b\r\n\n word sword <a><a> <L>  <R>  word, É x é e\u0301xx",
-         "ab123aa\u00a0\u3000ñ I'm don'T 'LL ß STRASSE \ufb01 \u212a", "日本語テキスト。です。カタカナ 中文,123 4567 ٣٤", "athe thebthe cthe", "[{a}]-^_~!\"#$x \\ée ü\u0085\u2028end"]
+PLAIN = ["  The quick brown fox_jumps\tover 12345 lazy dogs.  \n", "a", " ",
+         "aeb a b\r\n\n word sword <a><a> <L>  <R>  word, É x é e\u0301xx",
+         "ab123aa\u00a0\u3000ñ I'm don'T 'LL ß STRASSE \ufb01 \u212a", "日本語テキスト。です。カタカナ 中文,123 4567 ٣٤",
+         "athe thebthe cthe", "[{a}]-^_~!\"#$x \\ée ü\u0085\u2028end"]
 
 
-MODELS = ["abc", "abcabcd cd", "xabcxbc cab", "éé ü cü", "ééü", "a??bé?", "acac", "babab a", "abcd", "ü", "  ", "aéüb"]
+MODELS = ["abc", "abcabcd cd", "xabcxbc cab", "éé ü cü", "ééü", "a??bé?", "acac", "babab a", "abcd", "ü", "  ",
+          "aéüb"]
 
 
 def write_parts(folder, elsewhere):
@@ -284,7 +330,8 @@ def main():
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "data/tokenizers"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name, make, count in (("bytes", train_bytes, 500), ("pieces", train_pieces, 450), ("unigram", make_unigram, 450)):
+    for name, make, count in (("bytes", train_bytes, 500), ("pieces", train_pieces, 450),
+                              ("unigram", make_unigram, 450)):
         write_cases(save(make(), folder, name), folder, name, count)
     write_cases(save(digits(), folder, "smollm"), folder, "smollm", 400)
     tokenizer_gguf.write(str(folder / "smollm.gguf"), folder / "smollm.json", "smollm")

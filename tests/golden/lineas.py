@@ -4,8 +4,8 @@ make_language_models.py, by an independent PyTorch program.
     python lineas.py [case ...]
 
 Everything runs in double from the single-precision inputs that are stored, so that what is compared is the method and
-not PyTorch's rounding; every case is run in single precision and from nudged inputs as well, and must agree to a quarter
-of the tolerance: what sorting and Adam blow up beyond that would test nothing.
+not PyTorch's rounding; every case is run in single precision and from nudged inputs as well, and must agree to a
+quarter of the tolerance: what sorting and Adam blow up beyond that would test nothing.
 
 A case `MODEL-NAME.safetensors` uses the UNet of data/MODEL, or the model of data/language/MODEL, and holds
 (channels-last, fp32)
@@ -218,7 +218,8 @@ def train(case, model, inputs, dtype, nudge=False):
 
 
 def make_texts(case, vocabulary):
-    """Texts of two kinds: the sources' words are of the lower half of the vocabulary, mostly. Padded on either side."""
+    """Texts of two kinds: the sources' words are of the lower half of the vocabulary, mostly. Padded on either
+    side."""
     generator = torch.Generator().manual_seed(case["seed"])
     out = {}
     for kind, count in (("source", case["sources"]), ("target", case["targets"])):

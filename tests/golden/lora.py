@@ -1,10 +1,10 @@
-"""Writes tests/golden/data/lora: LoRA files for the tiny models, in the layouts that people use, and what diffusers and
-PEFT make of the weights with them.
+"""Writes tests/golden/data/lora: LoRA files for the tiny models, in the layouts that people use, and what diffusers
+and PEFT make of the weights with them.
 
     python lora.py
 
-NAME.safetensors (or .bin) is the LoRA; NAME.fused.safetensors holds, under PART.PARAMETER, every `STRIDE`th value of each
-weight that `fuse_lora` at `STRENGTH` has changed. A weight that it has not changed is not there.
+NAME.safetensors (or .bin) is the LoRA; NAME.fused.safetensors holds, under PART.PARAMETER, every `STRIDE`th value of
+each weight that `fuse_lora` at `STRENGTH` has changed. A weight that it has not changed is not there.
 """
 
 import json
@@ -23,7 +23,8 @@ ROOT = pathlib.Path(__file__).parent / "data"
 DATA = ROOT / "lora"
 STRENGTH, STRIDE = 0.7, 5
 PARTS = ("unet", "text_encoder", "text_encoder_2")
-UNET = ("to_q", "to_v", "to_out.0", "proj_in", "proj", "net.2", "conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv",
+UNET = ("to_q", "to_v", "to_out.0", "proj_in", "proj", "net.2", "conv1", "conv2", "conv_shortcut", "time_emb_proj",
+        "conv",
         "conv_in", "conv_out", "linear_1")
 TEXT = ("q_proj", "out_proj", "fc1")
 
@@ -112,8 +113,8 @@ def old_layout():
 def kohya_layout(name, model, first, layers):
     """Underscores and alphas, half precision; with `layers` the UNet's original names.
 
-    The alpha is one for all layers: where they differ diffusers takes the commonest for those of attention, which is not
-    what the programs that write such files mean.
+    The alpha is one for all layers: where they differ diffusers takes the commonest for those of attention, which is
+    not what the programs that write such files mean.
     """
     generator, pipeline, state = torch.Generator().manual_seed(3), load(model), {}
     prefix = {"unet": "lora_unet_", "text_encoder": first, "text_encoder_2": "lora_te2_"}

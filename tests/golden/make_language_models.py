@@ -6,11 +6,11 @@ computes with them.
 
 Each folder is a model of random weights (language_configs.py), and model.gguf the same (language_gguf.py).
 `expected.safetensors` holds the inputs, the output of every module that can be hooked (record.py), thinned to every
-stride-th value after rows of padding are set to zero, the logits, and the distances by which mutations move the outputs
-(`mutation.*`). The batch has three texts: one padded on the left, one on the right, one whole.
-No sites are the tables of angles (`rotary_emb`) and the attention weights (`self_attn:1`, which PyTorch's own attention
-does not give either); outputs of norms of single heads are (B, T, heads * D) here, whatever their order in PyTorch.
-The second form records any folder, for `test_golden_language --folder FOLDER OUT.safetensors`.
+stride-th value after rows of padding are set to zero, the logits, and the distances by which mutations move the
+outputs (`mutation.*`). The batch has three texts: one padded on the left, one on the right, one whole.
+No sites are the tables of angles (`rotary_emb`) and the attention weights (`self_attn:1`, which PyTorch's own
+attention does not give either); outputs of norms of single heads are (B, T, heads * D) here, whatever their order in
+PyTorch. The second form records any folder, for `test_golden_language --folder FOLDER OUT.safetensors`.
 """
 
 import copy

@@ -6,9 +6,9 @@
 Each folder is a diffusers model of random weights (configs.py). `expected.safetensors` beside it holds the inputs
 (`input.*`), the output of every module that can be hooked (record.py), thinned to every stride-th value of its
 channels-last order (record.stride_for), the distances by which mutations move them (`mutation.*`), and the picture of
-the whole pipeline at one step (`output.image`). pictures.py adds what diffusers' own pipelines paint. data/schedulers is what schedulers.py writes.
-The second form records any diffusers folder, for `test_golden --folder FOLDER OUT.safetensors`.
-The versions are pinned in requirements.txt.
+the whole pipeline at one step (`output.image`). pictures.py adds what diffusers' own pipelines paint. data/schedulers
+is what schedulers.py writes. The second form records any diffusers folder, for
+`test_golden --folder FOLDER OUT.safetensors`. The versions are pinned in requirements.txt.
 """
 
 import json

@@ -16,8 +16,8 @@ random numbers, PyTorch hooks on the tiny language models of make_language_model
     low.SITE, high.SITE (D)                  with a support mask: between which values it acts
     steered.pooled.SITE (A, D)               what the source texts pool to under these maps; with a support mask
 
-and as metadata model, method, sites, pool (the method's own), and options where it has them. What the maps follow from
-runs in double; every case runs in single precision as well, and must agree to a quarter of the tolerance.
+and as metadata model, method, sites, pool (the method's own), and options where it has them. What the maps follow
+from runs in double; every case runs in single precision as well, and must agree to a quarter of the tolerance.
 """
 
 import math
@@ -50,9 +50,11 @@ CASES = {
     "llama-aura": dict(method="aura", sites=r".*mlp\.(gate|up|down)_proj", pool="max", sources=9, targets=7, seed=6),
     "gemma3-detzero": dict(method="detzero", sites=r".*mlp\.(gate|up|down)_proj", pool="mean", sources=8, targets=8,
                            threshold=0.8, seed=7),
-    "qwen2-support": dict(method="linear-act", sites=".*post.*layernorm|.*down_proj", pool="mean", sources=9, targets=6,
+    "qwen2-support": dict(method="linear-act", sites=".*post.*layernorm|.*down_proj", pool="mean", sources=9,
+                          targets=6,
                           low=0.0, high=100.0, seed=8),
-    "llama-quantiles": dict(method="linear-act-at-once", sites=r"model\.layers\.\d", pool="mean", sources=8, targets=8,
+    "llama-quantiles": dict(method="linear-act-at-once", sites=r"model\.layers\.\d", pool="mean", sources=8,
+                            targets=8,
                             low=12.5, high=80.0, seed=9),
 }
 
@@ -154,7 +156,8 @@ class Steered:
 
 
 def make_texts(case, vocabulary):
-    """Sources' words are of the lower part of the vocabulary, mostly, targets' of the upper; padded on either side."""
+    """Sources' words are of the lower part of the vocabulary, mostly, targets' of the upper; padded on either
+    side."""
     generator = torch.Generator().manual_seed(case["seed"])
     out = {}
     for kind, count in (("source", case["sources"]), ("target", case["targets"])):
@@ -291,7 +294,8 @@ def make(name, case):
     print(f"{name}: {len(exact)} arrays, {moved} values off the identity, sensitivity {worst:.1e}", flush=True)
     assert worst < TOLERANCE / 4, "the case is too sensitive"
     assert moved, "the case tests nothing"
-    options = {k: str(case[k]) for k in ("method", "sites", "alpha", "top_heads", "threshold", "low", "high") if k in case}
+    options = {k: str(case[k])
+               for k in ("method", "sites", "alpha", "top_heads", "threshold", "low", "high") if k in case}
     save(name, texts | exact, options | {"model": f"language/{model}"})
 
 

@@ -1,10 +1,12 @@
-"""Writes tests/golden/data/perplexity: what transformers makes of texts on the tiny Llama, in windows, steered and not.
+"""Writes tests/golden/data/perplexity: what transformers makes of texts on the tiny Llama, in windows, steered and
+not.
 
     python perplexity.py
     python perplexity.py --model FOLDER_OR_GGUF TEXT [CONTEXT STRIDE]
 
-`cases.jsonl` holds texts, windows and the mean surprise of a token; `steering.safetensors` the maps of the steered cases.
-The second form measures a whole model (float32, a GGUF file is unpacked first), to compare with `vksteer eval --text`.
+`cases.jsonl` holds texts, windows and the mean surprise of a token; `steering.safetensors` the maps of the steered
+cases. The second form measures a whole model (float32, a GGUF file is unpacked first), to compare with
+`vksteer eval --text`.
 """
 
 import json
@@ -74,14 +76,17 @@ def golden():
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(LLAMA / "tokenizer.json"))
     generator = torch.Generator().manual_seed(7)
     width = model.config.hidden_size
-    maps = {site: (1 + 0.5 * torch.randn(width, generator=generator), torch.randn(width, generator=generator)) for site in SITES}
+    maps = {site: (1 + 0.5 * torch.randn(width, generator=generator), torch.randn(width, generator=generator))
+            for site in SITES}
     DATA.mkdir(exist_ok=True)
     save_file({f"{s}.{part}": x for s, pair in maps.items() for part, x in zip(("weight", "bias"), pair)},
               DATA / "steering.safetensors", {"format": "vksteer-1", "model": "LlamaForCausalLM", "position": "all"})
     rows = []
-    for context, stride, strength, prompts in ((64, 32, 0, None), (16, 8, 0, None), (16, 15, 0, None), (16, 3, 0, None),
+    for context, stride, strength, prompts in ((64, 32, 0, None), (16, 8, 0, None), (16, 15, 0, None),
+                                               (16, 3, 0, None),
                                                (2, 1, 0, None), (64, 32, 1, None), (24, 12, -0.5, None),
-                                               (64, 32, 0, ["so ", "in the ", "on", ""]), (16, 8, 0.7, ["so ", "in the ", "on", ""])):
+                                               (64, 32, 0, ["so ", "in the ", "on", ""]),
+                                               (16, 8, 0.7, ["so ", "in the ", "on", ""])):
         hooks = steer(model, maps, strength)
         made = measure(model, tokenizer.encode, TEXTS, context, stride, prompts)
         for hook in hooks:
@@ -98,7 +103,8 @@ def whole(path, text, context=512, stride=None):
     where = (str(path.parent), {"gguf_file": path.name}) if path.suffix == ".gguf" else (str(path), {})
     tokenizer = AutoTokenizer.from_pretrained(where[0], **where[1])
     model = AutoModelForCausalLM.from_pretrained(where[0], dtype=torch.float32, **where[1])
-    made = measure(model, tokenizer.encode, [pathlib.Path(text).read_text()], int(context), int(stride or context // 2))
+    made = measure(model, tokenizer.encode, [pathlib.Path(text).read_text()], int(context),
+                   int(stride or context // 2))
     print(json.dumps({"perplexity": math.exp(made["nll"]), **made}))
 
 

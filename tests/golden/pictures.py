@@ -1,4 +1,5 @@
-"""What diffusers' pipelines paint with a folder, on vksteer's noise: pictures.json says how, pictures.safetensors what.
+"""What diffusers' pipelines paint with a folder, on vksteer's noise: pictures.json says how, pictures.safetensors
+what.
 """
 
 import itertools

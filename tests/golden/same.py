@@ -19,7 +19,8 @@ def content(path):
 
 
 def files(folder):
-    return {p.relative_to(folder) for part in ("data", "tokenizer") for p in (folder / part).rglob("*") if p.is_file()}
+    return {p.relative_to(folder) for part in ("data", "tokenizer")
+            for p in (folder / part).rglob("*") if p.is_file()}
 
 
 one, other = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])

@@ -3,14 +3,15 @@
     temperature top_k top_p min_p repeat_penalty repeat_last vocabulary history kept
     logits[vocabulary] history[history] ids[kept] probabilities[kept]
 
-In generate's order: repeat penalty, temperature, top-k, top-p, min-p; kept tokens from the most probable on. 0 switches
-a filter off. The penalty sees the last repeat_last tokens.
+In generate's order: repeat penalty, temperature, top-k, top-p, min-p; kept tokens from the most probable on. 0
+switches a filter off. The penalty sees the last repeat_last tokens.
 """
 
 from pathlib import Path
 
 import torch
-from transformers import (MinPLogitsWarper, RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper,
+from transformers import (MinPLogitsWarper, RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper,
+                          TopKLogitsWarper,
                           TopPLogitsWarper)
 
 torch.set_num_threads(1)

@@ -1,4 +1,5 @@
-"""Writes data/tiles.safetensors: a picture that diffusers' AutoencoderKL decodes in one piece, and in vksteer's tiles.
+"""Writes data/tiles.safetensors: a picture that diffusers' AutoencoderKL decodes in one piece, and in vksteer's
+tiles.
 
     python tiles.py
 

@@ -38,12 +38,17 @@ don't can't it's they're we've I'm you'll he'd image picture render camera lens 
 FOREIGN = """naïve café über straße Ελλάδα κόσμος ΣΊΣΥΦΟΣ Привет мир Ёлка 你好 世界 こんにちは カタカナ 안녕하세요 한국어 שלום
 عالم مرحبا नमस्ते दुनिया สวัสดี ภาษาไทย Việt Nam Đà Nẵng İstanbul ısı Ångström ﬁancé ﬂow ½ ² Ⅳ ① Ⓐ ǅ ß ẞ ŉ ΐ""".split()
 EMOJI = "😀 😂 ❤️ 👍🏽 👨‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 🇯🇵 ☕ ✈️ 1️⃣ #️⃣ ♥ ★ ☃ 🍕 🐈‍⬛ 🫠 © ™ →".split()
-CODE = ["for (int i = 0; i < n; i++) { a[i] += b[i] * 2.5e-3f; }", "print(f\"{x!r:>10}\")", "<html><body>&nbsp;</body>",
-        "SELECT * FROM t WHERE id != 'x' -- comment", "a=b&&c||!d", "C:\\path\\file.txt", "https://example.org/?q=1&r=a%20b",
+CODE = ["for (int i = 0; i < n; i++) { a[i] += b[i] * 2.5e-3f; }", "print(f\"{x!r:>10}\")",
+        "<html><body>&nbsp;</body>",
+        "SELECT * FROM t WHERE id != 'x' -- comment", "a=b&&c||!d", "C:\\path\\file.txt",
+        "https://example.org/?q=1&r=a%20b",
         "x86_64-linux-gnu", "#include <stdio.h>", "((masterpiece)), [lowres:0.8], (best quality:1.2)"]
-SPACES = [" ", "  ", "\t", "\n", "\r\n", "\u00a0", "\u2003", "\u3000", "\u2028", "\u0085", "\u1680", "\v", "\f", "     "]
-ODD = ["\u200b", "\u200d", "\ufeff", "\u00ad", "\u180e", "\u2060", "\u0000", "\u0001", "\u001f", "\u007f", "\ufffd", "\uffff",
-       "\U0010ffff", "\ue000", "\u0301", "\u0345", "\u0308\u0301", "e\u0301", "A\u030a", "\u1100\u1161\u11a8", "\uac00",
+SPACES = [" ", "  ", "\t", "\n", "\r\n", "\u00a0", "\u2003", "\u3000", "\u2028", "\u0085", "\u1680", "\v", "\f",
+          "     "]
+ODD = ["\u200b", "\u200d", "\ufeff", "\u00ad", "\u180e", "\u2060", "\u0000", "\u0001", "\u001f", "\u007f", "\ufffd",
+       "\uffff",
+       "\U0010ffff", "\ue000", "\u0301", "\u0345", "\u0308\u0301", "e\u0301", "A\u030a", "\u1100\u1161\u11a8",
+       "\uac00",
        "\u2126", "\u212b", "\uf900", "\u0958", "\u0130", "\u0131", "q\u0323\u0307", "q\u0307\u0323", "\u0f71\u0f72"]
 
 
@@ -66,7 +71,8 @@ def train(merge_count, rng):
         corpus[WORDS[min(int(rng.expovariate(1 / 40)), len(WORDS) - 1)].lower().split("'")[0]] += 1
     for word in WORDS + FOREIGN + EMOJI:
         corpus[unicodedata.normalize("NFC", word).lower()] += 3
-    words = {tuple([table[b] for b in w.encode()][:-1] + [table[w.encode()[-1]] + "</w>"]): n for w, n in corpus.items()}
+    words = {tuple([table[b] for b in w.encode()][:-1] + [table[w.encode()[-1]] + "</w>"]): n
+             for w, n in corpus.items()}
     merges = []
     while len(merges) < merge_count:
         pairs = collections.Counter()
@@ -169,18 +175,26 @@ def random_character(rng):
 
 def strings(count, rng):
     """Fixed ones first, then random ones of ten kinds."""
-    yield from ["", " ", "   ", "a", "A photo of a cat", "it's they're we've I'm you'll he'd don't", "IT'S 'S 's'T 'REAL 'llama",
-                "don''t ''s '", "1234567890 3.14 1,000 v2.0b", "a" * 300, "!" * 100, "hello!!! world!?!", "!", "! !", "a!b",
-                START, END, f"{START} a cat {END}", f"a{END}b", f"{START}{START}", "<|STARTOFTEXT|>", "x<|EndOfText|>y",
-                "<|startoftext", "startoftext|>", "!<|startoftext|>!", "<|endoftext|>!!", "!!<|ENDOFTEXT|>!!", "<|<|endoftext|>|>",
-                "<left>", "  a  <left>  b ", "<right>  b", "a <RIGHT>   b", "<left><left>", "<left><left><left>", "word",
-                "sword words word, word", "_word_ word1 a-word", "é É e\u0301 E\u0301 caf\u00c9", "ΑΣ ΣΑΣ ΟΔΟΣ Σ", " ".join(WORDS)]
+    yield from ["", " ", "   ", "a", "A photo of a cat", "it's they're we've I'm you'll he'd don't",
+                "IT'S 'S 's'T 'REAL 'llama",
+                "don''t ''s '", "1234567890 3.14 1,000 v2.0b", "a" * 300, "!" * 100, "hello!!! world!?!", "!", "! !",
+                "a!b",
+                START, END, f"{START} a cat {END}", f"a{END}b", f"{START}{START}", "<|STARTOFTEXT|>",
+                "x<|EndOfText|>y",
+                "<|startoftext", "startoftext|>", "!<|startoftext|>!", "<|endoftext|>!!", "!!<|ENDOFTEXT|>!!",
+                "<|<|endoftext|>|>",
+                "<left>", "  a  <left>  b ", "<right>  b", "a <RIGHT>   b", "<left><left>", "<left><left><left>",
+                "word",
+                "sword words word, word", "_word_ word1 a-word", "é É e\u0301 E\u0301 caf\u00c9", "ΑΣ ΣΑΣ ΟΔΟΣ Σ",
+                " ".join(WORDS)]
     yield from FOREIGN + EMOJI + CODE + ODD
     yield from (f"a{o}b {o} c" for o in ODD)
     yield from (f"x{s}y{s}" for s in SPACES)
-    pieces = [lambda: rng.choice(WORDS), lambda: rng.choice(FOREIGN), lambda: rng.choice(EMOJI), lambda: rng.choice(ODD),
+    pieces = [lambda: rng.choice(WORDS), lambda: rng.choice(FOREIGN), lambda: rng.choice(EMOJI),
+              lambda: rng.choice(ODD),
               lambda: rng.choice(SPACES) * rng.randrange(1, 5), lambda: random_character(rng),
-              lambda: str(rng.randrange(10**rng.randrange(1, 9))), lambda: rng.choice("'s 't 're 've 'm 'll 'd".split()),
+              lambda: str(rng.randrange(10**rng.randrange(1, 9))),
+              lambda: rng.choice("'s 't 're 've 'm 'll 'd".split()),
               lambda: "".join(rng.choice("!?.,;:-_()[]{}<>|/\\'\"@#$%^&*~`+=") for _ in range(rng.randrange(1, 6))),
               lambda: rng.choice([START, END, "<|", "|>", "!", "<left>", "<Right>", "word"])]
     while True:
@@ -232,7 +246,8 @@ def main():
         if (emoji / "vocab.json").exists():
             write_cases("emoji", emoji, 300, "emoji")
             # The test skips these when the vocabulary has been trained anew since.
-            marks = {f: [(emoji / f).stat().st_size, sum((emoji / f).read_bytes())] for f in ("vocab.json", "merges.txt")}
+            marks = {f: [(emoji / f).stat().st_size, sum((emoji / f).read_bytes())]
+                     for f in ("vocab.json", "merges.txt")}
             dump(HERE / "emoji.json", marks)
     print(sum(f.stat().st_size for f in HERE.rglob("*") if f.is_file()), "bytes")
     return 0
