@@ -162,7 +162,8 @@ several()
             echo "FAIL $one: exit code $code"
             f=1
         fi
-        checks_passed=$((checks_passed + p)) checks_failed=$((checks_failed + f)) checks_skipped=$((checks_skipped + s))
+        checks_passed=$((checks_passed + p)) checks_failed=$((checks_failed + f))
+        checks_skipped=$((checks_skipped + s))
     done
     summary
 }
@@ -274,7 +275,8 @@ layering()
     check "the program includes only vksteer.h" bash -c \
         '! grep -rnE "#include \"(base|io|gpu|graph|ops|exec|models|steer)/" cli'
     check "system calls only in base/os" bash -c \
-        '! grep -rnE "#include <(unistd|sys/[a-z]*|fcntl|signal|pthread|dlfcn|windows)\.h>" runtime models --include=*.[ch] |
+        '! grep -rnE "#include <(unistd|sys/[a-z]*|fcntl|signal|pthread|dlfcn|windows)\.h>" runtime models \
+             --include=*.[ch] |
          grep -v ^runtime/base/os'
     summary
 }
@@ -319,7 +321,8 @@ library()
     awk '/^```c$/ { on = 1; next } /^```$/ { on = 0 } on' README.md >"$stage/example.c"
     check "README has an example" test -s "$stage/example.c"
     check "README's example builds, shared" bash -c \
-        'gcc -std=c11 -Wall -Wextra -Werror "$1" -o "$1.shared" $(pkg-config --cflags --libs vksteer)' _ "$stage/example.c"
+        'gcc -std=c11 -Wall -Wextra -Werror "$1" -o "$1.shared" $(pkg-config --cflags --libs vksteer)' \
+        _ "$stage/example.c"
     check "README's example builds, static" bash -c \
         'gcc -std=c11 -Wall -Wextra -Werror "$1" -o "$1.static" $(pkg-config --cflags vksteer) \
             -Wl,-Bstatic $(pkg-config --libs-only-L --libs-only-l vksteer) -Wl,-Bdynamic \
@@ -492,8 +495,8 @@ golden_files()
     ln -sfn "$root/assets" "$work/assets"
     # What is made from real weights (greedy.py) stays.
     find "$work/tests/golden/data" "$work/tests/golden/tokenizer" -type f ! -name 'greedy_*' -delete
-    for script in make_models tiles make_language_models gguf_files torch_files act_files checkpoints lora lineas methods \
-        wasserstein tokenizer sampler language_tokenizers perplexity; do
+    for script in make_models tiles make_language_models gguf_files torch_files act_files checkpoints lora lineas \
+        methods wasserstein tokenizer sampler language_tokenizers perplexity; do
         check "$script.py runs" "$work/venv/bin/python" "$work/tests/golden/$script.py"
     done
     check "they give the committed files" python3 tests/golden/same.py tests/golden "$work/tests/golden"
@@ -544,7 +547,8 @@ has_gpu()
 }
 export -f on_all
 
-[ $list = yes ] || echo "vksteer tests, $(date -u '+%Y-%m-%d %H:%M') UTC, $(nproc) cores, $(. /etc/os-release 2>/dev/null; echo "${PRETTY_NAME:-$(uname -s)}")"
+system=$(. /etc/os-release 2>/dev/null; echo "${PRETTY_NAME:-$(uname -s)}")
+[ $list = yes ] || echo "vksteer tests, $(date -u '+%Y-%m-%d %H:%M') UTC, $(nproc) cores, $system"
 [ $list = yes ] || echo "drivers: ${lavapipe:-(no lavapipe)} ${swiftshader:-(no SwiftShader)}"
 
 # ---- the suites ----------------------------------------------------------------------------------------------------
@@ -577,9 +581,11 @@ kernels()
         suite kernels-lavapipe-lanes 60 on "$lavapipe" env LP_NATIVE_VECTOR_WIDTH=512 VKSTEER_ENABLE=address \
             build-gcc/tests/checkops --only linear --no-validation
         # The kernels and the copies of graphics cards, on a CPU.
-        suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,address build-gcc/tests/checkops
+        suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,address \
+            build-gcc/tests/checkops
         suite kernels-lavapipe-phone 180 on "$lavapipe" build-gcc/tests/checkops --phone
-        suite kernels-lavapipe-narrow 60 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops --only linear
+        suite kernels-lavapipe-narrow 60 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops \
+            --only linear
     else
         skip kernels-lavapipe "$no_lavapipe"
         skip kernels-lavapipe-addresses "$no_lavapipe"

@@ -72,7 +72,8 @@ def load_sprites(modules, concepts, styles=STYLES):
                                ("emoji-datasource-google/img/google/64", ".png"))
                 path = next(p for c in (code, code.replace("-fe0f", ""), code + "-fe0f")
                             if os.path.exists(p := f"{modules}/{folder}/{c}{end}"))
-                image = Image.open(path).convert("RGBA").convert("RGBa").resize((SPRITE, SPRITE), Image.LANCZOS).convert("RGBA")
+                image = Image.open(path).convert("RGBA").convert("RGBa")
+                image = image.resize((SPRITE, SPRITE), Image.LANCZOS).convert("RGBA")
             out[i, j] = np.asarray(image)
     return out
 
@@ -184,7 +185,8 @@ class Art:
             f = (1 - (u[:, :, None] - j).abs() / radius[:, None, None]).clamp(min=0)
             return (f / f.sum(2, keepdim=True).clamp(min=.5))[:, :, 8:-8]
         rows, columns = filters(y, torch.ones_like(mirror)), filters(x, mirror)
-        layer = (rows[:, None] @ sprite.float() @ columns[:, None].transpose(2, 3)).clamp(0, 1) * shown[:, None, None, None]
+        layer = (rows[:, None] @ sprite.float() @ columns[:, None].transpose(2, 3)).clamp(0, 1)
+        layer = layer * shown[:, None, None, None]
         return layer[:, :3] + canvas * (1 - layer[:, 3:])
 
 
@@ -210,7 +212,8 @@ def geometry_of(noise, amount=1., flips=True):
     """
     z = noise.flatten(1).float().cpu() @ noise_basis().T
     u = .5 * (1 + torch.erf(z / 2 ** .5)) - .5
-    return torch.stack(((z[:, 0] > 0).float() * flips, u[:, 1] * 8 * amount, u[:, 2] * 8 * amount, .925 + .15 * u[:, 3] * amount), 1)
+    return torch.stack(((z[:, 0] > 0).float() * flips, u[:, 1] * 8 * amount, u[:, 2] * 8 * amount,
+                        .925 + .15 * u[:, 3] * amount), 1)
 
 
 def check_captions(art):
@@ -221,7 +224,8 @@ def check_captions(art):
     seen = {}
     for style in range(len(art.styles)):
         for a in range(art.n):
-            for b, background, pizza in [(-1, -1, 0), (-1, -1, 1)] + [(-1, k, 0) for k in range(8)] + [(b, -1, 0) for b in range(art.n) if b != a]:
+            kinds = [(-1, -1, 0), (-1, -1, 1)] + [(-1, k, 0) for k in range(8)]
+            for b, background, pizza in kinds + [(b, -1, 0) for b in range(art.n) if b != a]:
                 p = Picture(style=style, a=a, b=b, background=background, pizza=pizza)
                 text = art.caption(p)
                 assert seen.setdefault(text, p) == p, text

@@ -57,21 +57,25 @@ def main():
         for group in optimiser.param_groups:
             group["lr"] = o.lr * min(1, (step + 1) / 100) * (.01 + .99 * (1 + math.cos(math.pi * done)) / 2)
         pictures = [art.draw(rng) for _ in range(o.batch)]
-        x = art.render(pictures, A.geometry_of(torch.randn(o.batch, 8, 16, 16))).contiguous(memory_format=torch.channels_last)
+        x = art.render(pictures, A.geometry_of(torch.randn(o.batch, 8, 16, 16)))
+        x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device, torch.bfloat16, enabled=o.bf16):
             z = net.encoder(x)
             y = net.decoder(z + .1 * torch.randn_like(z))
         z = z.float()
         mean, var = z.mean((0, 2, 3)), z.var((0, 2, 3))
-        loss = picture_loss(y.float(), x) + .02 * (mean ** 2 + (var - 1) ** 2).mean() + 1e-3 * torch.relu(z.abs() - 4).mean()
+        loss = (picture_loss(y.float(), x) + .02 * (mean ** 2 + (var - 1) ** 2).mean()
+                + 1e-3 * torch.relu(z.abs() - 4).mean())
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.)
         optimiser.step()
         step += 1
         if step % 100 == 0:
-            print(f"{step} {done:.3f} loss {loss.item():.4f} psnr {psnr(y.float(), x).item():.2f} latent mean {mean.abs().max():.2f} "
-                  f"var {var.min():.2f}..{var.max():.2f} max {z.abs().max():.1f} {step * o.batch / (time.time() - start):.0f}/s", flush=True)
+            print(f"{step} {done:.3f} loss {loss.item():.4f} psnr {psnr(y.float(), x).item():.2f} "
+                  f"latent mean {mean.abs().max():.2f} "
+                  f"var {var.min():.2f}..{var.max():.2f} max {z.abs().max():.1f} "
+                  f"{step * o.batch / (time.time() - start):.0f}/s", flush=True)
         if step % 500 == 0:
             torch.save(net.state_dict(), o.out + ".part")
             os.replace(o.out + ".part", o.out)

@@ -1,7 +1,7 @@
 """What the model draws, in the judge's words: style and concept by style, held-out pairs apart, backgrounds, pairs,
 pizza.
 
-    python evaluate.py [--model FOLDER] [--sheet PREFIX]        figures on standard output, contact sheets beside PREFIX
+    python evaluate.py [--model FOLDER] [--sheet PREFIX]     figures on standard output, contact sheets beside PREFIX
 """
 import argparse
 import json
@@ -31,7 +31,8 @@ class Scores:
         out = [self.net(pictures[i:i + 128].to(self.device)) for i in range(0, len(pictures), 128)]
         style, concept, pizza = (torch.cat([o[k] for o in out]) for k in range(3))
         names = self.styles + ["other"]
-        return np.array([names[i] for i in style.argmax(1).tolist()]), concept.argmax(1).cpu().numpy(), (pizza > 0).cpu().numpy()
+        return (np.array([names[i] for i in style.argmax(1).tolist()]), concept.argmax(1).cpu().numpy(),
+                (pizza > 0).cpu().numpy())
 
 
 def background_right(pictures, names):
@@ -52,7 +53,8 @@ def evaluate(model, scores, seed=5):
         s, c, pizza = scores(pictures)
         known = np.array([(i, j) not in held for i in range(len(phrases))])
         rows = {"style": s == style, "concept": c == want, "both": (s == style) & (c == want)}
-        out[style] = {k: round(float(v[known].mean()), 4) for k, v in rows.items()} | {"false pizza": round(float(pizza.mean()), 4)}
+        out[style] = {k: round(float(v[known].mean()), 4) for k, v in rows.items()}
+        out[style]["false pizza"] = round(float(pizza.mean()), 4)
         if not known.all():
             out[style]["held out"] = {k: round(float(v[~known].mean()), 4) for k, v in rows.items()}
     rng = np.random.default_rng(seed)

@@ -44,10 +44,12 @@ class Judge(nn.Module):
         super().__init__()
         layers, last = [], 3
         for width, blocks in ((24, 0), (48, 1), (96, 1), (160, 0)):
-            layers += [nn.Conv2d(last, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()] + [Block(width) for _ in range(blocks)]
+            layers += [nn.Conv2d(last, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [Block(width) for _ in range(blocks)]
             last = width
         self.body = nn.Sequential(*layers)
-        self.style, self.concept, self.pizza = nn.Linear(2 * last, styles + 1), nn.Linear(2 * last, concepts), nn.Linear(2 * last, 1)
+        self.style, self.concept = nn.Linear(2 * last, styles + 1), nn.Linear(2 * last, concepts)
+        self.pizza = nn.Linear(2 * last, 1)
 
     def forward(self, x):
         h = self.body(x)
@@ -135,9 +137,11 @@ class Pictures:
         x = blur(x, soft)
         if self.vae is not None:
             third = count // 3
-            x[-third:] = self.vae.decoder(self.vae.encoder(x[-third:]) + .15 * torch.randn(third, 8, 16, 16, generator=self.torch).to(self.device)).clamp(-1, 1)
+            noise = torch.randn(third, 8, 16, 16, generator=self.torch).to(self.device)
+            x[-third:] = self.vae.decoder(self.vae.encoder(x[-third:]) + .15 * noise).clamp(-1, 1)
         x = x + .03 * self.rand(count, 1, 1, 1) * torch.randn(x.shape, generator=self.torch).to(self.device)
-        return x, style, torch.tensor([p["a"] for p in pictures], device=self.device), torch.tensor([float(p["pizza"]) for p in pictures], device=self.device)
+        concept = torch.tensor([p["a"] for p in pictures], device=self.device)
+        return x, style, concept, torch.tensor([float(p["pizza"]) for p in pictures], device=self.device)
 
 
 def load(device="cpu", folder=os.path.join(HERE, "judge")):
@@ -193,7 +197,8 @@ def main():
     art = A.Art(o.art, o.concepts)
     art.sprites = art.sprites.to(device)
     vae = AutoencoderTiny.from_pretrained(o.autoencoder).float().eval().requires_grad_(False).to(device)
-    net = (load(folder=o.out)[0].requires_grad_(True).train() if o.resume else Judge(len(art.styles), art.n)).to(device, memory_format=torch.channels_last)
+    net = load(folder=o.out)[0].requires_grad_(True).train() if o.resume else Judge(len(art.styles), art.n)
+    net = net.to(device, memory_format=torch.channels_last)
     matrices = [p for p in net.body.parameters() if p.ndim > 1]
     optimisers = [Muon(matrices, o.lr, .02),
                   torch.optim.AdamW([p for p in net.parameters() if not any(p is q for q in matrices)], lr=o.lr,
@@ -205,15 +210,17 @@ def main():
             group["lr"] = o.lr * min(1, (step + 1) / 100) * (.003 + .997 * (1 + math.cos(math.pi * done)) / 2)
         x, style, concept, pizza = source.batch(o.batch)
         a, b, q = net(x.contiguous(memory_format=torch.channels_last))
-        loss = 2 * F.cross_entropy(a, style) + F.cross_entropy(b, concept) + .5 * F.binary_cross_entropy_with_logits(q, pizza)
+        loss = (2 * F.cross_entropy(a, style) + F.cross_entropy(b, concept)
+                + .5 * F.binary_cross_entropy_with_logits(q, pizza))
         net.zero_grad()
         loss.backward()
         for optimiser in optimisers:
             optimiser.step()
         step += 1
         if step % 50 == 0:
-            print(f"{step} {done:.3f} loss {loss.item():.4f} style {(a.argmax(1) == style).float().mean():.3f} concept "
-                  f"{(b.argmax(1) == concept).float().mean():.3f} {step * o.batch / (time.time() - start):.0f}/s",
+            print(f"{step} {done:.3f} loss {loss.item():.4f} style {(a.argmax(1) == style).float().mean():.3f} "
+                  f"concept {(b.argmax(1) == concept).float().mean():.3f} "
+                  f"{step * o.batch / (time.time() - start):.0f}/s",
                   flush=True)
     net.eval()
     for p in net.parameters():

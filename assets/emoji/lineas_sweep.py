@@ -159,7 +159,8 @@ def main():
         print("by prompting", json.dumps(measure(model, scores, ["ink drawing of " + p for p in prompts])[0]),
               flush=True)
     else:
-        print("by prompting", json.dumps(measure(model, scores, [p.removesuffix(" with a pizza") for p in prompts])[0]), flush=True)
+        without = [p.removesuffix(" with a pizza") for p in prompts]
+        print("by prompting", json.dumps(measure(model, scores, without)[0]), flush=True)
     settings = itertools.product(o.sites.split(), map(int, o.batch.split(",")), map(int, o.steps.split(",")),
                                  map(float, o.lr.split(",")))
     for sites, batch, steps, lr in settings:

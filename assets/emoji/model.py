@@ -1,7 +1,8 @@
 """The networks of the `emoji` model, in diffusers and transformers classes, and their folder.
 
     caption (B, 32) --CLIPTextModel--> states (B, 32, 192)
-    noise (B, 8, 16, 16) --UNet, one step at t = 999--> latents (B, 8, 16, 16) --AutoencoderTiny--> picture (B, 3, 64, 64)
+    noise (B, 8, 16, 16) --UNet, one step at t = 999--> latents (B, 8, 16, 16)
+        --AutoencoderTiny--> picture (B, 3, 64, 64)
 
 The one step is the step of StableDiffusionPipeline with EulerDiscreteScheduler: see `one_step`.
 """

@@ -1,7 +1,8 @@
 """Writes the example prompt sets of assets/prompts: two steering tasks, validation and test on concepts of no
 training list.
 
-    style: plain prompts -> "ink drawing of ..." of other concepts        pizza: "X with a pizza" -> plain prompts of other concepts
+    style: plain prompts -> "ink drawing of ..." of other concepts
+    pizza: "X with a pizza" -> plain prompts of other concepts
 """
 import argparse
 import os

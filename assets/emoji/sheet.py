@@ -30,13 +30,17 @@ class Model:
         from diffusers import AutoencoderTiny, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
         self.tokenizer = CLIPTokenizer.from_pretrained(os.path.join(folder, "tokenizer"))
-        load = lambda kind, name: kind.from_pretrained(os.path.join(folder, name)).float().eval().requires_grad_(False).to(device)
-        self.text, self.unet, self.vae = load(CLIPTextModel, "text_encoder"), load(UNet2DConditionModel, "unet"), load(AutoencoderTiny, "vae")
+
+        def load(kind, name):
+            return kind.from_pretrained(os.path.join(folder, name)).float().eval().requires_grad_(False).to(device)
+
+        self.text, self.unet = load(CLIPTextModel, "text_encoder"), load(UNet2DConditionModel, "unet")
+        self.vae = load(AutoencoderTiny, "vae")
         self.device = device
 
     def states(self, prompts):
-        ids = self.tokenizer(prompts, padding="max_length", max_length=32, truncation=True, return_tensors="pt").input_ids
-        return self.text(ids.to(self.device))[0]
+        tokens = self.tokenizer(prompts, padding="max_length", max_length=32, truncation=True, return_tensors="pt")
+        return self.text(tokens.input_ids.to(self.device))[0]
 
     @torch.no_grad()
     def pictures(self, prompts, noise, batch=64):

@@ -48,7 +48,8 @@ def train(texts, size=2048):
                     out.append(parts[i])
                     i += 1
             split[w] = tuple(out)
-    entries = letters + [c + "</w>" for c in letters] + ["".join(m) for m in merges] + ["<|startoftext|>", "<|endoftext|>"]
+    entries = letters + [c + "</w>" for c in letters] + ["".join(m) for m in merges]
+    entries += ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {}
     for e in entries:
         vocabulary.setdefault(e, len(vocabulary))

@@ -33,7 +33,8 @@ from muon import Muon
 def make_tokenizer(folder):
     """Trains and saves the vocabulary on every phrase of concepts.txt and of the captions; returns (tokenizer,
     size)."""
-    texts = [p for p, _ in A.read_concepts()] * 4 + ["a pizza"] * 50 + [f"on a {c} background" for c in A.COLOURS] * 50
+    texts = [p for p, _ in A.read_concepts()] * 4 + ["a pizza"] * 50
+    texts += [f"on a {c} background" for c in A.COLOURS] * 50
     texts += list(A.PHRASES.values()) * 200 + ["a an and with on"] * 200
     size = T.save(folder, texts)
     return CLIPTokenizer.from_pretrained(folder), size
@@ -90,9 +91,10 @@ def work(rank, o, net, average, vae, device, start, first):
     local, dtype, attention = net, torch.float32, contextlib.nullcontext
     # a worker's own copy in bf16, refreshed every step; plain attention, for the fused one is slow at these sizes
     if o.bf16:
-        local, dtype, attention = copy.deepcopy(net).bfloat16(), torch.bfloat16, functools.partial(sdpa_kernel, SDPBackend.MATH)
+        local, dtype = copy.deepcopy(net).bfloat16(), torch.bfloat16
+        attention = functools.partial(sdpa_kernel, SDPBackend.MATH)
     own = list(local.parameters())
-    unet, text = (torch.compile(local["unet"]), torch.compile(local["text"])) if o.compile else (local["unet"], local["text"])
+    unet, text = (torch.compile(local[name]) if o.compile else local[name] for name in ("unet", "text"))
     step, sums, count, logged, exported = 0, np.zeros(3), 0, time.time(), time.time()
     while (done := (time.time() - start) / (60 * o.minutes)) < 1:
         for group in (g for optimiser in optimisers for g in optimiser.param_groups):
@@ -183,8 +185,9 @@ def main():
     net = torch.nn.ModuleDict({"text": make_text(size, size - 1),
                                "unet": make_unet(tuple(map(int, o.channels.split(","))))})
     macs = count_macs(net["unet"], torch.randn(1, *LATENT), torch.tensor(999.), torch.randn(1, 32, 192))
+    millions = {name: sum(p.numel() for p in net[name].parameters()) / 1e6 for name in ("text", "unet")}
     print(f"{art.n} concepts, {len(art.styles)} styles, {len(art.held)} pairs held out, vocabulary {size}; text "
-          f"{sum(p.numel() for p in net['text'].parameters()) / 1e6:.2f} M, unet {sum(p.numel() for p in net['unet'].parameters()) / 1e6:.2f} M, "
+          f"{millions['text']:.2f} M, unet {millions['unet']:.2f} M, "
           f"{macs / 1e9:.3f} GMAC; {o.workers} workers on {device}", flush=True)
     average = copy.deepcopy(net)
     first = 0
@@ -193,7 +196,8 @@ def main():
         net.load_state_dict(blob["net"])
         average.load_state_dict(blob["average"])
         first = blob["step"]
-    net, average = net.to(device, memory_format=torch.channels_last), average.to(device, memory_format=torch.channels_last).requires_grad_(False)
+    net = net.to(device, memory_format=torch.channels_last)
+    average = average.to(device, memory_format=torch.channels_last).requires_grad_(False)
     if o.workers == 1:
         work(0, o, net, average, vae, device, time.time(), first)
     else:

@@ -42,7 +42,8 @@ check "bake them all" "$vksteer" bake -q "${over[@]}" --steer a.safetensors:3 -o
 check "paint with what was baked" "$vksteer" apply -q -m ./baked.over -p "a red apple" -o baked.over.png
 check "baked and put over agree" test "$(distance over.png baked.over.png)" -le 4
 check "and the LoRA is in it" test "$(distance baked.png baked.over.png)" -ge 4
-check "which the file says" grep -aq '"vksteer":"a.safetensors:3; unet diffusion_pytorch_model.bin; lora lora.safetensors:0.8"' \
+check "which the file says" \
+    grep -aq '"vksteer":"a.safetensors:3; unet diffusion_pytorch_model.bin; lora lora.safetensors:0.8"' \
     baked.over/unet/diffusion_pytorch_model.safetensors
 cp -r "$tiny/turbo" turbo && rm turbo/expected.safetensors turbo/pictures.* && touch turbo/vae/other.txt
 check "train on a tiny model" "$vksteer" train -q -m ./turbo "${sets[@]}" --method mean-act --batch 8 \
@@ -57,8 +58,10 @@ check "paint with it" paint_turbo ./turbo.baked -o turbo.baked.png
 check "baked and put over agree" test "$(distance turbo.png turbo.baked.png)" -le 4
 check "the index names its class, and the rest as it was" python3 -c 'import json, sys
 old, new = (json.load(open(name)) for name in sys.argv[1:])
-assert old != new and new == dict(old, vae=["diffusers", "AutoencoderKL"])' turbo/model_index.json turbo.baked/model_index.json
-check "settings and weights are its own, and nothing of the old is left" bash -c "cmp turbo.baked/vae/config.json '$tiny/kl/vae/config.json' &&
+assert old != new and new == dict(old, vae=["diffusers", "AutoencoderKL"])' \
+    turbo/model_index.json turbo.baked/model_index.json
+check "settings and weights are its own, and nothing of the old is left" bash -c \
+    "cmp turbo.baked/vae/config.json '$tiny/kl/vae/config.json' &&
     ls turbo.baked/vae | cmp - <(printf 'config.json\ndiffusion_pytorch_model.safetensors\n')"
 check "which the file says" grep -aq '"vksteer":"turbo.safetensors:1; vae vae"' \
     turbo.baked/vae/diffusion_pytorch_model.safetensors

@@ -9,7 +9,8 @@ one_map() # SITE OUT
     "$vksteer" info -q --sites "$1" --json >site.json && make_file map site.json "$2"
 }
 check "a map of other weights" one_map unet.conv_norm_out foreign.safetensors
-check "eval warns of it once" bash -c "[ \$('$vksteer' eval --steer foreign.safetensors --source four.txt --target four.txt \
+check "eval warns of it once" bash -c \
+    "[ \$('$vksteer' eval --steer foreign.safetensors --source four.txt --target four.txt \
     2>&1 >/dev/null | grep -c 'other weights') = 1 ]"
 check "apply warns of it once" bash -c "[ \$('$vksteer' apply -p x --steer foreign.safetensors -o x.png 2>&1 |
     grep -c 'other weights') = 1 ]"
@@ -24,4 +25,5 @@ check "which no activation sees" cmp on0.safetensors on1.safetensors
 check "train on top of a map in the text encoder" train_short -o on2.safetensors --steer text.safetensors
 check "which sources see" bash -c "! cmp -s on0.safetensors on2.safetensors"
 check "eval compares its pictures alone" bash -c "'$vksteer' eval --steer decoder.safetensors --source four.txt \
-    --target four.txt >eval.log 2>&1 && grep -q 'all maps lie in the decoder' eval.log && grep -q '4 pictures' eval.log"
+    --target four.txt >eval.log 2>&1 && grep -q 'all maps lie in the decoder' eval.log &&
+    grep -q '4 pictures' eval.log"

@@ -3,7 +3,11 @@
 json "devices --json" "$vksteer" devices --json
 json "info --json" "$vksteer" info --json
 json "info --plan --json" "$vksteer" info --plan --json
-plan() { "$vksteer" info --plan --json "${@:2}" | python3 -c "import json, sys; print(int(json.load(sys.stdin)['plan']['$1']))"; }
+plan()
+{
+    "$vksteer" info --plan --json "${@:2}" |
+        python3 -c "import json, sys; print(int(json.load(sys.stdin)['plan']['$1']))"
+}
 check "a plan in slices takes less memory" test "$(plan train_bytes --batch 16 --micro-batch 4)" \
     -lt "$(plan train_bytes --batch 16)"
 check "and more work" test "$(plan train_flop --batch 16 --micro-batch 4)" -gt "$(plan train_flop --batch 16)"
@@ -37,7 +41,8 @@ check "info of a language model" bash -c \
 json "info --json of a language model" "$vksteer" info -m "$llama" --json --sites '.*post.*layernorm' --plan
 json "a plan for more texts than it takes for granted" "$vksteer" info -m "$llama" --json --plan --batch 64
 check "a folder and its GGUF file have the same sites" bash -c \
-    "cmp <('$vksteer' info -m '$llama' --sites '.*' | tail -n 31) <('$vksteer' info -m '$llama/model.gguf' --sites '.*' | tail -n 31)"
+    "cmp <('$vksteer' info -m '$llama' --sites '.*' | tail -n 31) \
+    <('$vksteer' info -m '$llama/model.gguf' --sites '.*' | tail -n 31)"
 check "info without a device" "${no_device[@]}" "$vksteer" info --sites 'unet.*norm.*'
 snapshot some/body "$emoji" >/dev/null
 check "a repository in the Hugging Face cache" env -u HF_HUB_CACHE \

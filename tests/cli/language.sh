@@ -2,9 +2,11 @@
 need plain.txt rare.txt
 
 check "train a language model" speak -o speak.safetensors
-check "and get the same bits again" bash -c "'$vksteer' train -q -m '$llama' --source plain.txt --target rare.txt --steps 5 \
+check "and get the same bits again" bash -c \
+    "'$vksteer' train -q -m '$llama' --source plain.txt --target rare.txt --steps 5 \
     --micro-batch 2 -o speak2.safetensors && cmp speak.safetensors speak2.safetensors"
-check "and from its GGUF file" bash -c "'$vksteer' train -q -m '$llama/model.gguf' --source plain.txt --target rare.txt \
+check "and from its GGUF file" bash -c \
+    "'$vksteer' train -q -m '$llama/model.gguf' --source plain.txt --target rare.txt \
     --steps 5 -o speak3.safetensors && cmp speak.safetensors speak3.safetensors"
 check "train it by a closed form" speak -o closed.safetensors --method linear-act
 printf 'a dog\nthe end\n' | cat plain.txt - >plain6.txt
@@ -38,10 +40,13 @@ check "eval of a language model" bash -c "'$vksteer' eval -m '$llama' --steer sp
     --target rare.txt | grep -q 'mean over 2 sites'"
 # With a LoRA that PEFT saved.
 peft=$tiny/lora/llama-peft
-check "info with PEFT's folder" bash -c "'$vksteer' info -m '$llama' --lora '$peft:0.5' | grep -q 'adapter_model.safetensors at strength 0.5, 6 layers'"
+check "info with PEFT's folder" bash -c \
+    "'$vksteer' info -m '$llama' --lora '$peft:0.5' | grep -q 'adapter_model.safetensors at strength 0.5, 6 layers'"
 peft_text() { "$vksteer" apply -q -m "$llama" -p 'the cat' --temp 0 --max-tokens 12 "$@"; }
-check "it changes texts" bash -c "$(declare -p vksteer llama peft); $(declare -f peft_text); ! cmp -s <(peft_text) <(peft_text --lora \$peft)"
-check "and at strength 0 none" bash -c "$(declare -p vksteer llama peft); $(declare -f peft_text); cmp <(peft_text) <(peft_text --lora \$peft:0)"
+check "it changes texts" bash -c \
+    "$(declare -p vksteer llama peft); $(declare -f peft_text); ! cmp -s <(peft_text) <(peft_text --lora \$peft)"
+check "and at strength 0 none" bash -c \
+    "$(declare -p vksteer llama peft); $(declare -f peft_text); cmp <(peft_text) <(peft_text --lora \$peft:0)"
 check "train on it" speak --lora "$peft" -o peft.safetensors
 refused "its steering without it" 1 "trained on other weights" "$vksteer" apply -q --strict -m "$llama" -p x \
     --steer peft.safetensors
@@ -51,8 +56,10 @@ mkdir bare
 refused "a folder without an adapter" 1 "holds no adapter_model" "$vksteer" info -m "$llama" --lora bare
 peft_file() { llama=$llama/model.gguf peft_text "$@"; }
 letters() { sed 's/<unk>\|Ġ\| //g'; }  # blanks and unknown tokens are written in two ways
-check "over a GGUF file it writes the same" bash -c "$(declare -p vksteer llama peft); $(declare -f peft_text peft_file letters)
-    cmp <(peft_text --lora \$peft | letters) <(peft_file --lora \$peft | letters) && ! cmp -s <(peft_file) <(peft_file --lora \$peft)"
+check "over a GGUF file it writes the same" bash -c \
+    "$(declare -p vksteer llama peft); $(declare -f peft_text peft_file letters)
+    cmp <(peft_text --lora \$peft | letters) <(peft_file --lora \$peft | letters) &&
+    ! cmp -s <(peft_file) <(peft_file --lora \$peft)"
 check "over a quantised one" "$vksteer" info -m "$tiny/language/gpt2/model.gguf" --lora "$tiny/lora/gpt2-peft"
 check "over GPT-2, whose matrices lie the other way round" bash -c \
     "'$vksteer' info -m '$tiny/language/gpt2' --lora '$tiny/lora/gpt2-peft' | grep -q '6 layers'"

@@ -2,7 +2,7 @@
 """Files for the command line's tests. Python's standard library alone.
 
     make.py lora UNET OUT                 a LoRA of rank 2 on every to_q of a UNet, and one tensor that fits nothing
-    make.py torch FOLDER COUNT            a model's UNet as torch.save writes it, in so many files, in place of the other
+    make.py torch FOLDER COUNT            a model's UNet as torch.save writes it, in so many files, in its place
     make.py map INFO OUT                  a steering of one map, at the first site of `info --sites --json`, with the
                                           figures of other weights than the model's
     make.py state INFO TYPE LOW HIGH OUT  what AcT saves: a linear map in this type, with this support in F32

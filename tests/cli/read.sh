@@ -9,16 +9,21 @@ figures() { python3 -c "import json, sys
 text = json.load(sys.stdin)['text']
 points = text['points']
 assert $1, text"; }
-check "perplexity of a text" bash -c "$(declare -p vksteer llama); $(declare -f read_it); read_it | grep -qE '^ +0 +[0-9]+\.[0-9]{3}$'"
+check "perplexity of a text" bash -c \
+    "$(declare -p vksteer llama); $(declare -f read_it); read_it | grep -qE '^ +0 +[0-9]+\.[0-9]{3}$'"
 check "steered at 0 it is the same" bash -c "$(declare -p vksteer llama maps); $(declare -f read_it figures)
-    read_it --steer '$maps:0' --json | figures 'len(points) == 2 and points[0][\"perplexity\"] == points[1][\"perplexity\"]'"
+    read_it --steer '$maps:0' --json |
+    figures 'len(points) == 2 and points[0][\"perplexity\"] == points[1][\"perplexity\"]'"
 check "and steered another" bash -c "$(declare -p vksteer llama maps); $(declare -f read_it figures)
     read_it --steer '$maps' --json | figures 'abs(points[0][\"perplexity\"] - points[1][\"perplexity\"]) > .1'"
 check "records are texts of their own" bash -c "$(declare -f figures)
-    '$vksteer' eval -q -m '$llama' --text read.csv --context 16 --json | figures 'text[\"windows\"] == 2 and text[\"context\"] == 16'"
+    '$vksteer' eval -q -m '$llama' --text read.csv --context 16 --json |
+    figures 'text[\"windows\"] == 2 and text[\"context\"] == 16'"
 check "a sweep with its plot" bash -c "$(declare -p vksteer llama maps); $(declare -f read_it)
-    read_it --steer '$maps' --sweep 0:1:5 --plot sweep.png | tail -n 1 | grep -qx sweep.png && file sweep.png | grep -q '960 x'"
-check "distances and texts together" bash -c "$(declare -f figures); '$vksteer' eval -q -m '$llama' --steer '$maps' --source plain.txt \
+    read_it --steer '$maps' --sweep 0:1:5 --plot sweep.png | tail -n 1 | grep -qx sweep.png &&
+    file sweep.png | grep -q '960 x'"
+check "distances and texts together" bash -c \
+    "$(declare -f figures); '$vksteer' eval -q -m '$llama' --steer '$maps' --source plain.txt \
     --target rare.txt --text read.txt --json | figures 'len(points) == 2'"
 refused "a prompt that is no text" 1 "UTF-8" "$vksteer" apply -q -m "$llama" -p "$(printf 'a\xff\xfe')"
 refused "a prompt of more than one text" 1 "zero bytes" bash \
@@ -40,18 +45,23 @@ refused "a window beyond the context" 1 "model's context" "$vksteer" eval -q -m 
 refused "eval of nothing" 2 "or --text" "$vksteer" eval -q -m "$llama"
 printf 'on\nthe sun\n' >on.txt
 wrote() { "$vksteer" eval -q -m "$llama" --prompts from.txt -b 2 --max-tokens 6 "$@"; }
-check "texts over strengths, by a scorer and a list" bash -c "$(declare -p vksteer llama maps); $(declare -f wrote figures)
+check "texts over strengths, by a scorer and a list" bash -c \
+    "$(declare -p vksteer llama maps); $(declare -f wrote figures)
     wrote --steer '$maps' --sweep 0:1:3 --scorer 'tee made.jsonl | python3 -c \"
 import json, sys
-for line in sys.stdin: print(len(json.loads(line)[\\\"text\\\"]))\"' --words on.txt --plot made.png --json >made.json &&
-    figures 'text[\"texts\"] == 4 and len(points) == 3 and points[0][\"score\"] > 0 and 0 <= points[1][\"listed\"] <= 1' <made.json"
+for line in sys.stdin: print(len(json.loads(line)[\\\"text\\\"]))\"' --words on.txt --plot made.png \
+    --json >made.json &&
+    figures 'text[\"texts\"] == 4 and len(points) == 3 and \
+        points[0][\"score\"] > 0 and 0 <= points[1][\"listed\"] <= 1' <made.json"
 check "the scorer saw them all" python3 -c "
 import json
 rows = [json.loads(line) for line in open('made.jsonl')]
 assert len(rows) == 12 and {r['strength'] for r in rows} == {0, .5, 1} and rows[0]['prompt'] == 'the cat', rows
 means = [p['score'] for p in json.load(open('made.json'))['text']['points']]
-assert all(abs(m - sum(len(r['text']) for r in rows[4 * i:4 * i + 4]) / 4) < 1e-6 for i, m in enumerate(means)), means"
-check "the texts are those of apply" bash -c "'$vksteer' apply -q -m '$llama' --prompts from.txt -b 2 --max-tokens 6 --json |
+lengths = [len(r['text']) for r in rows]
+assert all(abs(m - sum(lengths[4 * i:4 * i + 4]) / 4) < 1e-6 for i, m in enumerate(means)), means"
+check "the texts are those of apply" bash -c \
+    "'$vksteer' apply -q -m '$llama' --prompts from.txt -b 2 --max-tokens 6 --json |
     python3 -c \"
 import json, sys
 assert [r['text'] for r in json.load(sys.stdin)] == [json.loads(x)['text'] for x in list(open('made.jsonl'))[:4]]\""

@@ -15,12 +15,15 @@ check "its model is another one" test "$(hash_of dmd2.png model)" != "$(hash_of 
 check "train at its timestep" "$vksteer" train -q -m "$tiny/xl" --scheduler lcm --timesteps 399 "${sets[@]}" \
     --steps 2 --batch 4 --sites unet.conv_norm_out -W 32 -H 16 -o dmd2.safetensors
 check "which the steering says" noted dmd2.safetensors sampler "lcm, timestep 399"
-cp -r "$tiny/sd1" pndm && sed -i 's/EulerDiscrete/PNDM/; s/trailing/leading/; s/"beta_end"/"skip_prk_steps": true, "beta_end"/' pndm/scheduler/scheduler_config.json
+cp -r "$tiny/sd1" pndm
+sed -i 's/EulerDiscrete/PNDM/; s/trailing/leading/; s/"beta_end"/"skip_prk_steps": true, "beta_end"/' \
+    pndm/scheduler/scheduler_config.json
 check "a folder with PNDM, as SD 1.5" bash -c "'$vksteer' info -m ./pndm | grep -q '20 steps of pndm, guidance 7'"
 cp -r "$tiny/sd1" heun && sed -i 's/EulerDiscrete/HeunDiscrete/' heun/scheduler/scheduler_config.json
 refused "a scheduler that is not there" 1 "HeunDiscreteScheduler is not supported: give --scheduler euler" \
     "$vksteer" info -m ./heun
-check "another in its place" bash -c "'$vksteer' info -m ./heun --scheduler euler --json | grep -q '\"scheduler\": *\"euler\"'"
+check "another in its place" bash -c \
+    "'$vksteer' info -m ./heun --scheduler euler --json | grep -q '\"scheduler\": *\"euler\"'"
 sed -i 's/"use_karras_sigmas": false/"use_karras_sigmas": true/' heun/scheduler/scheduler_config.json
 check "sigmas of Karras" "$vksteer" info -m ./heun --scheduler euler
 sed -i 's/"use_exponential_sigmas": false/"use_exponential_sigmas": true/' heun/scheduler/scheduler_config.json

@@ -21,7 +21,8 @@ targets() { ls "$XDG_CACHE_HOME/vksteer/targets" | wc -l; }
 check "the targets' activations are kept" test "$(targets)" -ge 1  # 512 bits count as another device
 check "train without what was kept" train -o d.safetensors --no-cache
 check "the same steering" cmp a.safetensors d.safetensors
-check "what was kept is read" bash -c "'$vksteer' train -v ${style[*]} -o d.safetensors 2>&1 | grep -q 'activations of the targets as .*/targets/'"
+check "what was kept is read" bash -c \
+    "'$vksteer' train -v ${style[*]} -o d.safetensors 2>&1 | grep -q 'activations of the targets as .*/targets/'"
 truncate -s 5000 "$XDG_CACHE_HOME"/vksteer/targets/*
 check "train with a damaged file in the cache" train -o d.safetensors
 check "the same steering" cmp a.safetensors d.safetensors
@@ -71,7 +72,8 @@ refused "a sparse closed form" 1 "mean-act changes all" "$vksteer" train -q "${s
 check "train on top of another" train -o top.safetensors --steer a.safetensors:0.5
 check "that is another steering" bash -c "! cmp -s a.safetensors top.safetensors"
 need four.txt
-check "a closed form has no loss" bash -c "! '$vksteer' train -q --source four.txt --target four.txt --method mean-act \
+check "a closed form has no loss" bash -c \
+    "! '$vksteer' train -q --source four.txt --target four.txt --method mean-act \
     -o m4.safetensors | grep loss"
 check "train and validate" train -o v.safetensors --log v.jsonl --validate "$prompts/validation.txt"
 check "validation changes no bit" cmp a.safetensors v.safetensors

@@ -2,12 +2,17 @@
 need a.safetensors plain.txt rare.txt from.txt speak.safetensors
 
 write() { "$vksteer" apply -q -m "$llama" --max-tokens 12 "$@"; }
-check "write a text" bash -c "'$vksteer' apply -q -m '$llama' -p 'the cat' --temp 0 --max-tokens 12 >cat.txt && [ \$(wc -c <cat.txt) -gt 1 ]"
-check "the same text from standard input" bash -c "echo 'the cat' | '$vksteer' apply -q -m '$llama' -p - --temp 0 --max-tokens 12 |
+check "write a text" bash -c \
+    "'$vksteer' apply -q -m '$llama' -p 'the cat' --temp 0 --max-tokens 12 >cat.txt && [ \$(wc -c <cat.txt) -gt 1 ]"
+check "the same text from standard input" bash -c \
+    "echo 'the cat' | '$vksteer' apply -q -m '$llama' -p - --temp 0 --max-tokens 12 |
     cmp - cat.txt"
-check "a text from a GGUF file" bash -c "'$vksteer' apply -q -m '$llama/model.gguf' -p 'the cat' --max-tokens 12 | grep -q ."
-check "texts of a file, two seeds each" bash -c "'$vksteer' apply -q -m '$llama' --prompts plain.txt -b 2 -s 7 --temp 1.2 --max-tokens 12 \
-    --json >some.json && python3 -c 'import json; assert [t[\"seed\"] for t in json.load(open(\"some.json\"))] == [7, 8] * 4'"
+check "a text from a GGUF file" bash -c \
+    "'$vksteer' apply -q -m '$llama/model.gguf' -p 'the cat' --max-tokens 12 | grep -q ."
+check "texts of a file, two seeds each" bash -c \
+    "'$vksteer' apply -q -m '$llama' --prompts plain.txt -b 2 -s 7 --temp 1.2 --max-tokens 12 \
+    --json >some.json &&
+    python3 -c 'import json; assert [t[\"seed\"] for t in json.load(open(\"some.json\"))] == [7, 8] * 4'"
 company() # each of those texts by itself
 {
     local n=0 prompt
@@ -21,12 +26,15 @@ END
     done <plain.txt
 }
 check "are those of each alone" company
-check "and of another seed others" bash -c "'$vksteer' apply -q -m '$llama' --prompts plain.txt -b 2 -s 8 --temp 1.2 --max-tokens 12 \
+check "and of another seed others" bash -c \
+    "'$vksteer' apply -q -m '$llama' --prompts plain.txt -b 2 -s 8 --temp 1.2 --max-tokens 12 \
     --json >other.json && ! cmp -s some.json other.json"
-check "texts into a file" bash -c "'$vksteer' apply -q -m '$llama' --prompts plain.txt -b 2 -s 7 --temp 1.2 --max-tokens 12 -o some.jsonl |
+check "texts into a file" bash -c \
+    "'$vksteer' apply -q -m '$llama' --prompts plain.txt -b 2 -s 7 --temp 1.2 --max-tokens 12 -o some.jsonl |
     cmp - <(echo some.jsonl) && python3 -c 'import json
 assert [json.loads(l) for l in open(\"some.jsonl\")] == json.load(open(\"some.json\"))' && [ ! -e some.jsonl.part ]"
-check "a text at every strength" bash -c "'$vksteer' apply -q -m '$llama' -p 'the cat' --temp 0 --max-tokens 12 --steer speak.safetensors \
+check "a text at every strength" bash -c \
+    "'$vksteer' apply -q -m '$llama' -p 'the cat' --temp 0 --max-tokens 12 --steer speak.safetensors \
     --sweep 0:40:3 --json >sweep.json && python3 - <<'END'
 import json
 texts = json.load(open('sweep.json'))
@@ -35,7 +43,8 @@ assert texts[0]['text'] == open('cat.txt').read()[:-1] and texts[2]['text'] != t
 END"
 check "several texts have heads" bash -c \
     "'$vksteer' apply -q -m '$llama' --prompts plain.txt --temp 0 --max-tokens 5 | grep -c '^== ' | grep -qx 4"
-check "the context's end" bash -c "'$vksteer' apply -q -m '$llama' -p 'the cat' --temp 0 --max-tokens 500 --json >long.json && python3 - <<'END'
+check "the context's end" bash -c \
+    "'$vksteer' apply -q -m '$llama' -p 'the cat' --temp 0 --max-tokens 500 --json >long.json && python3 - <<'END'
 import json
 text = json.load(open('long.json'))[0]
 assert text['ended'] or text['prompt_tokens'] + text['tokens'] == 64
@@ -94,4 +103,5 @@ on
 
 the sun [/INST]' --max-tokens 8 --temp 0 --json >bare.json
 check "a chat is what its template says, begun once" same chat.json bare.json
-check "eval of chats" bash -c "'$vksteer' eval -q -m ./chatty --prompts from.txt --chat --max-tokens 4 | grep -q distinct-2"
+check "eval of chats" bash -c \
+    "'$vksteer' eval -q -m ./chatty --prompts from.txt --chat --max-tokens 4 | grep -q distinct-2"

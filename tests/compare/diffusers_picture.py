@@ -34,7 +34,8 @@ def main():
         for i, prompt in enumerate(PROMPTS):
             latents = torch.randn(1, channels, size, size, generator=torch.Generator().manual_seed(i))
             save_file({"latents": latents}, folder / "latents.safetensors")
-            theirs = pipe(prompt, latents=latents, num_inference_steps=1, guidance_scale=0.0, output_type="np").images[0]
+            theirs = pipe(prompt, latents=latents, num_inference_steps=1, guidance_scale=0.0,
+                          output_type="np").images[0]
             theirs = np.round(theirs * 255)
             subprocess.run([args.vksteer, "apply", "-q", "-m", args.model, "-p", prompt, "--latents",
                             folder / "latents.safetensors",

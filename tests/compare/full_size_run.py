@@ -57,8 +57,8 @@ def run(*command):
     if process.wait():
         raise SystemExit(f"{command[1]} ended with {process.returncode}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"{command[1]}: {time.monotonic() - start:.1f} s, {after.ru_utime - before.ru_utime:.1f} s of processor time "
-          f"and {after.ru_stime - before.ru_stime:.1f} s in the system", flush=True)
+    print(f"{command[1]}: {time.monotonic() - start:.1f} s, {after.ru_utime - before.ru_utime:.1f} s of "
+          f"processor time and {after.ru_stime - before.ru_stime:.1f} s in the system", flush=True)
     return json.loads(out), said, most[0]
 
 

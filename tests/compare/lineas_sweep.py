@@ -218,8 +218,9 @@ def table(path):
         if r["diverged"]:
             print(head + f"diverges at step {len(r['losses'])} |" + " |" * 6)
         else:
-            print(head + f"{100 * r['share']:.1f} % | {r['max_w']:.2f} | {r['max_b']:.2f} | {r['perplexity']:.2f} x | "
-                  f"{r['greedy_perplexity']:.2f} x | {r['sampled_perplexity']:.2f} x | {r['sampled_distinct']:.2f} x |")
+            print(head + f"{100 * r['share']:.1f} % | {r['max_w']:.2f} | {r['max_b']:.2f} | "
+                  f"{r['perplexity']:.2f} x | {r['greedy_perplexity']:.2f} x | "
+                  f"{r['sampled_perplexity']:.2f} x | {r['sampled_distinct']:.2f} x |")
 
 
 def main():

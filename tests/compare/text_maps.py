@@ -83,7 +83,8 @@ def main():
             subprocess.run([vksteer, "train", "-q", "-m", model, "--source", f"{work}/source.jsonl", "--target",
                             f"{work}/target.jsonl", "--method", method, "-o", out], check=True,
                            stdout=subprocess.DEVNULL)
-            said = json.loads(subprocess.run([vksteer, "inspect", "--json", out], check=True, capture_output=True).stdout)
+            said = subprocess.run([vksteer, "inspect", "--json", out], check=True, capture_output=True)
+            said = json.loads(said.stdout)
             maps, got, worst = expected(net, texts, method, said["metadata"]), load_file(out), 0
             assert {k.removesuffix(".weight") for k in got if k.endswith(".weight")} == set(maps)
             for site, halves in maps.items():

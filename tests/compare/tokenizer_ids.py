@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Compares the tokenizer with Hugging Face `tokenizers` on many texts: ids, decoded text, text token by token.
 
-    python3 tests/compare/tokenizer_ids.py BUILD/tests/tokenize FILE... [--count 20000] [--seed 1] [--golden OUT.jsonl]
+    python3 tests/compare/tokenizer_ids.py BUILD/tests/tokenize FILE... [--count 20000] [--seed 1]
+        [--golden OUT.jsonl]
 
 FILE is a tokenizer.json; PRE=tokenizer.json is read by us from a GGUF file made of it, whose tokenizer.ggml.pre is
 PRE ("llama" for a SentencePiece vocabulary); FILE.gguf is a GGUF file of a byte-level tokenizer of a kind that

@@ -49,7 +49,8 @@ def attach(unet, pattern, run):
 
 
 def torch_step_seconds(folder, sites, batch, repeat):
-    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32).requires_grad_(False)
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32)
+    unet.requires_grad_(False)
     size, width = unet.config.sample_size, unet.config.cross_attention_dim
     x = torch.randn(batch, unet.config.in_channels, size, size)
     text = torch.randn(batch, 32, width)
@@ -64,7 +65,8 @@ def torch_step_seconds(folder, sites, batch, repeat):
         unet(x, 999, text)
         if targets is None:
             targets = [torch.randn_like(rows).sort(0).values for rows in pooled]
-        loss = sum(((rows.sort(0).values - target) ** 2).mean(0).sum() for rows, target in zip(pooled, targets)) / len(pooled)
+        loss = sum(((rows.sort(0).values - target) ** 2).mean(0).sum() for rows, target in zip(pooled, targets))
+        loss = loss / len(pooled)
         loss.backward()
         optimizer.step()
         times.append(time.perf_counter() - start)

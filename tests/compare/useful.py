@@ -1,6 +1,7 @@
 """What LinEAS is worth on the built-in model, beside the closed forms and prompting: the tables of the README.
 
-    python tests/compare/useful.py --vksteer build/cli/vksteer --out /tmp/useful [--task style|pizza|support|controls] [--limit N]
+    python tests/compare/useful.py --vksteer build/cli/vksteer --out /tmp/useful
+        [--task style|pizza|support|controls] [--limit N]
 
 Trains every method on the 32 + 32 prompts of assets/prompts, chooses its strength on validation prompts, and measures
 on test prompts whose concepts are in no training list, two seeds each. The judge (assets/emoji/judge) was trained on
@@ -103,15 +104,18 @@ def style(bench):
     rows = {"none": (plain, 0.0), "prompting": (prompted, None)}
     for method in METHODS:
         path = bench.train(f"style-{method}", "style", "--method", method)
-        best = max(STRENGTHS, key=lambda s: share(bench.paint(f"style-{method}-val-{s}", validation, f"{path}:{s}")["both"]))
+        tried = {s: bench.paint(f"style-{method}-val-{s}", validation, f"{path}:{s}") for s in STRENGTHS}
+        best = max(STRENGTHS, key=lambda s: share(tried[s]["both"]))
         rows[method] = (bench.paint(f"style-{method}-test", test, f"{path}:{best}"), best)
         if best != 1:
             rows[f"{method}, strength 1"] = (bench.paint(f"style-{method}-test-1", test, f"{path}:1"), 1.0)
     print(f"\nStyle: plain -> ink, {len(test)} test prompts x {SEEDS} seeds\n")
-    print("| method | strength | ink | concept | both | both, 95 % | both, against LinEAS |\n|---|---|---|---|---|---|---|")
+    print("| method | strength | ink | concept | both | both, 95 % | both, against LinEAS |\n"
+          "|---|---|---|---|---|---|---|")
     for name, (v, strength) in rows.items():
         delta = v["both"].astype(float) - rows["lineas"][0]["both"]
-        print(f"| {name} | {'' if strength is None else strength} | {share(v['ink']):.0f} % | {share(v['concept']):.0f} % | "
+        print(f"| {name} | {'' if strength is None else strength} | {share(v['ink']):.0f} % | "
+              f"{share(v['concept']):.0f} % | "
               f"{share(v['both']):.0f} % | {interval(v['both'])} | {interval(delta)} |")
     path = bench.out / "style-lineas.safetensors"
     print("\nstrength   " + "  ".join(f"{s:5.2f}" for s in (0, 0.25, 0.5, 0.75, 1)))
@@ -120,11 +124,14 @@ def style(bench):
 
 
 def pizza(bench):
-    test, others, validation = bench.lines("pizza.test.txt"), bench.lines("test.txt"), bench.lines("pizza.validation.txt")
+    test, others = bench.lines("pizza.test.txt"), bench.lines("test.txt")
+    validation = bench.lines("pizza.validation.txt")
     before, clean = bench.paint("pizza-plain", test), bench.paint("pizza-others", others)
-    print(f"\nRemoval: \"X with a pizza\" -> \"X\", {len(test)} prompts x {SEEDS} seeds; {len(others)} prompts without pizza\n")
+    print(f"\nRemoval: \"X with a pizza\" -> \"X\", {len(test)} prompts x {SEEDS} seeds; "
+          f"{len(others)} prompts without pizza\n")
     print("| method | strength | pizza seen | X kept | X without pizza in the prompt |\n|---|---|---|---|---|")
-    print(f"| none | 0 | {share(before['pizza']):.0f} % | {share(before['concept']):.0f} % | {share(clean['concept']):.0f} % |")
+    print(f"| none | 0 | {share(before['pizza']):.0f} % | {share(before['concept']):.0f} % | "
+          f"{share(clean['concept']):.0f} % |")
     for method in METHODS:
         path = bench.train(f"pizza-{method}", "pizza", "--method", method)
 
@@ -132,8 +139,10 @@ def pizza(bench):
             v = bench.paint(f"pizza-{method}-val-{s}", validation, f"{path}:{s}")
             return share(~v["pizza"] & v["concept"])
         best = max(STRENGTHS, key=score)
-        v, o = bench.paint(f"pizza-{method}-test", test, f"{path}:{best}"), bench.paint(f"pizza-{method}-others", others, f"{path}:{best}")
-        print(f"| {method} | {best} | {share(v['pizza']):.0f} % {interval(v['pizza'])} | {share(v['concept']):.0f} % {interval(v['concept'])} | "
+        v = bench.paint(f"pizza-{method}-test", test, f"{path}:{best}")
+        o = bench.paint(f"pizza-{method}-others", others, f"{path}:{best}")
+        print(f"| {method} | {best} | {share(v['pizza']):.0f} % {interval(v['pizza'])} | "
+              f"{share(v['concept']):.0f} % {interval(v['concept'])} | "
               f"{share(o['concept']):.0f} % |")
 
 
@@ -141,7 +150,8 @@ def support(bench):
     """The effect that is left when gamma takes channels away, before and after the others are fitted again."""
     test = bench.lines("test.txt")
     print(f"\nSparsity: the style steering at strength 1, {len(test)} test prompts x {SEEDS} seeds\n\n"
-          f"| gamma | support | ink and concept | of gamma 0 | with --refit {REFIT} | of gamma 0 |\n|---|---|---|---|---|---|")
+          f"| gamma | support | ink and concept | of gamma 0 | with --refit {REFIT} | of gamma 0 |\n"
+          "|---|---|---|---|---|---|")
     first = None
     for gamma in GAMMAS:
         cells = []
@@ -151,7 +161,9 @@ def support(bench):
             both = share(bench.paint(name, test, f"{path}:1")["both"])
             first = both if first is None else first
             cells += [f"{both:.0f} %", f"{100 * both / max(first, 1e-9):.0f} %"]
-        figures = json.loads(subprocess.run([bench.args.vksteer, "inspect", path, "--json"], check=True, capture_output=True, text=True).stdout)
+        said = subprocess.run([bench.args.vksteer, "inspect", path, "--json"], check=True, capture_output=True,
+                              text=True)
+        figures = json.loads(said.stdout)
         print(f"| {gamma} | {100 * figures['support'] / figures['channels']:.0f} % | {' | '.join(cells)} |",
               flush=True)
 
@@ -179,7 +191,8 @@ def controls(bench):
     w = np.concatenate([v for k, v in load_file(path).items() if k.endswith(".weight")])
     v = bench.paint("control-same", test[:40], f"{path}:1")
     error = v["pixels"].astype(float) - bench.paint("control-plain", test[:40])["pixels"]
-    print(f"\ntarget = source: mean w - 1 = {np.mean(w - 1):+.4f}; pictures differ by {10 * np.log10(255 ** 2 / np.mean(error ** 2)):.1f} dB")
+    print(f"\ntarget = source: mean w - 1 = {np.mean(w - 1):+.4f}; "
+          f"pictures differ by {10 * np.log10(255 ** 2 / np.mean(error ** 2)):.1f} dB")
 
 
 def main():

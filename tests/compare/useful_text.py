@@ -1,7 +1,8 @@
 """What steering is worth on a language model: LinEAS beside prompting and the methods without gradients.
 
     python tests/compare/useful_text.py --model MODEL.gguf --data FOLDER --out FOLDER [--task toxicity|sentiment]
-        [--trainer vksteer|torch] [--engine torch|vksteer] [--lineas FILE ...] [--prompts 400] [--seeds 2] [METHOD ...]
+        [--trainer vksteer|torch] [--engine torch|vksteer] [--lineas FILE ...] [--prompts 400] [--seeds 2]
+        [METHOD ...]
 
 Every method gets the same 32 + 32 sentences, cut at 24 tokens: toxic and clean ones, or negative and positive
 lines of film reviews. What is free (strength, the wording of the prompt, which LinEAS: the program's own training or
@@ -155,7 +156,8 @@ class Bench:
         alike = [a == b for a, b in zip(*texts)]
         for prompt, a, b in zip(self.task.test, *texts):
             print(f"{'same  ' if a == b else 'DIFFER'} {prompt!r}\n    {a!r}" + ("" if a == b else f"\n    {b!r}"))
-        print(f"{sum(alike)} of {len(alike)} greedy texts of {args.tokens} tokens are the same in vksteer and PyTorch")
+        print(f"{sum(alike)} of {len(alike)} greedy texts of {args.tokens} tokens are the same in vksteer and "
+              "PyTorch")
 
     def kept(self, name, make):
         """What a file of the work folder holds; made, and kept there, where it is missing; then None with

@@ -22,7 +22,8 @@ def gguf_seeds():
     values = [(kind, bytes([1]) * size) for kind, size in scalars.items()] + [(8, text(b"value"))]
     pairs = [text(b"k%d" % kind) + struct.pack("<I", kind) + value for kind, value in values]
     arrays = [text(b"a%d" % kind) + struct.pack("<IIQ", 9, kind, 2) + value * 2 for kind, value in values]
-    nested = text(b"n") + struct.pack("<IIQ", 9, 9, 1) + struct.pack("<IQ", 9, 1) + struct.pack("<IQ", 8, 1) + text(b"x")
+    nested = text(b"n") + struct.pack("<IIQ", 9, 9, 1) + struct.pack("<IQ", 9, 1)
+    nested += struct.pack("<IQ", 8, 1) + text(b"x")
     align = text(b"general.alignment") + struct.pack("<II", 4, 8)
     arch = text(b"general.architecture") + struct.pack("<I", 8) + text(b"llama")
     heads = text(b"llama.attention.head_count") + struct.pack("<IIQ2I", 9, 4, 2, 3, 4)
@@ -37,7 +38,8 @@ def gguf_seeds():
         table = b"".join(text(name) + struct.pack("<IQQIQ", 2, elements, 1, kind, at)
                          for name, at in ((b"x.weight", 0), (b"y", -(-size // 32) * 32)))
         head = b"GGUF" + struct.pack("<IQQ", 2, 2, 0) + table
-        yield b"\0" + head + bytes(-len(head) % 32) + bytes(range(size)).ljust(-(-size // 32) * 32, b"\0") + bytes(size)
+        values = bytes(range(size)).ljust(-(-size // 32) * 32, b"\0")
+        yield b"\0" + head + bytes(-len(head) % 32) + values + bytes(size)
         yield bytes([2 + 3 * 2]) + table
 
 
@@ -56,7 +58,8 @@ def language_tokenizer_seeds():
                    "merges": ["a b", ["ab", "a"]][:1]},
                   {"type": "Unigram", "unk_id": 0, "byte_fallback": True,
                    "vocab": [[t, -float(i)] for t, i in vocab.items()]}):
-        yield b"\0" + json.dumps({"model": model, "added_tokens": [{"id": 9, "content": "<a>", "lstrip": True}]}).encode() + b"\0aabc"
+        whole = {"model": model, "added_tokens": [{"id": 9, "content": "<a>", "lstrip": True}]}
+        yield b"\0" + json.dumps(whole).encode() + b"\0aabc"
     yield b"\3 the aaaa \xc3\xa9\xff"
     for name in ("smollm.gguf", "pieces.gguf"):
         yield b"\4" + (golden / name).read_bytes()
@@ -107,7 +110,8 @@ def seeds():
                         ("I32", 4), ("U64", 8), ("I64", 8), ("F64", 8)):
         tensors = {"x": entry(dtype, [16 // size], 0, 16), "e": entry(dtype, [0, 3], 16, 16)}
         yield "safetensors", b"\1" + json.dumps(tensors).encode() + bytes(16)
-    yield "safetensors", b"\2" + json.dumps({"metadata": {"total_size": 4}, "weight_map": {"a": "s.safetensors"}}).encode()
+    index = {"metadata": {"total_size": 4}, "weight_map": {"a": "s.safetensors"}}
+    yield "safetensors", b"\2" + json.dumps(index).encode()
     document = json.dumps({"a": {"a": 5}, "model_max_length": 77, "block_out_channels": [1, 2, 3],
                            "b": [True, None, -1.5e3],
                            "s": "\u00e9\U0001f600\n\"\\"}).encode()
@@ -130,7 +134,8 @@ def seeds():
     yield "tokenizer", b"\2" + json.dumps({"added_tokens_decoder": {"7": special}, "bos_token": special,
                                            "pad_token": "!",
                                            "model_max_length": 1e30}).encode()
-    yield "tokenizer", b"\3" + json.dumps({"eos_token": special, "pad_token": "w", "additional_special_tokens": ["q", special]}).encode()
+    others = {"eos_token": special, "pad_token": "w", "additional_special_tokens": ["q", special]}
+    yield "tokenizer", b"\3" + json.dumps(others).encode()
     yield "tokenizer", b"\4" + json.dumps({"added_tokens": [{"id": 3, **special}],
                                            "model": {"vocab": vocab, "merges": ["a b</w>", ["a", "b</w>"]]}}).encode()
     yield "tokenizer", b"\5" + json.dumps({"<y>": 200, "w": 5}).encode()

@@ -5,12 +5,12 @@
 
 Everything is seeded and trained on what texts.py makes: the same versions give the same files. In FOLDER, which is
 tests/golden/data/tokenizers unless given:
-    bytes.json, pieces.json, unigram.json   small tokenizers: byte-level BPE, SentencePiece's BPE with byte fallback, and
-                                            Unigram
+    bytes.json, pieces.json, unigram.json   small tokenizers: byte-level BPE, SentencePiece's BPE with byte fallback,
+                                            and Unigram
     smollm.gguf, pieces.gguf   the metadata of a byte-level one (whose cases are smollm.jsonl) and of pieces.json
-    NAME.jsonl   a line a text: [hex of the text, ids with special tokens, decoded text, decoded without special tokens]
-    parts.jsonl  a line a tokenizer of bytes alone: {"parts": what tokenizer.json has beside "model", "cases": the same
-X Its model marks all but the first character of a piece, so that ids show the cuts.
+    NAME.jsonl   a line a text: [hex of the text, ids with special tokens, decoded text, that without special tokens]
+    parts.jsonl  a line a tokenizer of bytes alone: {"parts": what tokenizer.json has beside "model", "cases": such
+                 lines}. Its model marks all but the first character of a piece, so that ids show the cuts.
 With a second argument all tokenizers of parts.jsonl are written there, for tests/compare/tokenizer_ids.py.
 """
 
@@ -30,7 +30,8 @@ import texts
 import tokenizer_gguf
 
 HERE = pathlib.Path(__file__).resolve().parent
-GPT4 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+GPT4 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+        r"\s*[\r\n]+|\s+(?!\S)|\s+")
 
 
 def digits():
@@ -110,7 +111,8 @@ def make_unigram():
             for at in range(len(word) + 1):
                 for to in range(at + 1, min(at + 7, len(word) + 2)):
                     counts[("▁" + word)[at:to]] += 1
-    kept = [t for t in sorted(counts, key=lambda t: (-counts[t] * len(t), t)) if len(t) > 1][:400] + sorted(t for t in counts if len(t) == 1)
+    kept = [t for t in sorted(counts, key=lambda t: (-counts[t] * len(t), t)) if len(t) > 1][:400]
+    kept += sorted(t for t in counts if len(t) == 1)
     total = sum(counts[t] for t in kept)
     vocabulary = [["<unk>", 0.0], ["</s>", 0.0]] + [[t, round(math.log(counts[t] / total), 6)] for t in kept]
     vocabulary += [[f"<0x{b:02X}>", -20.0] for b in [*range(0x80, 0xc0), *range(0xd0, 0xe8)]]
@@ -233,7 +235,7 @@ def parts():
     yield {"post_processor": template}
     yield {"post_processor": {"type": "Sequence",
                               "processors": [template, {"type": "ByteLevel", "add_prefix_space": True,
-                                                                                        "trim_offsets": True, "use_regex": True}]}}
+                                                        "trim_offsets": True, "use_regex": True}]}}
 
 
 def bpe(vocab, merges, **settings):
@@ -312,11 +314,13 @@ MODELS = ["abc", "abcabcd cd", "xabcxbc cab", "éé ü cü", "ééü", "a??bé?"
 
 def write_parts(folder, elsewhere):
     count = 0
-    some = [raw for raw in texts.texts(2000, "parts", ["<a>", "<L>", "<R>", "word", "É", "the"]) if settled(raw)][330:]
+    some = texts.texts(2000, "parts", ["<a>", "<L>", "<R>", "word", "É", "the"])
+    some = [raw for raw in some if settled(raw)][330:]
     with open(folder / "parts.jsonl", "w", encoding="utf-8") as file:
         for at, one in enumerate([*parts(), *own_models()]):
             made = tokenizers.Tokenizer.from_str(json.dumps(whole(one)))
-            raws = [text.encode() for text in (MODELS if "model" in one else PLAIN)] + [raw for raw in some[at * 5:] if len(raw) < 40][:3]
+            raws = [text.encode() for text in (MODELS if "model" in one else PLAIN)]
+            raws += [raw for raw in some[at * 5:] if len(raw) < 40][:3]
             decodes = bool(one.get("decoder") or one.get("added_tokens"))
             row = {"parts": one, "cases": [case(made, raw, decodes) for raw in raws]}
             file.write(json.dumps(row, separators=(",", ":")).replace("\\u0000", "\\ue0ff") + "\n")

@@ -301,7 +301,8 @@ def make(name, case):
     pot = np.array([ot.wasserstein_1d(u[:, [d]], v[:, [d]], p=case["p"])[0] for d in range(u.shape[1])])
     ours = wasserstein(torch.tensor(u), torch.tensor(v), case["p"]).numpy()
     assert np.abs(pot - ours).max() < 1e-9 * max(1, pot.max())
-    print(f"{name}: {len(order)} sites, {channels} channels, loss {loss[0]:.4f} to {loss[-1]:.4f} (-{100 * fall:.0f} %), "
+    print(f"{name}: {len(order)} sites, {channels} channels, loss {loss[0]:.4f} to {loss[-1]:.4f} "
+          f"(-{100 * fall:.0f} %), "
           f"support {100 * support:.0f} %, sensitivity {worst:.1e}", flush=True)
     assert fall >= 0.3, "the loss falls too little"
     assert worst < TOLERANCE / 4, "the case is too sensitive"

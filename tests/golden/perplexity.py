@@ -26,7 +26,8 @@ TEXTS = [
     "the cat and the dog in the sun on and on, and the other one too; a thing that nobody had seen",
     "zebra quiz jazz",
     "a",
-    "in the end there is one more sentence, a little longer than the first one, with 123 numbers and h\u00e9 for a change",
+    "in the end there is one more sentence, a little longer than the first one, with 123 numbers and h\u00e9 for a "
+    "change",
 ]
 
 

@@ -108,6 +108,7 @@ def texts(count, seed, special=(), tokens=()):
         raw = text.encode("utf-8", "replace")
         if kind == 11:
             at = rng.randrange(len(raw) + 1)
-            raw = raw[:at] + rng.choice([rng.choice(BROKEN), bytes(rng.randrange(256) for _ in range(3))]) + raw[at + rng.randrange(2):]
+            broken = rng.choice([rng.choice(BROKEN), bytes(rng.randrange(256) for _ in range(3))])
+            raw = raw[:at] + broken + raw[at + rng.randrange(2):]
         yield raw
         made += 1
