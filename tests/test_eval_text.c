@@ -123,7 +123,7 @@ static void graphs_are_kept(struct test *t)
         "the cat and the dog in the sun", "on and on", "zebra quiz jazz and more", "in the sun there is more of it",
         "on and on and on and on and on and on and on and on and on and on and on and on and on and on and on"};
     static const struct { size_t first, count; } sets[] = {{0, 3}, {1, 4}, {1, 1}, {0, 5}};
-    static const float strengths[] = {1, 0, -0.5f};
+    static const float strengths[] = {1, 0, 1000, -0.5f};
     enum { SETS = sizeof(sets) / sizeof(*sets), STRENGTHS = sizeof(strengths) / sizeof(*strengths) };
     const struct vksteer_use use = {.path = DATA "steering.safetensors", .strength = 1};
     const struct vksteer_reader_params params = {.context = 24, .steerings = &use, .steering_count = 1};
