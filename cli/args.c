@@ -285,8 +285,8 @@ static void print_options(const struct option *options, size_t count)
 static size_t common_options(struct common *common, struct option *out)
 {
     const struct option options[COMMON_OPTIONS] = {
-        {'m', "model", OPT_TEXT, &common->model, 0, 0, "MODEL", "diffusers folder, repository id or built-in name "
-         "(emoji)"},
+        {'m', "model", OPT_TEXT, &common->model, 0, 0, "MODEL", "folder (diffusers, Hugging Face), .gguf file, "
+         "repository id or built-in name (emoji)"},
         {0, "device", OPT_TEXT, &common->device, 0, 0, "N|NAME", "device by number or part of its name"},
         {0, "memory", OPT_COUNT, &common->memory, 1, 16777216, "MIB", "use at most so much device memory"},
         {0, "limits", OPT_TEXT, &common->limits, 0, 0, "phone", "pretend the device has only the required limits"},

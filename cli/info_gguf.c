@@ -63,7 +63,6 @@ static void print_gguf(const struct vksteer_gguf *in, bool verbose)
         print_line("  %s = %s", in->keys[i], in->values[i]);
     for (size_t i = 0; i < in->tensor_count && verbose; i++)
         print_tensor(&in->tensors[i]);
-    print_line("  this version describes language models and does not run them yet");
 }
 
 // 0 is what a file does not say.
