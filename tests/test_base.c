@@ -17,6 +17,7 @@
 #include <locale.h>
 #include <math.h>
 #include <stdlib.h>
+#include <time.h>
 
 // Splitmix64.
 static uint64_t random64(uint64_t *state)
@@ -323,6 +324,27 @@ static void os_system(struct test *t)
     free(cache);
 }
 
+// Threads that keep processors awake do so for as long as they are told, over and over, and end.
+static void os_awake(struct test *t)
+{
+    struct vks_os_awake *awake = vks_os_awake_open();
+    for (int i = 0; i < 3; i++) {
+        vks_os_awake_hold(awake, true);
+        vks_os_sleep(0.02);
+        vks_os_awake_hold(awake, false);
+    }
+    vks_os_sleep(0.01);
+    const clock_t before = clock();
+    vks_os_sleep(0.3);
+    const double used = (double)(clock() - before) / CLOCKS_PER_SEC;
+    EXPECT(t, used < 0.1, "%g s of processor time after the last hold", used);
+    vks_os_awake_hold(awake, true);
+    vks_os_awake_close(&awake);
+    EXPECT(t, !awake, "closed");
+    vks_os_awake_hold(awake, true);
+    vks_os_awake_close(&awake);
+}
+
 #ifndef _WIN32
 // A process that replaces a file over and over is killed at a random moment: the file is whole, and at most one other
 // is left.
@@ -432,6 +454,7 @@ int main(void)
     TEST(&t, os_files);
     TEST(&t, os_append);
     TEST(&t, os_system);
+    TEST(&t, os_awake);
 #ifndef _WIN32
     TEST(&t, os_kill);
     TEST(&t, os_full_disk);

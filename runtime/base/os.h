@@ -116,6 +116,18 @@ uint64_t vks_os_process_memory(void);
 // Processors this process may use, at least 1.
 int vks_os_processors(void);
 
+// Keeps processors awake while a driver that runs on them hands work from thread to thread: one thread for each, which
+// spins at the lowest priority there is (Linux's SCHED_IDLE: it gets what nobody else wants), so that a wake-up need not
+// wait for a processor to leave its sleep. Runtimes of OpenMP spin for the same reason.
+struct vks_os_awake;
+
+// NULL where it cannot be had, which the others accept.
+struct vks_os_awake *vks_os_awake_open(void);
+// From here on, or no longer; not from several threads at once.
+void vks_os_awake_hold(struct vks_os_awake *awake, bool on);
+// Ends the threads; nulls it.
+void vks_os_awake_close(struct vks_os_awake **awake);
+
 // The value of an environment variable, or NULL when unset or empty. Not to be freed.
 const char *vks_os_env(const char *name);
 // Sets it for this process, for libraries that read it; not safe while other threads read the environment.

@@ -492,6 +492,8 @@ struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params)
     const bool subgroups = !vks_gpu_disabled("subgroup") && (gpu->size_control || gpu->info.is_cpu);
     read_limits(gpu, params, subgroups);
     gpu->map = gpu->info.unified && !vks_gpu_disabled("hostmap");
+    // Mesa's driver wakes its threads for each dispatch.
+    gpu->awake = gpu->info.llvmpipe && !vks_gpu_disabled("awake") ? vks_os_awake_open() : NULL;
     if (!create_queue_objects(gpu) || !vks_memory_init(gpu) || !vks_pipelines_init(gpu))
         goto fail;
     return gpu;
@@ -506,6 +508,7 @@ void vks_gpu_destroy(struct vks_gpu **gpu_address)
     if (!gpu)
         return;
     *gpu_address = NULL;
+    vks_os_awake_close(&gpu->awake);
     if (gpu->device) {
         gpu->vk.vkDeviceWaitIdle(gpu->device);
         vks_pipelines_finish(gpu);
@@ -523,10 +526,8 @@ bool vks_gpu_refuse_lost(const struct vks_gpu *gpu)
     return vks_fail(gpu->log, "the device was lost earlier: start the program again");
 }
 
-bool vks_gpu_submit(struct vks_gpu *gpu, const VkCommandBuffer buffers[], uint32_t count)
+static bool submit(struct vks_gpu *gpu, const VkCommandBuffer buffers[], uint32_t count)
 {
-    if (gpu->lost)
-        return vks_gpu_refuse_lost(gpu);
     for (uint32_t i = 0; i < count; i++) {
         const VkSubmitInfo info = {
             .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &buffers[i]};
@@ -546,6 +547,16 @@ bool vks_gpu_submit(struct vks_gpu *gpu, const VkCommandBuffer buffers[], uint32
         return true;
     gpu->lost = true;  // whatever it was, nobody knows what has run
     return vks_vk_fail(gpu, result, "waiting for the device");
+}
+
+bool vks_gpu_submit(struct vks_gpu *gpu, const VkCommandBuffer buffers[], uint32_t count)
+{
+    if (gpu->lost)
+        return vks_gpu_refuse_lost(gpu);
+    vks_os_awake_hold(gpu->awake, true);
+    const bool done = submit(gpu, buffers, count);
+    vks_os_awake_hold(gpu->awake, false);
+    return done;
 }
 
 void vks_gpu_tune(struct vks_gpu *gpu, const uint8_t matmul[3])

@@ -43,6 +43,7 @@ struct vks_gpu {
     bool size_control;                // a pipeline may ask for full subgroups of the size that the device reports
     bool wide_loads, addresses;       // see struct vks_gpu_limits
     bool lost;                        // sticky
+    struct vks_os_awake *awake;       // NULL: processors sleep as they like
     double rate;                      // see vks_gpu_rate; 0: not known yet
     uint64_t budget, allocated, peak;
     uint32_t allocations, most_allocations;  // of the driver's: Vulkan promises 4,096
