@@ -4,7 +4,7 @@
 //     S = scale q kᵀ;  P = exp(S - max S) / sum exp(S - max S);  o = P v
 //     FORWARD   o, and (max S, 1 / sum) of each query
 //     QUERIES   dq = scale (sum_j P_j dP_j k_j - D sum_j P_j k_j), where dP = do vᵀ and D = sum_j P_j dP_j, which is
-//               kept. The difference loses no more digits than dP - D would, and a second walk is saved
+//               kept. The difference loses hardly more digits than dP - D would, and a second walk is saved
 //     KEYS      dv = Pᵀ do;  dk = scale dSᵀ q, where dS = P ∘ (dP - D)
 //
 // The softmax is taken as the walk goes: when a larger score comes, what is summed so far shrinks by the exponential
@@ -102,9 +102,10 @@ uint own_at(uint row)
     return batch * p.owned * p.heads * CHANNELS + ((token * p.heads + head) * p.group + row % p.group) * CHANNELS;
 }
 
+// Queries are scaled, whoever owns them, so that scores have the same bits in all modes: the maximum bounds them.
 void load_own(uint query_at)
 {
-    const float scale = p.scale * 1.44269504;
+    const float scale = MODE == KEYS ? 1.0 : p.scale * 1.44269504;
     UNROLL(r, WIDTH) {
         const uint row = min(row_of(r), p.owned - 1), at = own_at(row);
         const bool again = (FLAGS & AGAIN) != 0;
@@ -208,7 +209,7 @@ void weigh_backward(uint k, uint query_at)
         float e = MODE == KEYS ? vks_exp2(s[i * WIDTH + r] - known.x) * known.y \
                                : vks_exp2(s[i * WIDTH + r] - top[r]) * share[r]; \
         e = sees(r, k + i) ? e : 0.0; \
-        const float slope = t[i * WIDTH + r] - known.z; \
+        const float slope = e == 0.0 ? 0.0 : t[i * WIDTH + r] - known.z; \
         s[i * WIDTH + r] = e * slope; \
         t[i * WIDTH + r] = e; \
         sum[r] = fma(e, slope, sum[r]); \
@@ -243,7 +244,7 @@ void finish(int r, uint at, uint query)
 {
     const bool more = (FLAGS & MORE) != 0;
     if (MODE == FORWARD) {
-        share[r] = more ? sum[r] : 1.0 / sum[r];
+        share[r] = more ? sum[r] : sum[r] == 0.0 ? 0.0 : 1.0 / sum[r];
         VKS_AT(4, stats, 2 * query) = top[r];
         VKS_AT(4, stats, 2 * query + 1) = share[r];
     } else if (MODE == QUERIES) {
@@ -256,7 +257,7 @@ void finish(int r, uint at, uint query)
             a[j] = more              ? sum_a[e]
                    : MODE == FORWARD ? share[r] * sum_a[e]
                    : MODE == QUERIES ? p.scale * fma(-sum[r], sum_b[e], sum_a[e])
-                                     : p.scale * sum_a[e];
+                                     : 0.69314718 * sum_a[e];
             b[j] = sum_b[e];
         }
         VKS_STORE4(6, out1, at + 4 * c, a);
@@ -292,7 +293,7 @@ void main()
     for (uint k = from; k < to; k += STEP) {
         UNROLL(n, LOADS) {
             const uint at = part_at[n] + ((FLAGS & TAIL) == 0 ? k : min(k + part_row[n], p.walk_end - 1)) * stride;
-            walk_a[n] = load_walked(false, at);
+            walk_a[n] = load_walked(false, at) * (MODE == KEYS ? p.scale * 1.44269504 : 1.0);
             walk_b[n] = load_walked(true, at);
         }
         multiply();

@@ -528,23 +528,35 @@ static void run_family(struct check *c, const struct family *family)
     fflush(stdout);
 }
 
+// Whether a family is among those that --only names, or none are named.
+static bool is_wanted(const char *name, int argc, char **argv)
+{
+    bool any = false;
+    for (int i = 1; i + 1 < argc; i++)
+        if (strcmp(argv[i], "--only") == 0) {
+            any = true;
+            if (strcmp(argv[i + 1], name) == 0)
+                return true;
+        }
+    return !any;
+}
+
 int main(int argc, char **argv)
 {
     struct check *c = calloc(1, sizeof(*c));
-    const char *only = NULL;
     struct vks_gpu_params params = {.log = &test_log, .validate = true};
     c->seed = 1;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
             c->seed = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
-            only = argv[++i];
+            i++;  // is_wanted
         else if (strcmp(argv[i], "--phone") == 0)
             params.phone_limits = true;
         else if (strcmp(argv[i], "--no-validation") == 0)
             params.validate = false;
         else
-            exit((fprintf(stderr, "usage: checkops [--seed N] [--only FAMILY] [--phone] [--no-validation]\n"), 2));
+            exit((fprintf(stderr, "usage: checkops [--seed N] [--only FAMILY]... [--phone] [--no-validation]\n"), 2));
     }
     c->gpu = vks_gpu_create(&params);
     if (!c->gpu)
@@ -552,7 +564,7 @@ int main(int argc, char **argv)
     printf("checkops on %s, %s, seed %llu\n", vks_gpu_info(c->gpu)->name, vks_gpu_info(c->gpu)->driver,
            (unsigned long long)c->seed);
     for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++)
-        if (!only || strcmp(only, families[f].name) == 0)
+        if (is_wanted(families[f].name, argc, argv))
             run_family(c, &families[f]);
     const unsigned messages = vks_gpu_validation_messages(c->gpu);
     if (messages) {

@@ -243,6 +243,9 @@ void check_attention(struct check *c)
     attention_case(c, (struct attention_case){.b = 2, .tq = 16, .tk = 16, .heads = 4, .width = 32, .flags = SELF});
     attention_case(c, (struct attention_case){.b = 2, .tq = 33, .tk = 65, .heads = 2, .width = 32});
     attention_case(c, (struct attention_case){.b = 2, .tq = 70, .tk = 16 + r, .heads = 2, .width = 40});
+    // Large scores: what backward computes again has the bits of forward, or P would not be what it was.
+    attention_case(c, (struct attention_case){.b = 1, .tq = 8, .tk = 8, .heads = 1, .width = 16, .scale = 1e6f});
+    attention_case(c, (struct attention_case){.b = 1, .tq = 8, .tk = 8, .heads = 1, .width = 16, .scale = 1e9f});
     // Samples longer than 64 KiB, whose walks are cut into dispatches.
     attention_case(c, (struct attention_case){.b = 2, .tq = 91, .tk = 129, .heads = 6, .width = 32});
     attention_case(c, (struct attention_case){.b = 1, .tq = 67, .tk = 32, .heads = 3, .width = 64});

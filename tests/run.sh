@@ -579,13 +579,13 @@ kernels()
             --no-validation
         # Subgroups of 16 lanes, where the processor has the vectors: otherwise these run as before.
         suite kernels-lavapipe-lanes 60 on "$lavapipe" env LP_NATIVE_VECTOR_WIDTH=512 VKSTEER_ENABLE=address \
-            build-gcc/tests/checkops --only linear --no-validation
+            build-gcc/tests/checkops --only linear --only attention --no-validation
         # The kernels and the copies of graphics cards, on a CPU.
         suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,address \
             build-gcc/tests/checkops
         suite kernels-lavapipe-phone 180 on "$lavapipe" build-gcc/tests/checkops --phone
-        suite kernels-lavapipe-narrow 60 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops \
-            --only linear
+        suite kernels-lavapipe-narrow 120 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops \
+            --only linear --only attention
     else
         skip kernels-lavapipe "$no_lavapipe"
         skip kernels-lavapipe-addresses "$no_lavapipe"

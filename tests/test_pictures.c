@@ -366,22 +366,34 @@ static void tiles_equal(struct test *t)
     vks_safetensors_close(&want);
 }
 
-// Memory that is gone when a picture is painted is one line, and the painter goes on once it is back.
+// Memory that is gone when a picture is painted is one line, and the painter goes on once it is back. It is the least
+// in which a picture can be painted at all, so that a second painter finds none.
 static void memory_runs_out(struct test *t)
 {
     char path[600];
-    const struct vksteer_session_params params = {.log = {.print = print_and_count, .level = VKSTEER_LOG_WARN},
-                                                  .memory_mib = 22, .phone_limits = phone};
+    struct vksteer_session_params params = {.log = {.print = print_and_count, .level = VKSTEER_LOG_WARN},
+                                            .phone_limits = phone};
     const struct vksteer_paint_params paint = {.width = 128, .height = 128};
     struct vksteer_image first = {0}, again = {0}, other = {0};
+    vksteer_session *own = NULL;
+    vksteer_model *model = NULL;
+    vksteer_painter *a = NULL, *b = NULL;
     if (!session)
         SKIP(t, "no Vulkan device");
     snprintf(path, sizeof(path), "%s/xl", data);
-    vksteer_session *own = vksteer_session_open(&params);
-    vksteer_model *model = own ? vksteer_model_open(own, NULL, path) : NULL;
-    vksteer_painter *a = model ? vksteer_painter_open(model, &paint) : NULL;
-    vksteer_painter *b = a ? vksteer_painter_open(model, &paint) : NULL;
-    EXPECT(t, b && vksteer_paint(b, "x", NULL, 1, NULL, NULL, 0, &first), "%s", last_error);
+    for (params.memory_mib = 2; !first.rgb && params.memory_mib <= 32; params.memory_mib++) {
+        vksteer_painter_close(&b);
+        vksteer_painter_close(&a);
+        vksteer_model_close(&model);
+        vksteer_session_close(&own);
+        own = vksteer_session_open(&params);
+        model = own ? vksteer_model_open(own, NULL, path) : NULL;
+        a = model ? vksteer_painter_open(model, &paint) : NULL;
+        b = a ? vksteer_painter_open(model, &paint) : NULL;
+        if (b)
+            vksteer_paint(b, "x", NULL, 1, NULL, NULL, 0, &first);
+    }
+    EXPECT(t, first.rgb, "%s", last_error);
     errors = 0;
     EXPECT(t, t->bad || (!vksteer_paint(a, "x", NULL, 1, NULL, NULL, 0, &other) && !other.rgb && errors == 1 &&
                          strstr(last_error, "--memory")), "%d errors, the last: %s", errors, last_error);

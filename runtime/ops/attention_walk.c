@@ -34,7 +34,10 @@ static uint64_t cols_of(const struct vks_attention_walk *walk, bool keys)
 bool vks_attention_walks(const struct vks_gpu_limits *limits, const struct vks_attention_walk *walk)
 {
     const uint64_t channels = cols_of(walk, true) / walk->heads;
-    return kernel_of(limits) != VKS_KERNEL_COUNT && channels % 4 == 0 && channels <= most_channels(limits);
+    const uint64_t stats = 8 * (uint64_t)walk->heads * walk->group * walk->q->shape[1];  // are bound whole
+    return kernel_of(limits) != VKS_KERNEL_COUNT && channels % 4 == 0 && channels <= most_channels(limits) &&
+           stats <= limits->max_range && walk->heads <= limits->max_groups && vks_aligned(walk->q, 0) &&
+           vks_aligned(walk->k, 0) && vks_aligned(walk->v, 0) && vks_aligned(walk->y, 0);
 }
 
 // Rows of each lane: as many as its memory holds, but no lane without a row where there are few.
@@ -52,7 +55,8 @@ struct cut {
     uint32_t key_rows;  // that are bound of each sample: keys, or the whole cache
 };
 
-static struct vks_operand bound(const struct vks_tensor *tensor, enum vks_access access, const struct cut *cut, bool keys)
+static struct vks_operand bound(const struct vks_tensor *tensor, enum vks_access access, const struct cut *cut,
+                                bool keys)
 {
     const uint64_t rows = tensor->shape[1], cols = tensor->shape[2];
     return (struct vks_operand){tensor, access, (cut->b * rows + (keys ? cut->key : cut->token)) * cols,
@@ -187,5 +191,6 @@ bool vks_emit_attention_walk(struct vks_emitter *emitter, const struct vks_atten
         .products = vks_emit_scratch(emitter, (uint64_t)q->shape[0] * q->shape[1] * walk->heads),
         .second = cut ? vks_emit_scratch(emitter, vks_tensor_elements(q)) : NULL,
     };
-    return sums.products && (!cut || sums.second) && emit_mode(emitter, walk, QUERIES, &sums) && emit_mode(emitter, walk, KEYS, &sums);
+    return sums.products && (!cut || sums.second) && emit_mode(emitter, walk, QUERIES, &sums) &&
+           emit_mode(emitter, walk, KEYS, &sums);
 }

@@ -9,7 +9,7 @@
 #include "steer/lengths.h"
 #include "steer/target_cache.h"
 
-#define PASSES 32  // that are kept
+#define PASSES 128  // that are kept
 
 struct vks_collector {
     const struct vks_subject *subject;

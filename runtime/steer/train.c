@@ -181,11 +181,13 @@ static bool open_state(struct training *t)
     if (!resume->path)
         return vks_fail(t->subject->log, VKS_NO_MEMORY);
     snprintf(resume->path, size, "%s.state", p->output);
-    // A kernel table of its own may give other bits, so it counts as another device.
+    // A kernel table of its own may give other bits, so it counts as another device; so do kernels switched off.
     static const uint8_t none[3] = {0};
-    const uint8_t *own = vks_gpu_limits(t->subject->gpu)->matmul;
+    const struct vks_gpu_limits *limits = vks_gpu_limits(t->subject->gpu);
+    const uint8_t *own = limits->matmul;
     char kernels[17];
-    const int used = snprintf(resume->device, sizeof(resume->device), "%s, %s", info->name, info->driver);
+    const int used = snprintf(resume->device, sizeof(resume->device), "%s, %s, lanes %u%s", info->name, info->driver,
+                              limits->is_cpu ? limits->subgroup_size : 0, limits->addresses ? ", addresses" : "");
     if (memcmp(own, none, sizeof(none)) != 0 && used > 0 && (size_t)used < sizeof(resume->device))
         snprintf(resume->device + used, sizeof(resume->device) - (size_t)used, ", kernels %s",
                  vks_hash_hex(vks_hash64(own, sizeof(none)), kernels));
