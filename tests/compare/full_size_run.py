@@ -11,6 +11,7 @@ too, read processor time. Linux alone tells a process's memory. Python's standar
 
 import argparse
 import json
+import os
 import pathlib
 import resource
 import subprocess
@@ -35,8 +36,9 @@ def run(*command):
     """The program's JSON, the seconds at which it said something, and the most memory that it held."""
     said, most, start = [], [0], time.monotonic()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    env = dict(os.environ, VKSTEER_DISABLE=os.environ.get("VKSTEER_DISABLE", "awake"))  # whose spinning is no work
     process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True)
+                               text=True, env=env)
 
     def listen():
         for line in process.stderr:

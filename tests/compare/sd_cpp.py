@@ -176,6 +176,7 @@ def main():
     prepare(options.folder)
     environment = dict(os.environ)
     environment.setdefault("GGML_VK_VISIBLE_DEVICES", "0")  # otherwise CPU drivers are passed by
+    environment.setdefault("VKSTEER_DISABLE", "awake")  # whose spinning would count as work
     rows, size, count = {}, str(options.size), options.pictures
     ours = [options.vksteer, "apply", "-v", "-m", options.folder, "-W", size, "-H", size, "--steps", "1",
             "--cfg-scale", "1", "-s", str(SEED)]
