@@ -116,12 +116,15 @@ uint64_t vks_os_process_memory(void);
 // Processors this process may use, at least 1.
 int vks_os_processors(void);
 
+// Whether a control group rations this process's processor time (Linux), so that none should be spent for nothing.
+bool vks_os_is_rationed(void);
+
 // Keeps processors awake while a driver that runs on them hands work from thread to thread: one thread for each, which
 // spins at the lowest priority there is (Linux's SCHED_IDLE: it gets what nobody else wants), so that a wake-up need not
 // wait for a processor to leave its sleep. Runtimes of OpenMP spin for the same reason.
 struct vks_os_awake;
 
-// NULL where it cannot be had, which the others accept.
+// NULL where it cannot be had, or processor time is rationed; the others accept it.
 struct vks_os_awake *vks_os_awake_open(void);
 // From here on, or no longer; not from several threads at once.
 void vks_os_awake_hold(struct vks_os_awake *awake, bool on);

@@ -136,32 +136,60 @@ static uint64_t group_free(const char *folder, const char *limit_name, const cha
     return limit > usage ? limit - usage : 0;
 }
 
+// The folder of this process's control group (version 2).
+static void own_group(char *folder, size_t size)
+{
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    char line[PATH_MAX];
+    snprintf(folder, size, "/sys/fs/cgroup");
+    while (file && fgets(line, sizeof(line), file)) {
+        line[strcspn(line, "\n")] = 0;
+        if (!strncmp(line, "0::", 3))
+            snprintf(folder, size, "/sys/fs/cgroup%s", line + 3);
+    }
+    if (file)
+        fclose(file);
+}
+
+// Makes a group's folder that of the group above it; false: it was the root.
+static bool to_parent(char *folder)
+{
+    char *slash = strrchr(folder, '/');
+    if (slash)
+        *slash = 0;
+    return slash && strlen(folder) >= strlen("/sys/fs/cgroup");
+}
+
 // The tightest limit from this process's control group (version 2) up to the root, and version 1's.
 static uint64_t groups_free(void)
 {
     uint64_t least = group_free("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes");
-    FILE *file = fopen("/proc/self/cgroup", "re");
-    char line[PATH_MAX], folder[PATH_MAX + 32];
-    folder[0] = 0;
-    while (file && fgets(line, sizeof(line), file)) {
-        line[strcspn(line, "\n")] = 0;
-        if (!strncmp(line, "0::", 3))
-            snprintf(folder, sizeof(folder), "/sys/fs/cgroup%s", line + 3);
-    }
-    if (file)
-        fclose(file);
-    const size_t root = strlen("/sys/fs/cgroup");
-    if (!folder[0])
-        snprintf(folder, sizeof(folder), "/sys/fs/cgroup");
-    while (strlen(folder) >= root) {
+    char folder[PATH_MAX + 32];
+    own_group(folder, sizeof(folder));
+    do {
         const uint64_t left = group_free(folder, "memory.max", "memory.current");
         least = left < least ? left : least;
-        char *slash = strrchr(folder, '/');
-        if (!slash)
-            break;
-        *slash = 0;
-    }
+    } while (to_parent(folder));
     return least;
+}
+
+bool vks_os_is_rationed(void)
+{
+    char folder[PATH_MAX + 32], path[PATH_MAX + 64];
+    if (read_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") != UINT64_MAX)  // version 1; -1: none
+        return true;
+    own_group(folder, sizeof(folder));
+    do {
+        snprintf(path, sizeof(path), "%s/cpu.max", folder);
+        if (read_number(path) != UINT64_MAX)
+            return true;
+    } while (to_parent(folder));
+    return false;
+}
+#else
+bool vks_os_is_rationed(void)
+{
+    return false;
 }
 #endif
 

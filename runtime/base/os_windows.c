@@ -91,6 +91,11 @@ bool vks_os_set_env(const char *name, const char *value)
     return _putenv_s(name, value) == 0;
 }
 
+bool vks_os_is_rationed(void)
+{
+    return false;
+}
+
 int vks_os_processors(void)
 {
     SYSTEM_INFO info;
