@@ -1,7 +1,5 @@
-// Linux: processors that stay awake. Elsewhere there is no priority below all others, and nothing is done.
-#ifndef _WIN32
-
-#ifndef _GNU_SOURCE
+// Processors that stay awake, on Linux. Elsewhere no priority below all others is known, and nothing is done.
+#if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE  // SCHED_IDLE, affinity
 #endif
 
@@ -129,5 +127,4 @@ void vks_os_awake_close(struct vks_os_awake **awake)
     (void)awake;
 }
 
-#endif
 #endif
