@@ -39,6 +39,8 @@ void main()
         at = vks_divide(p.first_row * p.cols + base, period);
     if (FORM == 2)
         column = vks_divide(base, p.cols);
+    const uint ahead = vks_ahead(p.count);
+    const uint touched = VKS_TOUCH(0, ahead) | VKS_TOUCH(1, ahead) | (FORM == 0 ? VKS_TOUCH(2, ahead) : 0);
     for (uint e = 0; e < VKS_ELEMENTS; e += width) {
         const uint i = base + e * VKS_RUN;
         const uint j = FORM == 0 ? i : FORM == 1 ? at.y : at.x * p.cols + column.y;
@@ -49,4 +51,5 @@ void main()
         if (FORM == 2)
             column = vks_advance(column, step, p.cols);
     }
+    VKS_TOUCHED(0, y, touched);
 }

@@ -69,6 +69,9 @@ void main()
         high.x = VKS_AT(6, range, 2 * c + 1);
     }
     const uint end = min(first + p.per_item, p.rows);
+    uint touched = 0;
+    VKS_TOUCH_ROWS(touched, 0, first * p.cols + c, p.cols, end - first, width);
+    VKS_TOUCH_ROWS(touched, 5, first * p.cols + c, p.cols, end - first, width);
     for (uint r = first; r < end; r++) {
         const uint at = r * p.cols + c;
         bool mapped = s != 0.0;
@@ -85,4 +88,5 @@ void main()
             VKS_AT(5, y, at) = mapped ? map(bits, gain.x, offset.x, low.x, high.x) : bits;
         }
     }
+    VKS_TOUCHED(5, y, touched);
 }

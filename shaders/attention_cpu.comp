@@ -74,6 +74,7 @@ VKS_PUSH(8, attention_cpu);
 #define UNROLL(i, count) [[unroll]] for (int i = 0; i < int(count); i++)
 
 const uint LOADS = (CHANNELS + LANES - 1) / LANES;  // of four channels a lane, for STEP rows
+#define STRETCH (4 * LANES)  // walked rows that are touched together
 
 // Each [channel * WIDTH + row]: the lane's rows, and what they sum.
 float own_a[CHANNELS * WIDTH], own_b[CHANNELS * WIDTH], sum_a[CHANNELS * WIDTH], sum_b[CHANNELS * WIDTH];
@@ -100,6 +101,30 @@ uint own_at(uint row)
         return ((batch * p.owned + row) * p.heads + head) * CHANNELS;
     const uint token = row / p.group;  // among p.owned / p.group
     return batch * p.owned * p.heads * CHANNELS + ((token * p.heads + head) * p.group + row % p.group) * CHANNELS;
+}
+
+// What load_own will read, and finish write.
+uint touch_own()
+{
+    uint touched = 0;
+    UNROLL(r, WIDTH) {
+        const uint at = own_at(min(row_of(r), p.owned - 1));
+        [[unroll]] for (uint c = 0; c < CHANNELS; c += 16)
+            touched |= VKS_TOUCH(0, at + c) | VKS_TOUCH(6, at + c) |
+                       (MODE != FORWARD ? VKS_TOUCH(1, at + c) : 0) | (MODE == KEYS ? VKS_TOUCH(7, at + c) : 0);
+    }
+    return touched;
+}
+
+// Walked rows [k, end), row 0 at element `at`.
+uint touch_walked(uint at, uint stride, uint k, uint end)
+{
+    uint touched = 0;
+    if ((FLAGS & HALVES) == 0)
+        for (k += gl_SubgroupInvocationID; k < end; k += LANES)
+            [[unroll]] for (uint c = 0; c < CHANNELS; c += 16)
+                touched |= VKS_TOUCH(2, at + k * stride + c) | VKS_TOUCH(3, at + k * stride + c);
+    return touched;
 }
 
 // Queries are scaled, whoever owns them, so that scores have the same bits in all modes: the maximum bounds them.
@@ -272,7 +297,7 @@ void main()
         return;
     const uint head = gl_WorkGroupID.z % p.heads, batch = gl_WorkGroupID.z / p.heads;
     const uint stride = p.heads * CHANNELS, query_at = gl_WorkGroupID.z * p.queries;
-    load_own(query_at);
+    uint touched = touch_own();
     uint from = p.walk_first, to = p.walk_end;
     if ((FLAGS & CACHED) != 0) {
         UNROLL(r, WIDTH)
@@ -283,27 +308,35 @@ void main()
         from = max(from, first & ~(STEP - 1));
         to = min(to, last);
     }
+    const uint walked_at = (batch * p.walk_rows - p.walk_first) * stride + head * CHANNELS;
     uint part_row[LOADS], part_at[LOADS];
     UNROLL(n, LOADS) {
         const uint part = min(PART(n, gl_SubgroupInvocationID), CHANNELS - 1);
         part_row[n] = ROW(part);
-        part_at[n] = (batch * p.walk_rows - p.walk_first) * stride + head * CHANNELS + CHANNEL(part) +
-                     ((FLAGS & TAIL) == 0 ? part_row[n] * stride : 0);
+        part_at[n] = walked_at + CHANNEL(part) + ((FLAGS & TAIL) == 0 ? part_row[n] * stride : 0);
     }
-    for (uint k = from; k < to; k += STEP) {
-        UNROLL(n, LOADS) {
-            const uint at = part_at[n] + ((FLAGS & TAIL) == 0 ? k : min(k + part_row[n], p.walk_end - 1)) * stride;
-            walk_a[n] = load_walked(false, at) * (MODE == KEYS ? p.scale * 1.44269504 : 1.0);
-            walk_b[n] = load_walked(true, at);
+    touched |= touch_walked(walked_at, stride, from, min(from + STRETCH, to));
+    load_own(query_at);
+    for (uint k = from; k < to;) {
+        const uint stretch = min(k + STRETCH, to);
+        touched |= touch_walked(walked_at, stride, stretch, min(stretch + STRETCH, to));
+        for (; k < stretch; k += STEP) {
+            UNROLL(n, LOADS) {
+                const uint row = (FLAGS & TAIL) == 0 ? k : min(k + part_row[n], p.walk_end - 1);
+                const uint at = part_at[n] + row * stride;
+                walk_a[n] = load_walked(false, at) * (MODE == KEYS ? p.scale * 1.44269504 : 1.0);
+                walk_b[n] = load_walked(true, at);
+            }
+            multiply();
+            if (MODE == FORWARD)
+                weigh_forward(k);
+            else
+                weigh_backward(k, query_at);
+            accumulate();
         }
-        multiply();
-        if (MODE == FORWARD)
-            weigh_forward(k);
-        else
-            weigh_backward(k, query_at);
-        accumulate();
     }
     UNROLL(r, WIDTH)
         if (row_of(r) < p.owned)
             finish(r, own_at(row_of(r)), query_at + p.own_first + row_of(r));
+    VKS_TOUCHED(6, out1, touched);
 }

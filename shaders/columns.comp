@@ -20,36 +20,47 @@ VKS_BUF_QUADS_IN(1, float, a);
 VKS_BUF_QUADS_IN(2, float, b);
 VKS_PUSH(3, columns);
 
+// Where column c of row r comes from, in either.
+uint from_a(uint r, uint c) { return r * p.a_stride + c - p.first + p.a_first; }
+uint from_b(uint r, uint c) { return r * (p.cols - p.a_cols) + c - p.a_cols; }
+
 // Element i of y in row r and column c, or with QUADS four.
 void visit(uint i, uint r, uint c)
 {
     const bool in_a = c >= p.first && c < p.first + p.a_cols;
-    const uint from_a = r * p.a_stride + c - p.first + p.a_first, from_b = r * (p.cols - p.a_cols) + c - p.a_cols;
     if (QUADS != 0) {
         vec4 v = vec4(0.0);
         if (in_a)
-            v = VKS_LOAD4(1, a, from_a);
+            v = VKS_LOAD4(1, a, from_a(r, c));
         else if (p.with_b != 0)
-            v = VKS_LOAD4(2, b, from_b);
+            v = VKS_LOAD4(2, b, from_b(r, c));
         VKS_STORE4(0, y, i, v);
         return;
     }
     float v = 0.0;
     if (in_a)
-        v = VKS_AT(1, a, from_a);
+        v = VKS_AT(1, a, from_a(r, c));
     else if (p.with_b != 0)
-        v = VKS_AT(2, b, from_b);
+        v = VKS_AT(2, b, from_b(r, c));
     VKS_AT(0, y, i) = v;
 }
 
 void main()
 {
     const uint width = QUADS != 0 ? 4 : 1, base = vks_first(width);
-    uvec2 at = vks_divide(base, p.cols);
+    const uint ahead = vks_ahead(p.rows * p.cols);
+    uvec2 at = vks_divide(ahead, p.cols);
+    uint touched = VKS_TOUCH(0, ahead);
+    if (at.y >= p.first && at.y < p.first + p.a_cols)
+        touched |= VKS_TOUCH(1, from_a(at.x, at.y));
+    else if (p.with_b != 0)
+        touched |= VKS_TOUCH(2, from_b(at.x, at.y));
+    at = vks_divide(base, p.cols);
     for (uint e = 0; e < VKS_ELEMENTS; e += width) {
         const uint i = base + e * VKS_RUN;
         if (i < p.rows * p.cols)
             visit(i, at.x, at.y);
         at = vks_advance(at, vks_step(width), p.cols);
     }
+    VKS_TOUCHED(0, y, touched);
 }

@@ -49,6 +49,11 @@ void main()
 {
     const uint width = QUADS != 0 ? 4 : 1, step = vks_step(width);
     const uint base = vks_first(width);
+    const uint ahead = vks_ahead(p.rows * p.cols), row_ahead = ahead / p.cols;
+    const uint pair = ahead + row_ahead * p.cols;
+    uint touched = VKS_TOUCH(1, pair) | VKS_TOUCH(1, pair + p.cols) | VKS_TOUCH(0, BACKWARD != 0 ? pair : ahead);
+    if (BACKWARD != 0)
+        touched |= VKS_TOUCH(0, pair + p.cols) | VKS_TOUCH(2, ahead);
     uvec2 at = vks_divide(base, p.cols);
     for (uint e = 0; e < VKS_ELEMENTS; e += width) {
         const uint i = base + e * VKS_RUN;
@@ -60,4 +65,5 @@ void main()
         }
         at = vks_advance(at, step, p.cols);
     }
+    VKS_TOUCHED(0, y, touched);
 }

@@ -69,7 +69,13 @@ void main()
     const uint c = item.y * width, block = place.y, sample_ = place.x;
     const channels of = load_channels(sample_, c);
     const uint begin = block * VKS_NORM_ROWS, end = min(begin + VKS_NORM_ROWS, rows);
-    uint at = (sample_ * p.rows + begin) * cols + c;
+    uint at = (sample_ * p.rows + begin) * cols + c, touched = 0;
+    VKS_TOUCH_ROWS(touched, 1, at, cols, end - begin, width);
+    if (BACKWARD != 0)
+        VKS_TOUCH_ROWS(touched, 4, at, cols, end - begin, width);
+    if (PLUS != 0)
+        VKS_TOUCH_ROWS(touched, 6, at, cols, end - begin, width);
+    VKS_TOUCH_ROWS(touched, 0, at, cols, end - begin, width);
     for (uint r = begin; r < end; r++, at += cols) {
         if (QUADS != 0) {
             const vec4 dy = BACKWARD != 0 ? VKS_LOAD4(4, extra, at) : vec4(0.0);
@@ -81,4 +87,5 @@ void main()
             VKS_AT(0, y, at) = PLUS != 0 ? v + VKS_AT(6, plus, at) : v;
         }
     }
+    VKS_TOUCHED(0, y, touched);
 }

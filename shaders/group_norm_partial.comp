@@ -38,16 +38,22 @@ void forward(uint item, uint pair, uint at, uint begin, uint end, uint chunk)
     } else {
         shift = VKS_AT(2, x, at);
     }
-    for (uint r = begin; r < end; r++, at += cols)
-        for (uint c = 0; c < p.width; c += VKS_ROW_STEP) {
-            const vec4 of_four = VKS_ROW_LOAD(2, x, at + c) - shift;
-            VKS_ROW_EACH(j) {
-                const float v = of_four[j], d = v - mean;
-                n += 1.0;
-                mean = fma(d, 1.0 / n, mean);
-                square = fma(d, v - mean, square);
+    uint touched = 0;
+    for (uint r = begin; r < end;) {
+        const uint stretch = min(r + VKS_NORM_ROWS, end);
+        VKS_TOUCH_ROWS(touched, 2, at, cols, stretch - r, p.width);
+        for (; r < stretch; r++, at += cols)
+            for (uint c = 0; c < p.width; c += VKS_ROW_STEP) {
+                const vec4 of_four = VKS_ROW_LOAD(2, x, at + c) - shift;
+                VKS_ROW_EACH(j) {
+                    const float v = of_four[j], d = v - mean;
+                    n += 1.0;
+                    mean = fma(d, 1.0 / n, mean);
+                    square = fma(d, v - mean, square);
+                }
             }
-        }
+    }
+    VKS_TOUCHED(0, part, touched);
     if (p.finish != 0 && end == p.rows) {
         VKS_AT(1, joined, pair) = shift + mean;
         VKS_AT(1, joined, pair + 1) = 1.0 / sqrt(square / n + p.eps);
@@ -67,17 +73,24 @@ void backward(uint item, uint pair, uint at, uint begin, uint end, uint chunk, u
         s1 = VKS_AT(0, part, state);
         s2 = VKS_AT(0, part, state + 1);
     }
-    for (uint r = begin; r < end; r++, at += cols)
-        for (uint c = 0; c < p.width; c += VKS_ROW_STEP) {
-            vec4 d = VKS_ROW_LOAD(3, dy, at + c);
-            if ((p.flags & 1u) != 0)
-                d *= VKS_ROW_LOAD(4, weight, group * p.width + c);
-            const vec4 hat = (VKS_ROW_LOAD(2, x, at + c) - mean) * rstd;
-            VKS_ROW_EACH(j) {
-                s1 += d[j];
-                s2 = fma(d[j], hat[j], s2);
+    uint touched = 0;
+    for (uint r = begin; r < end;) {
+        const uint stretch = min(r + VKS_NORM_ROWS, end);
+        VKS_TOUCH_ROWS(touched, 2, at, cols, stretch - r, p.width);
+        VKS_TOUCH_ROWS(touched, 3, at, cols, stretch - r, p.width);
+        for (; r < stretch; r++, at += cols)
+            for (uint c = 0; c < p.width; c += VKS_ROW_STEP) {
+                vec4 d = VKS_ROW_LOAD(3, dy, at + c);
+                if ((p.flags & 1u) != 0)
+                    d *= VKS_ROW_LOAD(4, weight, group * p.width + c);
+                const vec4 hat = (VKS_ROW_LOAD(2, x, at + c) - mean) * rstd;
+                VKS_ROW_EACH(j) {
+                    s1 += d[j];
+                    s2 = fma(d[j], hat[j], s2);
+                }
             }
-        }
+    }
+    VKS_TOUCHED(0, part, touched);
     if (p.finish != 0 && end == p.rows) {
         VKS_AT(1, joined, pair) = s1;
         VKS_AT(1, joined, pair + 1) = s2;

@@ -38,6 +38,12 @@ vec4 gain(uint c)
 void forward(uint row, bool live, uint lane)
 {
     const uint at = row * p.cols;
+    const uint ahead = min(p.cols, 1024);  // of each lane's row: the next caches hold so much
+    uint touched = 0;
+    if (LANES == 1) {
+        VKS_TOUCH_ROWS(touched, 2, at, 0, 1, ahead);
+        VKS_TOUCH_ROWS(touched, 0, at, 0, 1, ahead);
+    }
     float sum = 0.0;
     if (CENTRED != 0)
         EACH_CHANNEL {
@@ -68,12 +74,22 @@ void forward(uint row, bool live, uint lane)
         VKS_AT(1, stats, 2 * row) = mean;
         VKS_AT(1, stats, 2 * row + 1) = rstd;
     }
+    VKS_TOUCHED(0, y, touched);
 }
 
 void backward(uint row, bool live, uint lane)
 {
     const uint at = row * p.cols;
     const float mean = VKS_AT(1, stats, 2 * row), rstd = VKS_AT(1, stats, 2 * row + 1);
+    const uint ahead = min(p.cols, 1024);  // of each lane's row: the next caches hold so much
+    uint touched = 0;
+    if (LANES == 1) {
+        VKS_TOUCH_ROWS(touched, 2, at, 0, 1, ahead);
+        VKS_TOUCH_ROWS(touched, 4, at, 0, 1, ahead);
+        if (PLUS != 0)
+            VKS_TOUCH_ROWS(touched, 5, at, 0, 1, ahead);
+        VKS_TOUCH_ROWS(touched, 0, at, 0, 1, ahead);
+    }
     float m1 = 0.0, m2 = 0.0;
     EACH_CHANNEL {
         const vec4 d = gain(c) * VKS_ROW_LOAD(4, extra, at + c), hat = (VKS_ROW_LOAD(2, x, at + c) - mean) * rstd;
@@ -93,6 +109,7 @@ void backward(uint row, bool live, uint lane)
             dx = dx + VKS_ROW_LOAD(5, plus, at + c);
         VKS_ROW_STORE(0, y, at + c, dx);
     }
+    VKS_TOUCHED(0, y, touched);
 }
 
 void main()

@@ -54,6 +54,10 @@ void main()
     const uint block = (p.first / VKS_POOL_BLOCK + k) * VKS_POOL_BLOCK;
     const uint begin = max(block, p.first), end = min(block + VKS_POOL_BLOCK, p.end);
     const uint base = s * p.sample_rows - p.first;  // row t is row base + t of the bindings
+    uint touched = 0;
+    if (p.gradient != 0)
+        VKS_TOUCH_ROWS(touched, 0, (base + begin) * p.cols + c, p.cols, end - begin, width);
+    VKS_TOUCH_ROWS(touched, 6, (base + begin) * p.cols + c, p.cols, end - begin, width);
     for (uint t = begin; t < end; t++) {
         const uint at = (base + t) * p.cols + c;
         const bool reached = KIND == MEAN ? p.mask == 0 || VKS_AT(2, mask, base + t) != 0.0 : t == only;
@@ -65,4 +69,5 @@ void main()
             VKS_AT(6, dz, at) = reached ? above + g.x : above;
         }
     }
+    VKS_TOUCHED(6, dz, touched);
 }

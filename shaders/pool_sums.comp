@@ -36,6 +36,10 @@ VKS_PUSH(6, pool_sums);
 void sum4(uint c, uint begin, uint end, uint base, uint to, bool resumes)
 {
     vec4 sum = vec4(0.0), plain = vec4(0.0);
+    uint touched = 0;
+    VKS_TOUCH_ROWS(touched, 0, (base + begin) * p.stride + p.column + c, p.stride, end - begin, 4);
+    if (KIND == PRODUCT)
+        VKS_TOUCH_ROWS(touched, 1, (base + begin) * p.stride + p.column + c, p.stride, end - begin, 4);
     if (resumes) {
         sum = VKS_LOAD4(4, out0, to);
         plain = KIND == PRODUCT ? VKS_LOAD4(5, out1, to) : plain;
@@ -51,6 +55,7 @@ void sum4(uint c, uint begin, uint end, uint base, uint to, bool resumes)
     VKS_STORE4(4, out0, to, sum);
     if (KIND == PRODUCT)
         VKS_STORE4(5, out1, to, plain);
+    VKS_TOUCHED(4, out0, touched);
 }
 
 void main()

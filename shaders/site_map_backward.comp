@@ -57,7 +57,12 @@ void main()
         product = QUADS != 0 ? VKS_LOAD4(7, part, to) : vec4(VKS_AT(7, part, to));
         plain = QUADS != 0 ? VKS_LOAD4(7, part, to + p.cols) : vec4(VKS_AT(7, part, to + p.cols));
     }
-    uint at = (s * p.sample_rows - p.first + begin) * p.stride + p.column + c;
+    uint at = (s * p.sample_rows - p.first + begin) * p.stride + p.column + c, touched = 0;
+    if (p.gradient != 0)
+        VKS_TOUCH_ROWS(touched, 0, at, p.stride, end - begin, width);
+    if (TRAINS != 0 || KIND != VKS_SITE_NO_ACT)
+        VKS_TOUCH_ROWS(touched, 1, at, p.stride, end - begin, width);
+    VKS_TOUCH_ROWS(touched, 6, at, p.stride, end - begin, width);
     for (uint t = begin; t < end; t++, at += p.stride) {
         precise vec4 d = vec4(0.0);
         if (p.gradient != 0)
@@ -88,4 +93,5 @@ void main()
         VKS_AT(7, part, to) = product.x;
         VKS_AT(7, part, to + p.cols) = plain.x;
     }
+    VKS_TOUCHED(6, dz, touched);
 }

@@ -367,13 +367,14 @@ static bool can_pin_subgroups(const struct vks_gpu *gpu, VkPhysicalDeviceSubgrou
            size <= sizes.maxSubgroupSize && (uint64_t)size * sizes.maxComputeWorkgroupSubgroups >= MAX_GROUP;
 }
 
-// Whether kernels may take device addresses.
+// Whether kernels may take device addresses, and load bytes from them.
 static bool has_addresses(const struct vks_gpu *gpu)
 {
     VkPhysicalDeviceBufferDeviceAddressFeaturesKHR addresses = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES_KHR};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &addresses};
-    if (!device_has(gpu->physical, VK_KHR_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME))
+    if (!device_has(gpu->physical, VK_KHR_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME) ||
+        !device_has(gpu->physical, VK_KHR_8BIT_STORAGE_EXTENSION_NAME) || !gpu->info.storage8)
         return false;
     vkGetPhysicalDeviceFeatures2(gpu->physical, &features);
     return addresses.bufferDeviceAddress;
@@ -397,16 +398,23 @@ static bool create_device(struct vks_gpu *gpu)
     gpu->size_control = can_pin_subgroups(gpu, &control);
     if (gpu->size_control)
         extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    VkPhysicalDevice8BitStorageFeaturesKHR bytes = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_8BIT_STORAGE_FEATURES_KHR,
+        .pNext = gpu->size_control ? &control : NULL,
+        .storageBuffer8BitAccess = VK_TRUE,
+    };
     VkPhysicalDeviceBufferDeviceAddressFeaturesKHR addresses = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_BUFFER_DEVICE_ADDRESS_FEATURES_KHR,
-        .pNext = gpu->size_control ? &control : NULL,
+        .pNext = &bytes,
         .bufferDeviceAddress = VK_TRUE,
     };
-    if (gpu->addresses)
+    if (gpu->addresses) {
+        extensions[extension_count++] = VK_KHR_8BIT_STORAGE_EXTENSION_NAME;
         extensions[extension_count++] = VK_KHR_BUFFER_DEVICE_ADDRESS_EXTENSION_NAME;
+    }
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = gpu->addresses ? (void *)&addresses : addresses.pNext,
+        .pNext = gpu->addresses ? (void *)&addresses : bytes.pNext,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &(VkDeviceQueueCreateInfo){
             .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,

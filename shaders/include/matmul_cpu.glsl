@@ -250,6 +250,10 @@ void main()
     uint at_c[GROUPS];
     [[unroll]] for (int g = 0; g < GROUPS; g++)
         at_c[g] = base.z + row_of_c(min(row + g * LANES + lane, p.m - 1));
+    uint touched = 0;  // where the tile will be stored: scatters that miss the caches are what a product waits for most
+    [[unroll]] for (int g = 0; g < GROUPS; g++)
+        [[unroll]] for (uint j = 0; j < COLS; j += 16)
+            touched |= VKS_TOUCH(2, at_c[g] + min(tile_col(COLS) * COLS + j, p.n - 1));
     start(at_c, row, col);
 #ifdef CONV
     uvec3 q[GROUPS];
@@ -274,4 +278,5 @@ void main()
     products(0, lane);
 #endif
     finish(at_c, row, col);
+    VKS_TOUCHED(2, c, touched);
 }

@@ -29,6 +29,9 @@ layout(local_size_x = VKS_LOCAL, local_size_x_id = 0) in;
 #ifdef VKS_WIDE
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #endif
+#ifdef VKS_ADDRESS
+#extension GL_EXT_shader_8bit_storage : require
+#endif
 
 #ifdef VKS_ADDRESS
 #define VKS_BUF(slot, type, name) \
@@ -60,6 +63,37 @@ uint vks_first(uint width)
     return (vks_group() * gl_WorkGroupSize.x + lane - lane % VKS_RUN) * VKS_ELEMENTS + width * (lane % VKS_RUN);
 }
 uint vks_step(uint width) { return width * VKS_RUN; }
+
+// Fetching ahead, for drivers that run on a CPU. There a gather that misses the caches holds up all that follows it,
+// and prefetchers do not follow gathers; loads of a byte become plain loads, a lane each, of which many may be on
+// their way at once. So a kernel touches what it is about to want, a lane a cache line:
+//
+//     const uint touched = VKS_TOUCH(1, i) | ...;     // i: of an element that is there; written or not, as it may be
+//     ...
+//     VKS_TOUCHED(0, y, touched);
+//
+// VKS_TOUCHED stores to y where 0 is not 0, which no compiler knows, so that the loads stay.
+#ifdef VKS_ADDRESS
+layout(buffer_reference, std430, buffer_reference_align = 1) readonly buffer vks_byte { uint8_t v; };
+#define VKS_TOUCH(slot, i) uint(vks_byte(off[slot] + (uint64_t(i) << 2)).v)
+#define VKS_TOUCHED(slot, name, touched) { \
+    if (((touched) & gl_NumWorkGroups.x >> 20) != 0) \
+        VKS_AT(slot, name, 0) = 0; }
+// Columns [i, i + width) of `rows` rows, element i the first; neighbouring invocations have neighbouring columns of
+// the same rows, and share the work.
+#define VKS_TOUCH_ROWS(touched, slot, i, stride, rows, width) { \
+    const uint vks_share = max(16u / (width), 1u); \
+    for (uint vks_r = gl_LocalInvocationID.x % vks_share; vks_r < (rows); vks_r += vks_share) \
+        for (uint vks_c = 0; vks_c < (width); vks_c += 16) \
+            touched |= VKS_TOUCH(slot, (i) + vks_r * (stride) + vks_c); }
+#else
+#define VKS_TOUCH(slot, i) 0u
+#define VKS_TOUCHED(slot, name, touched)
+#define VKS_TOUCH_ROWS(touched, slot, i, stride, rows, width)
+#endif
+
+// What an invocation of an elementwise kernel touches: a cache line of the stretch after its own, of `count` elements.
+uint vks_ahead(uint count) { return min((vks_item() + VKS_RUN) * VKS_ELEMENTS, count - 1); }
 
 // Row of sample `s` of this dispatch's tensors among the rows of the whole batch, by the step buffer.
 #define VKS_ROW_OF(slot, stp, s) (VKS_AT(slot, stp, VKS_STEP_ORDERED) == 0 ? VKS_AT(slot, stp, VKS_STEP_SLICE) + (s) \
