@@ -124,7 +124,8 @@ bool vks_os_is_rationed(void);
 // wait for a processor to leave its sleep. Runtimes of OpenMP spin for the same reason.
 struct vks_os_awake;
 
-// NULL where it cannot be had, or processor time is rationed; the others accept it.
+// NULL where it cannot be had, where processor time is rationed, and in a process of low priority (nice 10 and above),
+// from which the threads would take a share; the others accept it.
 struct vks_os_awake *vks_os_awake_open(void);
 // From here on, or no longer; not from several threads at once.
 void vks_os_awake_hold(struct vks_os_awake *awake, bool on);
