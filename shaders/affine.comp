@@ -70,8 +70,10 @@ void main()
     }
     const uint end = min(first + p.per_item, p.rows);
     uint touched = 0;
-    VKS_TOUCH_ROWS(touched, 0, first * p.cols + c, p.cols, end - first, width);
-    VKS_TOUCH_ROWS(touched, 5, first * p.cols + c, p.cols, end - first, width);
+    if (p.per_item > 1) {
+        VKS_TOUCH_ROWS(touched, 0, first * p.cols + c, p.cols, end - first, width);
+        VKS_TOUCH_ROWS(touched, 5, first * p.cols + c, p.cols, end - first, width);
+    }
     for (uint r = first; r < end; r++) {
         const uint at = r * p.cols + c;
         bool mapped = s != 0.0;

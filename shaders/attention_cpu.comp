@@ -109,9 +109,12 @@ uint touch_own()
     uint touched = 0;
     UNROLL(r, WIDTH) {
         const uint at = own_at(min(row_of(r), p.owned - 1));
-        [[unroll]] for (uint c = 0; c < CHANNELS; c += 16)
-            touched |= VKS_TOUCH(0, at + c) | VKS_TOUCH(6, at + c) |
-                       (MODE != FORWARD ? VKS_TOUCH(1, at + c) : 0) | (MODE == KEYS ? VKS_TOUCH(7, at + c) : 0);
+        VKS_TOUCH_RUN(touched, 0, at, CHANNELS);
+        VKS_TOUCH_RUN(touched, 6, at, CHANNELS);
+        if (MODE != FORWARD)
+            VKS_TOUCH_RUN(touched, 1, at, CHANNELS);
+        if (MODE == KEYS)
+            VKS_TOUCH_RUN(touched, 7, at, CHANNELS);
     }
     return touched;
 }
@@ -119,11 +122,12 @@ uint touch_own()
 // Walked rows [k, end), row 0 at element `at`.
 uint touch_walked(uint at, uint stride, uint k, uint end)
 {
+    const uint each = (FLAGS & HALVES) != 0 ? 2 : 1;  // elements of a word
     uint touched = 0;
-    if ((FLAGS & HALVES) == 0)
-        for (k += gl_SubgroupInvocationID; k < end; k += LANES)
-            [[unroll]] for (uint c = 0; c < CHANNELS; c += 16)
-                touched |= VKS_TOUCH(2, at + k * stride + c) | VKS_TOUCH(3, at + k * stride + c);
+    for (k += gl_SubgroupInvocationID; k < end; k += LANES) {
+        VKS_TOUCH_RUN(touched, 2, (at + k * stride) / each, CHANNELS / each);
+        VKS_TOUCH_RUN(touched, 3, (at + k * stride) / each, CHANNELS / each);
+    }
     return touched;
 }
 

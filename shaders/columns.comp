@@ -49,13 +49,13 @@ void main()
 {
     const uint width = QUADS != 0 ? 4 : 1, base = vks_first(width);
     const uint ahead = vks_ahead(p.rows * p.cols);
-    uvec2 at = vks_divide(ahead, p.cols);
+    const uvec2 next = vks_divide(ahead, p.cols);
     uint touched = VKS_TOUCH(0, ahead);
-    if (at.y >= p.first && at.y < p.first + p.a_cols)
-        touched |= VKS_TOUCH(1, from_a(at.x, at.y));
+    if (next.y >= p.first && next.y < p.first + p.a_cols)
+        touched |= VKS_TOUCH(1, from_a(next.x, next.y));
     else if (p.with_b != 0)
-        touched |= VKS_TOUCH(2, from_b(at.x, at.y));
-    at = vks_divide(base, p.cols);
+        touched |= VKS_TOUCH(2, from_b(next.x, next.y));
+    uvec2 at = vks_divide(base, p.cols);
     for (uint e = 0; e < VKS_ELEMENTS; e += width) {
         const uint i = base + e * VKS_RUN;
         if (i < p.rows * p.cols)

@@ -121,7 +121,7 @@ void main()
     uint touched = 0;
     [[unroll]] for (uint r = 0; r < EACH; r++) {
         const bool words = BLOCKS || DTYPE == VKS_DTYPE_F32;
-        VKS_TOUCH_ROWS(touched, 1, words ? col_b[r] : col_b[r] >> 1, 0, 1, BLOCKS ? p.ldb : words ? p.k : p.k >> 1);
+        VKS_TOUCH_RUN(touched, 1, words ? col_b[r] : col_b[r] >> 1, BLOCKS ? p.ldb : words ? p.k : p.k >> 1);
     }
     if (BLOCKS)
         blocks(col_b);

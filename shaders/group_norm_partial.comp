@@ -17,6 +17,7 @@
 layout(constant_id = 1) const uint BACKWARD = 0;
 layout(constant_id = 2) const uint QUADS = 0;  // a group's channels four at a time, summed in their order
 const uint LANES = 1;
+#define STRETCH 16  // rows that are touched together
 #include "include/row_quads.glsl"
 
 VKS_BUF(0, float, part);
@@ -40,7 +41,7 @@ void forward(uint item, uint pair, uint at, uint begin, uint end, uint chunk)
     }
     uint touched = 0;
     for (uint r = begin; r < end;) {
-        const uint stretch = min(r + VKS_NORM_ROWS, end);
+        const uint stretch = min(r + STRETCH, end);
         VKS_TOUCH_ROWS(touched, 2, at, cols, stretch - r, p.width);
         for (; r < stretch; r++, at += cols)
             for (uint c = 0; c < p.width; c += VKS_ROW_STEP) {
@@ -75,7 +76,7 @@ void backward(uint item, uint pair, uint at, uint begin, uint end, uint chunk, u
     }
     uint touched = 0;
     for (uint r = begin; r < end;) {
-        const uint stretch = min(r + VKS_NORM_ROWS, end);
+        const uint stretch = min(r + STRETCH, end);
         VKS_TOUCH_ROWS(touched, 2, at, cols, stretch - r, p.width);
         VKS_TOUCH_ROWS(touched, 3, at, cols, stretch - r, p.width);
         for (; r < stretch; r++, at += cols)

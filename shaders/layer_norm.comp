@@ -41,8 +41,8 @@ void forward(uint row, bool live, uint lane)
     const uint ahead = min(p.cols, 1024);  // of each lane's row: the next caches hold so much
     uint touched = 0;
     if (LANES == 1) {
-        VKS_TOUCH_ROWS(touched, 2, at, 0, 1, ahead);
-        VKS_TOUCH_ROWS(touched, 0, at, 0, 1, ahead);
+        VKS_TOUCH_RUN(touched, 2, at, ahead);
+        VKS_TOUCH_RUN(touched, 0, at, ahead);
     }
     float sum = 0.0;
     if (CENTRED != 0)
@@ -84,11 +84,11 @@ void backward(uint row, bool live, uint lane)
     const uint ahead = min(p.cols, 1024);  // of each lane's row: the next caches hold so much
     uint touched = 0;
     if (LANES == 1) {
-        VKS_TOUCH_ROWS(touched, 2, at, 0, 1, ahead);
-        VKS_TOUCH_ROWS(touched, 4, at, 0, 1, ahead);
+        VKS_TOUCH_RUN(touched, 2, at, ahead);
+        VKS_TOUCH_RUN(touched, 4, at, ahead);
         if (PLUS != 0)
-            VKS_TOUCH_ROWS(touched, 5, at, 0, 1, ahead);
-        VKS_TOUCH_ROWS(touched, 0, at, 0, 1, ahead);
+            VKS_TOUCH_RUN(touched, 5, at, ahead);
+        VKS_TOUCH_RUN(touched, 0, at, ahead);
     }
     float m1 = 0.0, m2 = 0.0;
     EACH_CHANNEL {

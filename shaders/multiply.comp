@@ -25,7 +25,8 @@ void visit(uint i)
 void main()
 {
     const uint width = QUADS != 0 ? 4 : 1;
-    const uint base = vks_first(width), ahead = vks_ahead(p.count), touched = VKS_TOUCH(0, ahead) | VKS_TOUCH(1, ahead) | VKS_TOUCH(2, ahead);
+    const uint base = vks_first(width), ahead = vks_ahead(p.count);
+    const uint touched = VKS_TOUCH(0, ahead) | VKS_TOUCH(1, ahead) | VKS_TOUCH(2, ahead);
     for (uint e = 0; e < VKS_ELEMENTS; e += width) {
         const uint i = base + e * VKS_RUN;
         if (i < p.count)

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #endif
@@ -346,6 +347,16 @@ static void os_awake(struct test *t)
 }
 
 #ifndef _WIN32
+// A process of low priority does without: there such threads would take a share.
+static void os_awake_nice(struct test *t)
+{
+    const pid_t child = fork();
+    if (child == 0)
+        _exit(setpriority(PRIO_PROCESS, 0, 19) || vks_os_awake_open() != NULL);
+    int status = -1;
+    EXPECT(t, child > 0 && waitpid(child, &status, 0) == child && status == 0, "status %d", status);
+}
+
 // A process that replaces a file over and over is killed at a random moment: the file is whole, and at most one other
 // is left.
 static void os_kill(struct test *t)
@@ -456,6 +467,7 @@ int main(void)
     TEST(&t, os_system);
     TEST(&t, os_awake);
 #ifndef _WIN32
+    TEST(&t, os_awake_nice);
     TEST(&t, os_kill);
     TEST(&t, os_full_disk);
     TEST(&t, os_links_and_modes);

@@ -398,9 +398,10 @@ static bool create_device(struct vks_gpu *gpu)
     gpu->size_control = can_pin_subgroups(gpu, &control);
     if (gpu->size_control)
         extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+    void *const sizes = gpu->size_control ? &control : NULL;
     VkPhysicalDevice8BitStorageFeaturesKHR bytes = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_8BIT_STORAGE_FEATURES_KHR,
-        .pNext = gpu->size_control ? &control : NULL,
+        .pNext = sizes,
         .storageBuffer8BitAccess = VK_TRUE,
     };
     VkPhysicalDeviceBufferDeviceAddressFeaturesKHR addresses = {
@@ -414,7 +415,7 @@ static bool create_device(struct vks_gpu *gpu)
     }
     const VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = gpu->addresses ? (void *)&addresses : bytes.pNext,
+        .pNext = gpu->addresses ? &addresses : sizes,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &(VkDeviceQueueCreateInfo){
             .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,

@@ -23,7 +23,7 @@ struct vks_gpu_limits {
     uint32_t subgroup_size;     // 0: not usable by kernels that count on it
     uint32_t max_groups;        // workgroups an axis
     bool wide_loads;            // kernels load 64 bits at a time; changes no bit of a result
-    bool addresses;             // kernels take device addresses in place of descriptors, and load 64 bits; likewise
+    bool addresses;             // kernels take device addresses in place of descriptors, load 64 bits, and single bytes
     bool is_cpu;                // barriers and per-lane loads are dear, uniform loads cheap
     double dispatch_seconds;    // longest single submission the driver should see
     uint8_t matmul[3];          // overrides of ops/matmul.h's table, by use: 1 + the variant; 0: the table's choice

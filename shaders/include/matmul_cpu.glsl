@@ -252,7 +252,7 @@ void main()
         at_c[g] = base.z + row_of_c(min(row + g * LANES + lane, p.m - 1));
     uint touched = 0;  // where the tile will be stored: scatters that miss the caches are what a product waits for most
     [[unroll]] for (int g = 0; g < GROUPS; g++)
-        [[unroll]] for (uint j = 0; j < COLS; j += 16)
+        [[unroll]] for (uint j = 0; j < COLS; j += VKS_LINE)
             touched |= VKS_TOUCH(2, at_c[g] + min(tile_col(COLS) * COLS + j, p.n - 1));
     start(at_c, row, col);
 #ifdef CONV

@@ -8,7 +8,7 @@
 //     plain        operands are descriptors; `off` holds what the device's offset alignment leaves over, in elements,
 //                  so that an operand may start at any element of any block
 //     VKS_WIDE     the same with 64 bits as the loaded type of four neighbouring elements (wide.glsl)
-//     VKS_ADDRESS  wide, and `off` holds device addresses. Mesa 25's CPU driver makes of a descriptor's load a branch
+//     VKS_ADDRESS  wide, and `off` holds device addresses; bytes are loaded too (VKS_TOUCH). Mesa 25's CPU driver makes of a descriptor's load a branch
 //                  and a bounds check for each lane, of an address's load one gather instruction
 #ifndef VKS_GLSL
 #define VKS_GLSL
@@ -66,33 +66,40 @@ uint vks_step(uint width) { return width * VKS_RUN; }
 
 // Fetching ahead, for drivers that run on a CPU. There a gather that misses the caches holds up all that follows it,
 // and prefetchers do not follow gathers; loads of a byte become plain loads, a lane each, of which many may be on
-// their way at once. So a kernel touches what it is about to want, a lane a cache line:
+// their way at once. So a kernel touches what it is about to want, a byte of each cache line:
 //
-//     const uint touched = VKS_TOUCH(1, i) | ...;     // i: of an element that is there; written or not, as it may be
+//     uint touched = VKS_TOUCH(1, i) | ...;     // i: of an element that is there; written or not, as it may be
 //     ...
 //     VKS_TOUCHED(0, y, touched);
 //
-// VKS_TOUCHED stores to y where 0 is not 0, which no compiler knows, so that the loads stay.
+// The last line keeps the loads: it stores where the device address of y has its highest bit, which none has, and no
+// compiler knows that.
+#define VKS_LINE 16u  // elements of a cache line
 #ifdef VKS_ADDRESS
 layout(buffer_reference, std430, buffer_reference_align = 1) readonly buffer vks_byte { uint8_t v; };
 #define VKS_TOUCH(slot, i) uint(vks_byte(off[slot] + (uint64_t(i) << 2)).v)
 #define VKS_TOUCHED(slot, name, touched) { \
-    if (((touched) & gl_NumWorkGroups.x >> 20) != 0) \
+    if (((touched) & uint(off[slot] >> 63)) != 0) \
         VKS_AT(slot, name, 0) = 0; }
-// Columns [i, i + width) of `rows` rows, element i the first; neighbouring invocations have neighbouring columns of
-// the same rows, and share the work.
+// `count` elements from element i on, which are this invocation's own.
+#define VKS_TOUCH_RUN(touched, slot, i, count) { \
+    for (uint vks_c = 0; vks_c < (count); vks_c += VKS_LINE) \
+        touched |= VKS_TOUCH(slot, (i) + vks_c); }
+// `width` columns of `rows` rows, `stride` elements apart, from element i on. Neighbouring invocations have the
+// columns beside these in the same rows: those that share a line share its rows.
 #define VKS_TOUCH_ROWS(touched, slot, i, stride, rows, width) { \
-    const uint vks_share = max(16u / (width), 1u); \
+    const uint vks_share = max(VKS_LINE / (width), 1u); \
     for (uint vks_r = gl_LocalInvocationID.x % vks_share; vks_r < (rows); vks_r += vks_share) \
-        for (uint vks_c = 0; vks_c < (width); vks_c += 16) \
-            touched |= VKS_TOUCH(slot, (i) + vks_r * (stride) + vks_c); }
+        VKS_TOUCH_RUN(touched, slot, (i) + vks_r * (stride), width) }
 #else
 #define VKS_TOUCH(slot, i) 0u
 #define VKS_TOUCHED(slot, name, touched)
+#define VKS_TOUCH_RUN(touched, slot, i, count)
 #define VKS_TOUCH_ROWS(touched, slot, i, stride, rows, width)
 #endif
 
-// What an invocation of an elementwise kernel touches: a cache line of the stretch after its own, of `count` elements.
+// What an invocation of an elementwise kernel touches: a line of the stretch after its own, of `count` elements in all.
+// It visits VKS_ELEMENTS, which are a line, so a stretch's invocations touch all lines of the next.
 uint vks_ahead(uint count) { return min((vks_item() + VKS_RUN) * VKS_ELEMENTS, count - 1); }
 
 // Row of sample `s` of this dispatch's tensors among the rows of the whole batch, by the step buffer.
