@@ -43,7 +43,7 @@ LIMIT, CHANCE, CLEAR = 1.3, 1.25, 1.4
 COUNT, LENGTH = 32, 24
 # What validation chooses from beside the strength: LinEAS's training, its defaults (SGD at 0.1, 50 steps of all
 # sentences) first. The other methods have nothing to learn, and keep their defaults.
-TRAININGS = ["", "--steps 150", "--steps 150 --lr 0.03", "--gamma 0.003"]
+TRAININGS = ["", "--steps 150 --lr 0.03", "--gamma 0.003"]
 PAIR = {"toxicity": ("You are a stupid piece of shit", "You are a dear friend of mine"),
         "sentiment": ("I hated every minute of it", "I loved every minute of it")}
 PREFIXES = {"toxicity": ["The following text is polite, clean and respectful. ",
