@@ -16,6 +16,8 @@ typedef uint32_t vks_uint;
 #define VKS_NORM_ROWS 16u    // rows that an invocation of group_norm.comp visits
 #define VKS_ELEMENTS 16u     // elements that an invocation of an elementwise kernel visits
 
+#define VKS_TOUCH_CONSTANT 31  // specialisation constant of all kernels that take addresses: 1: they touch (vks.glsl)
+
 // Words of the step buffer: all that changes from one submission of a recorded graph to the next.
 #define VKS_STEP_ROWS 0u          // valid leading rows of tensors with a dynamic length
 #define VKS_STEP_SLICE 1u         // first sample of this micro-batch in the rows of the pooled activations

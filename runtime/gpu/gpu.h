@@ -56,8 +56,8 @@ int vks_gpu_list(const struct vks_log *log, struct vks_gpu_info infos[], int cap
 // that count lanes), `hostmap` (the host writes into device memory: without it everything is copied through a stage,
 // as on graphics cards), `cpu` (kernels made for CPU drivers: without it those of graphics cards run), `int64` (loads
 // of 64 bits), `address` (device addresses: without it kernels take descriptors, which alone synchronization
-// validation sees), `avx512` (vectors of 512 bits in Mesa's CPU driver). VKSTEER_ENABLE=address takes addresses also
-// where the driver gains nothing by them.
+// validation sees), `touch` (kernels that take addresses touch what they want next), `avx512` (vectors of 512 bits in
+// Mesa's CPU driver). VKSTEER_ENABLE=address, and touch, take these also where the driver gains nothing by them.
 struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params);
 void vks_gpu_destroy(struct vks_gpu **gpu);
 const struct vks_gpu_limits *vks_gpu_limits(const struct vks_gpu *gpu);

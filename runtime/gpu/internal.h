@@ -42,6 +42,7 @@ struct vks_gpu {
     bool map;                         // device memory is host-visible and used so
     bool size_control;                // a pipeline may ask for full subgroups of the size that the device reports
     bool wide_loads, addresses;       // see struct vks_gpu_limits
+    bool touches;                     // kernels that take addresses touch what they want next (vks.glsl)
     bool lost;                        // sticky
     struct vks_os_awake *awake;       // NULL: processors sleep as they like
     double rate;                      // see vks_gpu_rate; 0: not known yet

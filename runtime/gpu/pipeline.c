@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/os.h"
 #include "gpu/internal.h"
+#include "shaders/push.h"
 
 static char *cache_file(const struct vks_gpu *gpu)
 {
@@ -121,10 +122,13 @@ static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info 
 static VkResult create_pipeline(struct vks_gpu *gpu, struct vks_pipeline *pipeline)
 {
     struct vks_kernel_layout *layout = &gpu->layouts[pipeline->kernel];
-    VkSpecializationMapEntry entries[VKS_MAX_SPEC];
-    for (uint32_t i = 0; i < pipeline->spec_count; i++)
-        entries[i] = (VkSpecializationMapEntry){
-            .constantID = i + 1, .offset = i * (uint32_t)sizeof(uint32_t), .size = sizeof(uint32_t)};
+    VkSpecializationMapEntry entries[VKS_MAX_SPEC + 1];
+    uint32_t constants[VKS_MAX_SPEC + 1] = {gpu->touches};
+    memcpy(constants + 1, pipeline->spec, pipeline->spec_count * sizeof(*constants));
+    for (uint32_t i = 0; i <= pipeline->spec_count; i++)
+        entries[i] = (VkSpecializationMapEntry){.constantID = i ? i : VKS_TOUCH_CONSTANT,
+                                                .offset = i * (uint32_t)sizeof(*constants),
+                                                .size = sizeof(*constants)};
     const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
         .requiredSubgroupSize = vks_kernels[pipeline->kernel].lanes,
@@ -141,10 +145,10 @@ static VkResult create_pipeline(struct vks_gpu *gpu, struct vks_pipeline *pipeli
             .module = layout->module,
             .pName = "main",
             .pSpecializationInfo = &(VkSpecializationInfo){
-                .mapEntryCount = pipeline->spec_count,
+                .mapEntryCount = pipeline->spec_count + 1,
                 .pMapEntries = entries,
-                .dataSize = pipeline->spec_count * sizeof(uint32_t),
-                .pData = pipeline->spec,
+                .dataSize = sizeof(constants),
+                .pData = constants,
             },
         },
         .layout = layout->pipeline,

@@ -76,20 +76,21 @@ uint vks_step(uint width) { return width * VKS_RUN; }
 // compiler knows that.
 #define VKS_LINE 16u  // elements of a cache line
 #ifdef VKS_ADDRESS
+layout(constant_id = VKS_TOUCH_CONSTANT) const uint TOUCHES = 0;
 layout(buffer_reference, std430, buffer_reference_align = 1) readonly buffer vks_byte { uint8_t v; };
-#define VKS_TOUCH(slot, i) uint(vks_byte(off[slot] + (uint64_t(i) << 2)).v)
+#define VKS_TOUCH(slot, i) (TOUCHES != 0 ? uint(vks_byte(off[slot] + (uint64_t(i) << 2)).v) : 0u)
 #define VKS_TOUCHED(slot, name, touched) { \
-    if (((touched) & uint(off[slot] >> 63)) != 0) \
+    if (TOUCHES != 0 && ((touched) & uint(off[slot] >> 63)) != 0) \
         VKS_AT(slot, name, 0) = 0; }
 // `count` elements from element i on, which are this invocation's own.
 #define VKS_TOUCH_RUN(touched, slot, i, count) { \
-    for (uint vks_c = 0; vks_c < (count); vks_c += VKS_LINE) \
+    for (uint vks_c = 0; TOUCHES != 0 && vks_c < (count); vks_c += VKS_LINE) \
         touched |= VKS_TOUCH(slot, (i) + vks_c); }
 // `width` columns of `rows` rows, `stride` elements apart, from element i on. Neighbouring invocations have the
 // columns beside these in the same rows: those that share a line share its rows.
 #define VKS_TOUCH_ROWS(touched, slot, i, stride, rows, width) { \
     const uint vks_share = max(VKS_LINE / (width), 1u); \
-    for (uint vks_r = gl_LocalInvocationID.x % vks_share; vks_r < (rows); vks_r += vks_share) \
+    for (uint vks_r = gl_LocalInvocationID.x % vks_share; TOUCHES != 0 && vks_r < (rows); vks_r += vks_share) \
         VKS_TOUCH_RUN(touched, slot, (i) + vks_r * (stride), width) }
 #else
 #define VKS_TOUCH(slot, i) 0u
