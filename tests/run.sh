@@ -575,7 +575,7 @@ kernels()
     if [ -n "$lavapipe" ]; then
         suite kernels-lavapipe 300 on "$lavapipe" env VKSTEER_DISABLE=address build-gcc/tests/checkops
         # Device addresses hide from the validation layers what kernels read and write.
-        suite kernels-lavapipe-addresses 300 on "$lavapipe" env VKSTEER_ENABLE=address build-gcc/tests/checkops \
+        suite kernels-lavapipe-addresses 300 on "$lavapipe" env VKSTEER_ENABLE=address,touch build-gcc/tests/checkops \
             --no-validation
         # Subgroups of 16 lanes, where the processor has the vectors: otherwise these run as before. The program asks
         # for them with Mesa 25; before, the driver takes minutes to compile what attention makes of them.

@@ -492,8 +492,8 @@ struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params)
         goto fail;
     // Graphics cards load 16 bytes at once as they are.
     gpu->wide_loads = gpu->info.is_cpu && gpu->info.int64 && !params->phone_limits && !vks_gpu_disabled("int64");
-    // Mesa 25 gathers from addresses, Mesa 22 loads lane by lane as from descriptors (and takes minutes to compile
-    // touches); what lies between was not seen.
+    // Mesa 25 gathers from addresses, which touching helps; Mesa 22 loads lane by lane as from descriptors; what lies
+    // between was not seen.
     gpu->addresses = gpu->wide_loads && !vks_gpu_disabled("address") && has_addresses(gpu) &&
                      (gpu->info.llvmpipe >= 25 || lists("VKSTEER_ENABLE", "address"));
     gpu->touches = !vks_gpu_disabled("touch") && (gpu->info.llvmpipe >= 25 || lists("VKSTEER_ENABLE", "touch"));
