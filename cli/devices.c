@@ -25,7 +25,8 @@ static void print_row(const struct vksteer_device_info *d)
     else
         print_line("     no fast matrix products: the device has no usable subgroups");
     if (d->wide_loads)
-        print_line("     fast: loads of 64 bits%s", d->addresses ? " from addresses" : "");
+        print_line("     fast: loads of %s", d->addresses ? "64 bits from addresses" : d->texels ? "128 bits from texel buffers"
+                                                                               : "64 bits");
     else if (cpu)
         print_line("     no loads of 64 bits: the driver has no 64-bit integers, or they are switched off");
     print_line("     has %s, %s, %s, %s (not needed, and not used at exact precision)", d->fp16 ? "fp16" : "no fp16",
@@ -50,6 +51,7 @@ static void json_row(const struct vksteer_device_info *d)
     json_bool("int8", d->int8);
     json_bool("int64", d->int64);
     json_bool("wide_loads", d->wide_loads);
+    json_bool("texels", d->texels);
     json_bool("addresses", d->addresses);
     json_bool("storage16", d->storage16);
     json_bool("storage8", d->storage8);

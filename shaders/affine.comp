@@ -83,7 +83,7 @@ void main()
                                    (p.spans != 0 ? VKS_AT(4, span, 2 * sample_) : p.sample_rows - 1);
         }
         if (QUADS != 0) {
-            const uvec4 bits = vks_bits_of_quad(VKS_QUAD(0, z, at));
+            const uvec4 bits = VKS_BITS4(0, z, at);
             VKS_QUAD(5, y, at) = vks_bits_to_quad(mapped ? map(bits, gain, offset, low, high) : bits);
         } else {
             const uint bits = VKS_AT(0, z, at);

@@ -141,8 +141,8 @@ void load_own(uint query_at)
         UNROLL(c, CHANNELS / 4) {
             const vec4 a = VKS_LOAD4(0, own1, at + 4 * c);
             const vec4 b = MODE == FORWARD ? vec4(0) : VKS_LOAD4(1, own2, at + 4 * c);
-            const vec4 from_a = again ? VKS_LOAD4(6, out1, at + 4 * c) : vec4(0);
-            const vec4 from_b = again && MODE != FORWARD ? VKS_LOAD4(7, out2, at + 4 * c) : vec4(0);
+            const vec4 from_a = again ? VKS_RELOAD4(6, out1, at + 4 * c) : vec4(0);
+            const vec4 from_b = again && MODE != FORWARD ? VKS_RELOAD4(7, out2, at + 4 * c) : vec4(0);
             UNROLL(j, 4) {
                 const uint e = (4 * c + j) * WIDTH + r;
                 own_a[e] = scale * a[j];
@@ -169,7 +169,9 @@ void find_keys(uint row, out uint start, out uint end)
 
 vec4 load_walked(bool second, uint at)
 {
+#ifndef VKS_TEXEL  // where a texel is four of either kind
     if ((FLAGS & HALVES) == 0)
+#endif
         return second ? VKS_LOAD4(3, walk2, at) : VKS_LOAD4(2, walk1, at);
     const uvec2 w = vks_bits_of_pair(second ? VKS_HALVES(3, walk2, at) : VKS_HALVES(2, walk1, at));
     return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));

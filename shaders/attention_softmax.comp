@@ -53,7 +53,7 @@ void forward(uint row, Row r, bool live, uint lane)
 {
     float top = -1e30;
     EACH_SEEN {
-        const vec4 s = VKS_ROW_LOAD(0, scores, r.at + j);
+        const vec4 s = VKS_ROW_RELOAD(0, scores, r.at + j);
         VKS_ROW_EACH(i)
             if (sees(r, j + i))
                 top = max(top, capped(s[i]));
@@ -61,7 +61,7 @@ void forward(uint row, Row r, bool live, uint lane)
     top = vks_row_max(top);
     float sum = 0.0;
     EACH_SEEN {
-        const vec4 s = VKS_ROW_LOAD(0, scores, r.at + j);
+        const vec4 s = VKS_ROW_RELOAD(0, scores, r.at + j);
         vec4 e = vec4(0.0);
         VKS_ROW_EACH(i) {
             e[i] = sees(r, j + i) ? vks_exp(capped(s[i]) - top) : 0.0;
@@ -75,7 +75,7 @@ void forward(uint row, Row r, bool live, uint lane)
     if (!live)
         return;
     for (uint j = VKS_ROW_FROM(0, lane); j < p.cols; j += VKS_ROW_STEP) {
-        vec4 e = VKS_ROW_LOAD(0, scores, r.at + j);
+        vec4 e = VKS_ROW_RELOAD(0, scores, r.at + j);
         VKS_ROW_EACH(i)
             e[i] = j + i >= r.first && j + i < r.end ? e[i] * share : 0.0;
         VKS_ROW_STORE(0, scores, r.at + j, e);
@@ -91,7 +91,7 @@ void backward(uint row, Row r, bool live, uint lane)
     const float top = VKS_AT(2, stats, 2 * row), share = VKS_AT(2, stats, 2 * row + 1);
     float sum = 0.0;
     EACH_SEEN {
-        const vec4 s = VKS_ROW_LOAD(0, scores, r.at + j), d = VKS_ROW_LOAD(1, slopes, r.at + j);
+        const vec4 s = VKS_ROW_RELOAD(0, scores, r.at + j), d = VKS_ROW_RELOAD(1, slopes, r.at + j);
         vec4 e = vec4(0.0);
         VKS_ROW_EACH(i)
             if (sees(r, j + i)) {
@@ -103,7 +103,7 @@ void backward(uint row, Row r, bool live, uint lane)
     }
     sum = vks_row_sum(sum);
     for (uint j = VKS_ROW_FROM(0, lane); live && j < p.cols; j += VKS_ROW_STEP) {
-        vec4 e = VKS_ROW_LOAD(0, scores, r.at + j), slope = VKS_ROW_LOAD(1, slopes, r.at + j);
+        vec4 e = VKS_ROW_RELOAD(0, scores, r.at + j), slope = VKS_ROW_RELOAD(1, slopes, r.at + j);
         VKS_ROW_EACH(i) {
             slope[i] -= sum;
             if (CAPPED != 0) {

@@ -17,10 +17,10 @@ layout(constant_id = 2) const uint QUADS = 0;
 layout(constant_id = 3) const uint PLUS = 0;
 
 VKS_BUF_QUADS(0, float, y);      // y, or dx
-VKS_BUF_QUADS(1, float, x);
+VKS_BUF_QUADS_IN(1, float, x);
 VKS_BUF(2, float, stats);
 VKS_BUF(3, float, weight);
-VKS_BUF_QUADS(4, float, extra);  // b, or dy
+VKS_BUF_QUADS_IN(4, float, extra);  // b, or dy
 VKS_BUF(5, float, sums);    // backward only: (B, G, 2)
 VKS_BUF_QUADS_IN(6, float, plus);
 VKS_PUSH(7, group_norm);

@@ -22,9 +22,9 @@ const uint LANES = 1;
 
 VKS_BUF(0, float, part);
 VKS_BUF(1, float, joined);  // (B, G, 2) = mean, rstd, or the two sums
-VKS_BUF_QUADS(2, float, x);
-VKS_BUF_QUADS(3, float, dy);      // backward only
-VKS_BUF_QUADS(4, float, weight);  // backward only, may be absent
+VKS_BUF_QUADS_IN(2, float, x);
+VKS_BUF_QUADS_IN(3, float, dy);      // backward only
+VKS_BUF_QUADS_IN(4, float, weight);  // backward only, may be absent
 VKS_BUF(5, float, stats);   // backward only: (B, G, 2) = mean, rstd
 VKS_PUSH(6, group_norm);
 

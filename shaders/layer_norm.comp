@@ -22,9 +22,9 @@ layout(constant_id = 5) const uint QUADS = 0;  // only where LANES is 1: four ch
 
 VKS_BUF_QUADS(0, float, y);     // y, or dx
 VKS_BUF(1, float, stats);
-VKS_BUF_QUADS(2, float, x);
-VKS_BUF_QUADS(3, float, weight);
-VKS_BUF_QUADS(4, float, extra); // b, or dy
+VKS_BUF_QUADS_IN(2, float, x);
+VKS_BUF_QUADS_IN(3, float, weight);
+VKS_BUF_QUADS_IN(4, float, extra); // b, or dy
 VKS_BUF_QUADS_IN(5, float, plus);
 VKS_PUSH(6, layer_norm);
 

@@ -41,8 +41,8 @@ void sum4(uint c, uint begin, uint end, uint base, uint to, bool resumes)
     if (KIND == PRODUCT)
         VKS_TOUCH_ROWS(touched, 1, (base + begin) * p.stride + p.column + c, p.stride, end - begin, 4);
     if (resumes) {
-        sum = VKS_LOAD4(4, out0, to);
-        plain = KIND == PRODUCT ? VKS_LOAD4(5, out1, to) : plain;
+        sum = VKS_RELOAD4(4, out0, to);
+        plain = KIND == PRODUCT ? VKS_RELOAD4(5, out1, to) : plain;
     }
     for (uint t = begin; t < end; t++) {
         if (p.mask != 0 && VKS_AT(2, mask, base + t) == 0.0)

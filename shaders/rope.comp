@@ -17,7 +17,7 @@ layout(constant_id = 1) const uint INVERSE = 0;
 layout(constant_id = 2) const uint QUADS = 0;
 
 VKS_BUF_QUADS(0, float, y);
-VKS_BUF_QUADS(1, float, x);
+VKS_BUF_QUADS_IN(1, float, x);
 VKS_BUF_QUADS_IN(2, float, angles);
 VKS_PUSH(3, rope);
 

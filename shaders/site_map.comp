@@ -40,12 +40,12 @@ void main()
     const uint begin = max(block, p.first), end = min(block + VKS_POOL_BLOCK, p.end);
     precise vec4 sum = vec4(0.0);
     if (POOL != 0 && begin > block)  // an earlier dispatch began this block
-        sum = QUADS != 0 ? VKS_LOAD4(5, part, to) : vec4(VKS_AT(5, part, to));
+        sum = QUADS != 0 ? VKS_RELOAD4(5, part, to) : vec4(VKS_AT(5, part, to));
     uint at = (s * p.sample_rows - p.first + begin) * p.stride + p.column + c, touched = 0;
     VKS_TOUCH_ROWS(touched, 0, at, p.stride, end - begin, width);
     VKS_TOUCH_ROWS(touched, 4, at, p.stride, end - begin, width);
     for (uint t = begin; t < end; t++, at += p.stride) {
-        precise vec4 v = uintBitsToFloat(QUADS != 0 ? vks_bits_of_quad(VKS_QUAD(0, z, at)) : uvec4(VKS_AT(0, z, at)));
+        precise vec4 v = uintBitsToFloat(QUADS != 0 ? VKS_BITS4(0, z, at) : uvec4(VKS_AT(0, z, at)));
         v = strength != 0.0 ? fma(gain, v, offset) : v;
         if (POOL != 0)
             sum += v;

@@ -54,8 +54,8 @@ void main()
     const uint begin = max(block, p.first), end = min(block + VKS_POOL_BLOCK, p.end);
     precise vec4 product = vec4(0.0), plain = vec4(0.0);
     if (TRAINS != 0 && begin > block) {  // an earlier dispatch began this block
-        product = QUADS != 0 ? VKS_LOAD4(7, part, to) : vec4(VKS_AT(7, part, to));
-        plain = QUADS != 0 ? VKS_LOAD4(7, part, to + p.cols) : vec4(VKS_AT(7, part, to + p.cols));
+        product = QUADS != 0 ? VKS_RELOAD4(7, part, to) : vec4(VKS_AT(7, part, to));
+        plain = QUADS != 0 ? VKS_RELOAD4(7, part, to + p.cols) : vec4(VKS_AT(7, part, to + p.cols));
     }
     uint at = (s * p.sample_rows - p.first + begin) * p.stride + p.column + c, touched = 0;
     if (p.gradient != 0)

@@ -585,8 +585,11 @@ kernels()
         fi
         suite kernels-lavapipe-lanes 60 on "$lavapipe" env LP_NATIVE_VECTOR_WIDTH=512 VKSTEER_ENABLE=address \
             build-gcc/tests/checkops "${families[@]}" --no-validation
+        # Products by loads of 64 bits, as on other CPU drivers.
+        suite kernels-lavapipe-wide 120 on "$lavapipe" env VKSTEER_DISABLE=texel,address build-gcc/tests/checkops \
+            --only linear --only conv2d
         # The kernels and the copies of graphics cards, on a CPU.
-        suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,address \
+        suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,texel,address \
             build-gcc/tests/checkops
         suite kernels-lavapipe-phone 180 on "$lavapipe" build-gcc/tests/checkops --phone
         suite kernels-lavapipe-narrow 120 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops \
@@ -595,6 +598,7 @@ kernels()
         skip kernels-lavapipe "$no_lavapipe"
         skip kernels-lavapipe-addresses "$no_lavapipe"
         skip kernels-lavapipe-lanes "$no_lavapipe"
+        skip kernels-lavapipe-wide "$no_lavapipe"
         skip kernels-lavapipe-card "$no_lavapipe"
         skip kernels-lavapipe-phone "$no_lavapipe"
         skip kernels-lavapipe-narrow "$no_lavapipe"

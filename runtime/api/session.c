@@ -47,6 +47,7 @@ static void describe_limits(struct vksteer_device_info *out, const struct vks_gp
     out->max_invocations = limits->max_invocations;
     out->max_shared = limits->max_shared;
     out->wide_loads = limits->wide_loads;
+    out->texels = limits->texels;
     out->addresses = limits->addresses;
 }
 

@@ -51,7 +51,8 @@ struct vksteer_device_info {
     uint32_t api_version, subgroup_size, max_invocations, max_shared;
     bool fp16, int8, int64, storage16, storage8, cooperative_matrix;
     bool wide_loads;                    // kernels load 64 bits at a time: CPU drivers with int64
-    bool addresses;                     // and take device addresses in place of descriptors
+    bool texels;                        // or 128, from texel buffers
+    bool addresses;                     // or take device addresses in place of descriptors
     bool chosen;                        // the one that a session without `device` takes
 };
 

@@ -67,8 +67,9 @@ static bool resolve(const struct vks_recorder *recorder, const struct vks_operan
                         (unsigned long long)binding->size, (unsigned long long)recorder->max_range);
     binding->first = (uint32_t)((begin - binding->offset) / size);
     binding->element = (uint32_t)size;
+    binding->written = (operand->access & VKS_WRITE) != 0;
     // The bound bytes, not only the touched ones: synchronization validation knows no finer, and must stay silent.
-    *span = (struct span){memory, binding->offset, end, (operand->access & VKS_WRITE) != 0};
+    *span = (struct span){memory, binding->offset, end, binding->written};
     return true;
 }
 

@@ -327,6 +327,8 @@ static void read_limits(struct vks_gpu *gpu, const struct vks_gpu_params *params
         .max_groups = 65535,
         .is_cpu = gpu->info.is_cpu && !vks_gpu_disabled("cpu"),
         .wide_loads = gpu->wide_loads,
+        .texels = gpu->texels,
+        .dear_lanes = gpu->info.llvmpipe && gpu->info.llvmpipe < 25,
         .addresses = gpu->addresses,
         .dispatch_seconds = 0.5,
     };
@@ -378,6 +380,23 @@ static bool has_addresses(const struct vks_gpu *gpu)
         return false;
     vkGetPhysicalDeviceFeatures2(gpu->physical, &features);
     return addresses.bufferDeviceAddress;
+}
+
+// Whether kernels may load operands as texels of four fp32 or fp16: wherever storage may begin, and as many of them
+// as a binding holds.
+static bool has_texels(const struct vks_gpu *gpu)
+{
+    VkPhysicalDeviceProperties properties;
+    vkGetPhysicalDeviceProperties(gpu->physical, &properties);
+    VkFormatProperties fp32, fp16;
+    vkGetPhysicalDeviceFormatProperties(gpu->physical, VK_FORMAT_R32G32B32A32_SFLOAT, &fp32);
+    vkGetPhysicalDeviceFormatProperties(gpu->physical, VK_FORMAT_R16G16B16A16_SFLOAT, &fp16);
+    const VkPhysicalDeviceLimits *limits = &properties.limits;
+    return (fp32.bufferFeatures & fp16.bufferFeatures & VK_FORMAT_FEATURE_UNIFORM_TEXEL_BUFFER_BIT) &&
+           limits->minTexelBufferOffsetAlignment <= 16 &&
+           limits->maxTexelBufferElements >= limits->maxStorageBufferRange / 8 &&
+           limits->maxPerStageDescriptorSampledImages >= MOST_BUFFERS &&
+           limits->maxPerStageResources >= 2 * MOST_BUFFERS;
 }
 
 static bool create_device(struct vks_gpu *gpu)
@@ -492,10 +511,12 @@ struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params)
         goto fail;
     // Graphics cards load 16 bytes at once as they are.
     gpu->wide_loads = gpu->info.is_cpu && gpu->info.int64 && !params->phone_limits && !vks_gpu_disabled("int64");
-    // Mesa 25 gathers from addresses, which touching helps; Mesa 22 loads lane by lane as from descriptors; what lies
-    // between was not seen.
+    // Where the processor has AVX-512, Mesa 25 gathers from addresses, which touching helps. Without, and with Mesa 22,
+    // such loads go lane by lane as from descriptors, and texels are loaded faster; what lies between was not seen.
     gpu->addresses = gpu->wide_loads && !vks_gpu_disabled("address") && has_addresses(gpu) &&
-                     (gpu->info.llvmpipe >= 25 || lists("VKSTEER_ENABLE", "address"));
+                     ((gpu->info.llvmpipe >= 25 && vks_os_wide_vectors()) || lists("VKSTEER_ENABLE", "address"));
+    gpu->texels = gpu->wide_loads && !gpu->addresses && !vks_gpu_disabled("texel") && has_texels(gpu) &&
+                  (gpu->info.llvmpipe || lists("VKSTEER_ENABLE", "texel"));
     gpu->touches = !vks_gpu_disabled("touch") && (gpu->info.llvmpipe >= 25 || lists("VKSTEER_ENABLE", "touch"));
     if (!create_device(gpu))
         goto fail;

@@ -8,6 +8,7 @@
 
 struct vks_pipeline {
     enum vks_kernel kernel;
+    bool texels;                      // of the module with texel buffers
     uint32_t spec[VKS_MAX_SPEC], spec_count;
     VkPipeline handle;
 };
@@ -41,7 +42,7 @@ struct vks_gpu {
     uint32_t device_type, host_type;  // memory types
     bool map;                         // device memory is host-visible and used so
     bool size_control;                // a pipeline may ask for full subgroups of the size that the device reports
-    bool wide_loads, addresses;       // see struct vks_gpu_limits
+    bool wide_loads, texels, addresses;  // see struct vks_gpu_limits
     bool touches;                     // kernels that take addresses touch what they want next (vks.glsl)
     bool lost;                        // sticky
     struct vks_os_awake *awake;       // NULL: processors sleep as they like
@@ -52,7 +53,7 @@ struct vks_gpu {
     VkPipelineCache cache;
     char *cache_path;
     size_t cache_size;                // bytes of it that came from disk
-    struct vks_kernel_layout layouts[VKS_KERNEL_COUNT];
+    struct vks_kernel_layout layouts[VKS_KERNEL_COUNT][2];  // the second with texel buffers
     struct vks_pipeline *pipelines;
     size_t pipeline_count, pipeline_capacity;
 };
@@ -113,7 +114,11 @@ void vks_memory_finish(struct vks_gpu *gpu);
 bool vks_pipelines_init(struct vks_gpu *gpu);
 void vks_pipelines_finish(struct vks_gpu *gpu);
 // The pipeline of a kernel with specialisation constants 1, 2, ...; built at the first call, owned by the device.
-VkPipeline vks_pipeline(struct vks_gpu *gpu, enum vks_kernel kernel, const uint32_t spec[], uint32_t spec_count);
+VkPipeline vks_pipeline(struct vks_gpu *gpu, enum vks_kernel kernel, bool texels, const uint32_t spec[],
+                        uint32_t spec_count);
+// Whether the kernel has a module that reads texel buffers beside its operands.
+bool vks_kernel_takes_texels(enum vks_kernel kernel);
+#define VKS_TEXEL_BINDING 8  // of the first operand's texel buffer (shaders/include/wide.glsl)
 
 // True when VKSTEER_DISABLE (words separated by commas) names the fast path.
 bool vks_gpu_disabled(const char *fast_path);

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 enum vks_kernel {
-#define VKS_KERNEL(name, bindings, push, wide, lanes) VKS_K_##name,
+#define VKS_KERNEL(name, bindings, push, wide, texel, lanes) VKS_K_##name,
 #include "kernel_table.h"
 #undef VKS_KERNEL
     VKS_KERNEL_COUNT,
@@ -24,6 +24,7 @@ struct vks_kernel_info {
     uint32_t lanes;        // of the subgroups that it counts on; 0: it does not
     struct vks_spirv spirv;
     struct vks_spirv wide; // the same with 64-bit loads (shaders/include/wide.glsl), or `spirv` again
+    struct vks_spirv texel; // wide, with texel buffers beside the operands, or `spirv` again
     struct vks_spirv address;  // the same with device addresses in place of descriptors
 };
 

@@ -14,6 +14,7 @@ static VkResult create_handle(struct vks_gpu *gpu, uint64_t size, VkBuffer *buff
         .size = size,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT |
                  VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
+                 (gpu->texels ? VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT : 0u) |
                  (gpu->addresses ? VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT_KHR : 0u),
     }, NULL, buffer);
 }

@@ -73,28 +73,39 @@ void vks_pipelines_finish(struct vks_gpu *gpu)
     for (size_t i = 0; i < gpu->pipeline_count; i++)
         gpu->vk.vkDestroyPipeline(gpu->device, gpu->pipelines[i].handle, NULL);
     free(gpu->pipelines);
-    for (size_t i = 0; i < VKS_KERNEL_COUNT; i++)
-        destroy_layout(gpu, &gpu->layouts[i]);
+    for (size_t i = 0; i < VKS_KERNEL_COUNT; i++) {
+        destroy_layout(gpu, &gpu->layouts[i][0]);
+        destroy_layout(gpu, &gpu->layouts[i][1]);
+    }
     gpu->vk.vkDestroyPipelineCache(gpu->device, gpu->cache, NULL);
 }
 
-static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info *info,
+bool vks_kernel_takes_texels(enum vks_kernel kernel)
+{
+    return vks_kernels[kernel].texel.code != vks_kernels[kernel].spirv.code;
+}
+
+static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info *info, bool texels,
                               struct vks_kernel_layout *layout)
 {
-    const struct vks_spirv *spirv = gpu->limits.addresses    ? &info->address
+    const struct vks_spirv *spirv = texels                   ? &info->texel
+                                    : gpu->limits.addresses  ? &info->address
                                     : gpu->limits.wide_loads ? &info->wide
                                                              : &info->spirv;
-    VkDescriptorSetLayoutBinding bindings[8];
-    for (uint32_t i = 0; i < info->bindings; i++)
+    VkDescriptorSetLayoutBinding bindings[2 * VKS_TEXEL_BINDING];
+    const uint32_t count = (texels ? 2 : 1) * info->bindings;
+    for (uint32_t i = 0; i < count; i++) {
+        const bool texel = i >= info->bindings;
         bindings[i] = (VkDescriptorSetLayoutBinding){
-            .binding = i,
-            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .binding = texel ? i - info->bindings + VKS_TEXEL_BINDING : i,
+            .descriptorType = texel ? VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
             .descriptorCount = 1,
             .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
         };
+    }
     VkResult result = gpu->vk.vkCreateDescriptorSetLayout(gpu->device, &(VkDescriptorSetLayoutCreateInfo){
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
-        .bindingCount = info->bindings,
+        .bindingCount = count,
         .pBindings = bindings,
     }, NULL, &layout->set);
     if (result == VK_SUCCESS)
@@ -121,7 +132,7 @@ static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info 
 
 static VkResult create_pipeline(struct vks_gpu *gpu, struct vks_pipeline *pipeline)
 {
-    struct vks_kernel_layout *layout = &gpu->layouts[pipeline->kernel];
+    struct vks_kernel_layout *layout = &gpu->layouts[pipeline->kernel][pipeline->texels];
     VkSpecializationMapEntry entries[VKS_MAX_SPEC + 1];
     uint32_t constants[VKS_MAX_SPEC + 1] = {gpu->touches};
     memcpy(constants + 1, pipeline->spec, pipeline->spec_count * sizeof(*constants));
@@ -155,20 +166,21 @@ static VkResult create_pipeline(struct vks_gpu *gpu, struct vks_pipeline *pipeli
     }, NULL, &pipeline->handle);
 }
 
-VkPipeline vks_pipeline(struct vks_gpu *gpu, enum vks_kernel kernel, const uint32_t spec[], uint32_t spec_count)
+VkPipeline vks_pipeline(struct vks_gpu *gpu, enum vks_kernel kernel, bool texels, const uint32_t spec[],
+                        uint32_t spec_count)
 {
-    struct vks_pipeline wanted = {.kernel = kernel, .spec_count = spec_count};
+    struct vks_pipeline wanted = {.kernel = kernel, .texels = texels, .spec_count = spec_count};
     if (spec_count)
         memcpy(wanted.spec, spec, spec_count * sizeof(*spec));
     for (size_t i = 0; i < gpu->pipeline_count; i++) {
         const struct vks_pipeline *p = &gpu->pipelines[i];
-        if (p->kernel == kernel && p->spec_count == spec_count &&
+        if (p->kernel == kernel && p->texels == texels && p->spec_count == spec_count &&
             memcmp(p->spec, wanted.spec, sizeof(wanted.spec)) == 0)
             return p->handle;
     }
     VkResult result = VK_SUCCESS;
-    if (!gpu->layouts[kernel].module)
-        result = create_layout(gpu, &vks_kernels[kernel], &gpu->layouts[kernel]);
+    if (!gpu->layouts[kernel][texels].module)
+        result = create_layout(gpu, &vks_kernels[kernel], texels, &gpu->layouts[kernel][texels]);
     if (result == VK_SUCCESS)
         result = create_pipeline(gpu, &wanted);
     if (result != VK_SUCCESS) {

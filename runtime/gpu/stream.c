@@ -6,6 +6,7 @@
 #include "gpu/internal.h"
 
 #define SETS_PER_POOL 256
+#define TEXEL_ALIGN 16  // bytes; the most that vks_gpu takes texels at
 #define MAX_PUSH 128  // bytes; the floor
 
 // What a command binds: all of it but its workgroups.
@@ -30,6 +31,8 @@ struct vks_stream {
     VkDescriptorPool *pools;
     size_t pool_count, pool_capacity;
     uint32_t pool_used;        // sets taken from the last pool
+    VkBufferView *views;       // the sets' texel buffers
+    size_t view_count, view_capacity;
     struct late *late;
     size_t late_count, late_capacity;
 };
@@ -54,8 +57,11 @@ void vks_stream_destroy(struct vks_stream **stream_address)
         gpu->vk.vkFreeCommandBuffers(gpu->device, gpu->pool, (uint32_t)stream->part_count, stream->parts);
     for (size_t i = 0; i < stream->pool_count; i++)
         gpu->vk.vkDestroyDescriptorPool(gpu->device, stream->pools[i], NULL);
+    for (size_t i = 0; i < stream->view_count; i++)
+        gpu->vk.vkDestroyBufferView(gpu->device, stream->views[i], NULL);
     free(stream->parts);
     free(stream->pools);
+    free(stream->views);
     free(stream->late);
     free(stream);
 }
@@ -123,8 +129,11 @@ static bool new_pool(struct vks_stream *stream)
     const VkResult result = gpu->vk.vkCreateDescriptorPool(gpu->device, &(VkDescriptorPoolCreateInfo){
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
         .maxSets = SETS_PER_POOL,
-        .poolSizeCount = 1,
-        .pPoolSizes = &(VkDescriptorPoolSize){VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 8 * SETS_PER_POOL},
+        .poolSizeCount = gpu->texels ? 2 : 1,
+        .pPoolSizes = (const VkDescriptorPoolSize[]){
+            {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 8 * SETS_PER_POOL},
+            {VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, 8 * SETS_PER_POOL},
+        },
     }, NULL, &stream->pools[stream->pool_count]);
     if (result != VK_SUCCESS)
         return vks_vk_fail(gpu, result, "recording");
@@ -133,7 +142,56 @@ static bool new_pool(struct vks_stream *stream)
     return true;
 }
 
-static bool make_set(struct vks_stream *stream, const struct vks_command *command, VkDescriptorSet *set)
+// Bytes of the block before the operand.
+static uint64_t begin_of(const struct vks_binding *binding)
+{
+    return binding->storage->offset + binding->offset + (uint64_t)binding->first * binding->element;
+}
+
+// Whether the command's operands can be read as texels: their quads begin where texels can, and none is stored to, as
+// drivers may move loads from texel buffers past stores.
+static bool can_take_texels(const struct vks_gpu *gpu, const struct vks_command *command)
+{
+    if (!gpu->limits.texels || !vks_kernel_takes_texels(command->kernel))
+        return false;
+    for (uint32_t i = 0; i < command->binding_count; i++) {
+        const struct vks_binding *a = &command->bindings[i];
+        if (a->element == 2 && !a->written && begin_of(a) % TEXEL_ALIGN)
+            return false;
+        for (uint32_t j = 0; j < i; j++) {
+            const struct vks_binding *b = &command->bindings[j];
+            if (a->written != b->written && a->storage == b->storage && a->offset < b->offset + b->size &&
+                b->offset < a->offset + a->size)
+                return false;
+        }
+    }
+    return true;
+}
+
+// A texel buffer that begins with the operand. Of one whose quads are not aligned kernels load none: it begins where
+// it may.
+static bool make_view(struct vks_stream *stream, const struct vks_binding *binding, VkBufferView *view)
+{
+    struct vks_gpu *gpu = stream->gpu;
+    if (!vks_grow(&stream->views, &stream->view_capacity, stream->view_count, sizeof(*stream->views)))
+        return vks_fail(gpu->log, VKS_NO_MEMORY);
+    const bool halves = binding->element == 2;
+    const uint64_t begin = begin_of(binding) / TEXEL_ALIGN * TEXEL_ALIGN, texel = halves ? 8 : 16;
+    const uint64_t end = binding->storage->offset + binding->offset + binding->size;
+    const VkResult result = gpu->vk.vkCreateBufferView(gpu->device, &(VkBufferViewCreateInfo){
+        .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
+        .buffer = binding->storage->block->buffer,
+        .format = halves ? VK_FORMAT_R16G16B16A16_SFLOAT : VK_FORMAT_R32G32B32A32_SFLOAT,
+        .offset = begin,
+        .range = end - begin < texel ? texel : (end - begin) / texel * texel,
+    }, NULL, view);
+    if (result != VK_SUCCESS)
+        return vks_vk_fail(gpu, result, "recording");
+    stream->views[stream->view_count++] = *view;
+    return true;
+}
+
+static bool make_set(struct vks_stream *stream, const struct vks_command *command, bool texels, VkDescriptorSet *set)
 {
     struct vks_gpu *gpu = stream->gpu;
     if ((stream->pool_count == 0 || stream->pool_used == SETS_PER_POOL) && !new_pool(stream))
@@ -142,13 +200,15 @@ static bool make_set(struct vks_stream *stream, const struct vks_command *comman
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
         .descriptorPool = stream->pools[stream->pool_count - 1],
         .descriptorSetCount = 1,
-        .pSetLayouts = &gpu->layouts[command->kernel].set,
+        .pSetLayouts = &gpu->layouts[command->kernel][texels].set,
     }, set);
     if (result != VK_SUCCESS)
         return vks_vk_fail(gpu, result, "recording");
     stream->pool_used++;
-    VkDescriptorBufferInfo buffers[8];
-    VkWriteDescriptorSet writes[8];
+    VkDescriptorBufferInfo buffers[VKS_TEXEL_BINDING];
+    VkBufferView views[VKS_TEXEL_BINDING];
+    VkWriteDescriptorSet writes[2 * VKS_TEXEL_BINDING];
+    uint32_t count = 0;
     for (uint32_t i = 0; i < command->binding_count; i++) {
         const struct vks_binding *binding = &command->bindings[i];
         buffers[i] = (VkDescriptorBufferInfo){
@@ -156,7 +216,7 @@ static bool make_set(struct vks_stream *stream, const struct vks_command *comman
             .offset = binding->storage->offset + binding->offset,
             .range = binding->size,
         };
-        writes[i] = (VkWriteDescriptorSet){
+        writes[count] = (VkWriteDescriptorSet){
             .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
             .dstSet = *set,
             .dstBinding = i,
@@ -164,8 +224,20 @@ static bool make_set(struct vks_stream *stream, const struct vks_command *comman
             .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
             .pBufferInfo = &buffers[i],
         };
+        if (!texels) {
+            count++;
+            continue;
+        }
+        // In place of an operand that is absent stands one that is written: it wants a view, which nothing loads.
+        if (!make_view(stream, binding, &views[i]))
+            return false;
+        writes[count + 1] = writes[count];
+        writes[count + 1].dstBinding = VKS_TEXEL_BINDING + i;
+        writes[count + 1].descriptorType = VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER;
+        writes[count + 1].pTexelBufferView = &views[i];
+        count += 2;
     }
-    gpu->vk.vkUpdateDescriptorSets(gpu->device, command->binding_count, writes, 0, NULL);
+    gpu->vk.vkUpdateDescriptorSets(gpu->device, count, writes, 0, NULL);
     return true;
 }
 
@@ -188,8 +260,7 @@ static void fill_push(const struct vks_gpu *gpu, const struct vks_command *comma
     uint32_t size = 0;
     for (uint32_t i = 0; i < command->binding_count; i++) {
         const struct vks_binding *binding = &command->bindings[i];
-        const uint64_t address = binding->storage->block->address + binding->storage->offset + binding->offset +
-                                 (uint64_t)binding->first * binding->element;
+        const uint64_t address = binding->storage->block->address + begin_of(binding);
         const uint32_t each = gpu->limits.addresses ? sizeof(address) : sizeof(binding->first);
         const void *from = gpu->limits.addresses ? (const void *)&address : (const void *)&binding->first;
         memcpy(bound->push + size, from, each);
@@ -202,10 +273,12 @@ static void fill_push(const struct vks_gpu *gpu, const struct vks_command *comma
 static bool bind(struct vks_stream *stream, const struct vks_command *command, struct bound *bound)
 {
     struct vks_gpu *gpu = stream->gpu;
-    *bound = (struct bound){.pipeline = vks_pipeline(gpu, command->kernel, command->spec, command->spec_count)};
-    if (!bound->pipeline || (!gpu->limits.addresses && !make_set(stream, command, &bound->set)))
+    const bool texels = can_take_texels(gpu, command);
+    *bound = (struct bound){
+        .pipeline = vks_pipeline(gpu, command->kernel, texels, command->spec, command->spec_count)};
+    if (!bound->pipeline || (!gpu->limits.addresses && !make_set(stream, command, texels, &bound->set)))
         return false;
-    bound->layout = gpu->layouts[command->kernel].pipeline;
+    bound->layout = gpu->layouts[command->kernel][texels].pipeline;
     fill_push(gpu, command, bound);
     return true;
 }

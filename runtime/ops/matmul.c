@@ -13,6 +13,8 @@ static const struct vks_matmul_kernel kernels[] = {
     [VKS_MATMUL_CPU4] = {"cpu4", VKS_K_matmul_cpu4, VKS_K_conv2d_cpu4, 12, 16},
     [VKS_MATMUL_CPU8] = {"cpu8", VKS_K_matmul_cpu8, VKS_K_conv2d_cpu8, 24, 32},
     [VKS_MATMUL_CPU8_TALL] = {"cpu8-tall", VKS_K_matmul_cpu8_tall, VKS_K_conv2d_cpu8_tall, 64, 32},
+    [VKS_MATMUL_CPU8_ALIKE] = {"cpu8-alike", VKS_K_matmul_cpu8_alike, VKS_K_conv2d_cpu8_alike, 16, 64},
+    [VKS_MATMUL_CPU8_NARROW] = {"cpu8-narrow", VKS_K_matmul_cpu8_narrow, VKS_K_conv2d_cpu8_narrow, 16, 32},
     [VKS_MATMUL_CPU8_FEW] = {"cpu8-few", VKS_K_matmul_cpu8_few, VKS_KERNEL_COUNT, 8, 32},
     [VKS_MATMUL_CPU16] = {"cpu16", VKS_K_matmul_cpu16, VKS_K_conv2d_cpu16, 64, 64},
     [VKS_MATMUL_CPU16_NARROW] = {"cpu16-narrow", VKS_K_matmul_cpu16_narrow, VKS_K_conv2d_cpu16_narrow, 96, 32},
@@ -64,6 +66,7 @@ enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, e
         return m <= 32 ? VKS_MATMUL_CPU16_FEW : n <= 32 ? VKS_MATMUL_CPU16_NARROW : VKS_MATMUL_CPU16;
     if (limits->is_cpu && limits->subgroup_size == 8)
         return use == VKS_MATMUL_FEW_ROWS    ? VKS_MATMUL_CPU8_FEW
+               : limits->texels && limits->dear_lanes ? (n <= 32 ? VKS_MATMUL_CPU8_NARROW : VKS_MATMUL_CPU8_ALIKE)
                : limits->addresses && m > 32 ? VKS_MATMUL_CPU8_TALL
                                              : VKS_MATMUL_CPU8;
     if (limits->is_cpu && limits->subgroup_size == 4)

@@ -88,6 +88,10 @@ vec4 load_b4(uint i)
         return vec4(load_b(i), load_b(i + 1), load_b(i + 2), load_b(i + 3));
     if (DTYPE == VKS_DTYPE_F32)
         return VKS_LOAD4(1, b, i);
+#ifdef VKS_TEXEL
+    if (DTYPE == VKS_DTYPE_F16)
+        return VKS_LOAD4(1, b, i);
+#endif
     const uvec2 w = vks_bits_of_pair(VKS_HALVES(1, b, i));
     if (DTYPE == VKS_DTYPE_F16)
         return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));

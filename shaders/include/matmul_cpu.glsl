@@ -1,5 +1,5 @@
-// The matmul family on drivers that run on a CPU: LANES lanes of one subgroup make (LANES GROUPS) x (WIDTH LANES)
-// of C, WIDTH 2 or 4.
+// The matmul family on drivers that run on a CPU: LANES lanes of one subgroup make (LANES GROUPS) rows and STRIPS
+// times (WIDTH LANES) columns of C, WIDTH 2 or 4.
 //
 // There, a load of a lane from a buffer costs about ten instructions and a branch, while a product costs two, and
 // code beyond the instruction cache costs more than either. So each lane loads 16 bytes at a time: of B, WIDTH
@@ -35,7 +35,11 @@
 #extension GL_KHR_shader_subgroup_ballot : require
 
 #define ROWS (LANES * GROUPS)
-#define COLS (LANES * WIDTH)
+#ifndef STRIPS
+#define STRIPS 1
+#endif
+#define STRIP (LANES * WIDTH)
+#define COLS (STRIP * STRIPS)
 #if WIDTH == 4
 #define COLUMNS vec4
 #else
@@ -50,7 +54,14 @@
     DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15)
 #endif
 
-COLUMNS acc[ROWS];
+// Whether all lanes load the same texel of A, and hand nothing on.
+#if defined(ALIKE) && defined(VKS_TEXEL)
+#define ALL_ALIKE ((FLAGS & VEC_A) != 0)
+#else
+#define ALL_ALIKE false
+#endif
+
+COLUMNS acc[STRIPS][ROWS];
 uint row_a[GROUPS];    // first element of the lane's row of A in each group of rows; TN: of the lane's four rows
 #ifndef CONV
 uint first_row_tn, base_a;
@@ -58,25 +69,60 @@ uint first_row_tn, base_a;
 #ifdef CONV
 bool inside[GROUPS];
 #endif
-uint col_b[WIDTH];         // NT: first elements of the lane's rows of B; NN, TN: its columns
+uint col_b[STRIPS][WIDTH]; // NT: first elements of the lane's rows of B; NN, TN: its columns
+uint row_of[ROWS];         // ALL_ALIKE: first elements of the rows of A; TN: of fours of them
+#ifdef CONV
+bool inside_of[ROWS];
+#endif
 
-// Rows g LANES ... of C += v w; v = A[k .. k + 3] in the lane's row, w[j] = row k + j of B in the lane's columns.
-void multiply(const int g, vec4 v, COLUMNS w[4])
+// Row r of C += s w; s = A[k .. k + 3] in that row, w[][j] = row k + j of B in the lane's columns.
+void multiply_row(const int r, vec4 s, COLUMNS w[STRIPS][4])
 {
-#define DO(i) { \
-    const vec4 s = subgroupBroadcast(v, i); \
-    COLUMNS t = acc[g * LANES + i]; \
-    [[unroll]] for (int j = 0; j < 4; j++) \
-        t = fma(COLUMNS(s[j]), w[j], t); \
-    acc[g * LANES + i] = t; }
+    [[unroll]] for (int i = 0; i < STRIPS; i++) {
+        COLUMNS t = acc[i][r];
+        [[unroll]] for (int j = 0; j < 4; j++)
+            t = fma(COLUMNS(s[j]), w[i][j], t);
+        acc[i][r] = t;
+    }
+}
+
+// Rows g LANES ... of C += v w; v = A[k .. k + 3] in the lane's row.
+void multiply(const int g, vec4 v, COLUMNS w[STRIPS][4])
+{
+#define DO(i) multiply_row(g * LANES + i, subgroupBroadcast(v, i), w);
     EACH(DO)
 #undef DO
+}
+
+// All rows, where all lanes load alike.
+void multiply_alike(uint k, COLUMNS w[STRIPS][4])
+{
+#ifndef CONV
+    if (FORM == TN) {
+        [[unroll]] for (int r = 0; r < ROWS; r += 4) {
+            vec4 s[4];
+            [[unroll]] for (int j = 0; j < 4; j++)
+                s[j] = load_a4(row_of[r] + (k + j) * p.lda);
+            [[unroll]] for (int i = 0; i < 4; i++)
+                multiply_row(r + i, vec4(s[0][i], s[1][i], s[2][i], s[3][i]), w);
+        }
+        return;
+    }
+#endif
+    [[unroll]] for (int r = 0; r < ROWS; r++) {
+        const vec4 s = load_a4(row_of[r] + k);
+#ifdef CONV
+        multiply_row(r, inside_of[r] ? s : vec4(0), w);
+#else
+        multiply_row(r, s, w);
+#endif
+    }
 }
 
 #ifndef CONV
 // The same where A is stored (k, m): lane l holds four rows, from g LANES + 4 (l mod (LANES / 4)) on, at
 // k + l / (LANES / 4).
-void multiply_tn(const int g, uint k, COLUMNS w[4])
+void multiply_tn(const int g, uint k, COLUMNS w[STRIPS][4])
 {
     vec4 v;
     if ((FLAGS & VEC_A) != 0) {
@@ -88,54 +134,52 @@ void multiply_tn(const int g, uint k, COLUMNS w[4])
                  load_a(at + min(i + 3, last)));
     }
 #define LANE_OF(i, j) (j * (LANES / 4) + i / 4)
-#define DO(i) { \
-    COLUMNS t = acc[g * LANES + i]; \
-    t = fma(COLUMNS(subgroupBroadcast(v[i % 4], LANE_OF(i, 0))), w[0], t); \
-    t = fma(COLUMNS(subgroupBroadcast(v[i % 4], LANE_OF(i, 1))), w[1], t); \
-    t = fma(COLUMNS(subgroupBroadcast(v[i % 4], LANE_OF(i, 2))), w[2], t); \
-    acc[g * LANES + i] = fma(COLUMNS(subgroupBroadcast(v[i % 4], LANE_OF(i, 3))), w[3], t); }
+#define DO(i) multiply_row(g * LANES + i, vec4(subgroupBroadcast(v[i % 4], LANE_OF(i, 0)), \
+                                               subgroupBroadcast(v[i % 4], LANE_OF(i, 1)), \
+                                               subgroupBroadcast(v[i % 4], LANE_OF(i, 2)), \
+                                               subgroupBroadcast(v[i % 4], LANE_OF(i, 3))), w);
     EACH(DO)
 #undef DO
 }
 #endif
 
 // The same for a single k.
-void multiply1(const int g, float v, COLUMNS w)
+void multiply1(const int strip, const int g, float v, COLUMNS w)
 {
-#define DO(i) acc[g * LANES + i] = fma(COLUMNS(subgroupBroadcast(v, i)), w, acc[g * LANES + i]);
+#define DO(i) acc[strip][g * LANES + i] = fma(COLUMNS(subgroupBroadcast(v, i)), w, acc[strip][g * LANES + i]);
     EACH(DO)
 #undef DO
 }
 
-// The lane's columns of a row of B, which begins at element `at`.
-COLUMNS load_row(uint at)
+// The lane's columns, in a strip, of a row of B, which begins at element `at`.
+COLUMNS load_row(const int strip, uint at)
 {
     if (FORM != NT && (FLAGS & VEC_B) != 0) {
 #if WIDTH == 4
-        return load_b4(at + col_b[0]);
+        return load_b4(at + col_b[strip][0]);
 #else
-        return load_b2(at + col_b[0]);
+        return load_b2(at + col_b[strip][0]);
 #endif
     }
     COLUMNS w;
     [[unroll]] for (int j = 0; j < WIDTH; j++)
-        w[j] = load_b(at + col_b[j]);
+        w[j] = load_b(at + col_b[strip][j]);
     return w;
 }
 
 // Rows k .. k + 3 of B in the lane's columns, scaled.
-void load_w(uint tap, uint k, out COLUMNS w[4])
+void load_w(const int strip, uint tap, uint k, out COLUMNS w[4])
 {
     if (FORM == NT) {
         [[unroll]] for (int j = 0; j < WIDTH; j++) {
-            const vec4 column = load_b4(tap + col_b[j] + k);
+            const vec4 column = load_b4(tap + col_b[strip][j] + k);
             [[unroll]] for (int i = 0; i < 4; i++)
                 w[i][j] = column[i];
         }
     } else {
         const uint at = tap + k * p.ldb;
         [[unroll]] for (int i = 0; i < 4; i++)
-            w[i] = load_row(at + i * p.ldb);
+            w[i] = load_row(strip, at + i * p.ldb);
     }
     [[unroll]] for (int i = 0; i < 4; i++)
         w[i] = SCALED(w[i]);
@@ -146,8 +190,13 @@ void products(uint tap, uint lane)
 {
     const uint whole = p.k & ~3u;
     for (uint k = 0; k < whole; k += 4) {
-        COLUMNS w[4];
-        load_w(tap, k, w);
+        COLUMNS w[STRIPS][4];
+        [[unroll]] for (int i = 0; i < STRIPS; i++)
+            load_w(i, tap, k, w[i]);
+        if (ALL_ALIKE) {
+            multiply_alike(k, w);
+            continue;
+        }
         vec4 v[GROUPS];  // all at once: what one waits for, the others wait for too
         if (FORM != TN)
             [[unroll]] for (int g = 0; g < GROUPS; g++) {
@@ -168,7 +217,11 @@ void products(uint tap, uint lane)
     if ((FLAGS & TAIL) == 0)
         return;
     for (uint k = whole; k < p.k; k++) {
-        const COLUMNS row = load_row(tap + (FORM == NT ? k : k * p.ldb)), w = SCALED(row);
+        COLUMNS w[STRIPS];
+        [[unroll]] for (int i = 0; i < STRIPS; i++) {
+            const COLUMNS row = load_row(i, tap + (FORM == NT ? k : k * p.ldb));
+            w[i] = SCALED(row);
+        }
         [[unroll]] for (int g = 0; g < GROUPS; g++) {
 #ifdef CONV
             const float v = inside[g] ? load_a(row_a[g] + k) : 0.0;
@@ -176,63 +229,82 @@ void products(uint tap, uint lane)
             const float v = load_a(FORM == TN ? base_a + k * p.lda + min(first_row_tn + g * LANES + lane, p.m - 1)
                                               : row_a[g] + k);
 #endif
-            multiply1(g, v, w);
+            [[unroll]] for (int i = 0; i < STRIPS; i++)
+                multiply1(i, g, v, w[i]);
         }
     }
 }
 
-// Where the lane's columns begin in B.
-void locate_columns(uint base, uint col)
+// Where the lane's columns in a strip begin in B.
+void locate_columns(const int strip, uint base, uint col)
 {
     [[unroll]] for (int j = 0; j < WIDTH; j++) {
         const uint i = min(col + j, p.n - 1);
-        col_b[j] = base + (FORM == NT ? i * p.ldb : i);
+        col_b[strip][j] = base + (FORM == NT ? i * p.ldb : i);
     }
     if (FORM != NT && (FLAGS & VEC_B) != 0)
-        col_b[0] = base + min(col, p.n - WIDTH);
+        col_b[strip][0] = base + min(col, p.n - WIDTH);
 }
 
-// Starts the accumulators.
-void start(uint at[GROUPS], uint row, uint col)
+// Starts a strip's accumulators.
+void start(const int strip, uint at[GROUPS], uint col)
 {
     COLUMNS from = COLUMNS(0);
     if (STARTS_BIASED)
         [[unroll]] for (int j = 0; j < WIDTH; j++)
             from[j] = VKS_AT(3, bias, min(col + j, p.n - 1));
     [[unroll]] for (int i = 0; i < ROWS; i++)
-        acc[i] = from;
+        acc[strip][i] = from;
     if ((FLAGS & START_C) != 0)
         [[unroll]] for (int g = 0; g < GROUPS; g++) {
 #define DO(i) \
             [[unroll]] for (int j = 0; j < WIDTH; j++) \
-                acc[g * LANES + i][j] = VKS_AT(2, c, subgroupBroadcast(at[g], i) + min(col + j, p.n - 1));
+                acc[strip][g * LANES + i][j] = VKS_AT(2, c, subgroupBroadcast(at[g], i) + min(col + j, p.n - 1));
             EACH(DO)
 #undef DO
         }
 }
 
-void finish_row(int i, uint at, uint row, uint col)
+void finish_row(const int strip, const int i, uint at, uint row, uint col)
 {
     if (row + i < p.m && col < p.n) {
         if ((FLAGS & VEC_C) != 0) {
 #if WIDTH == 4
-            VKS_STORE4(2, c, at, (FLAGS & PLUS) != 0 ? acc[i] + VKS_LOAD4(4, plus, at) : acc[i]);
+            VKS_STORE4(2, c, at, (FLAGS & PLUS) != 0 ? acc[strip][i] + VKS_LOAD4(4, plus, at) : acc[strip][i]);
 #else
-            VKS_STORE2(2, c, at, (FLAGS & PLUS) != 0 ? acc[i] + VKS_LOAD2(4, plus, at) : acc[i]);
+            VKS_STORE2(2, c, at, (FLAGS & PLUS) != 0 ? acc[strip][i] + VKS_LOAD2(4, plus, at) : acc[strip][i]);
 #endif
         } else {
             [[unroll]] for (int j = 0; j < WIDTH; j++)
                 if (col + j < p.n)
-                    VKS_AT(2, c, at + j) = result(acc[i][j], at + j);
+                    VKS_AT(2, c, at + j) = result(acc[strip][i][j], at + j);
         }
     }
 }
 
 // `at`: where the lane's rows of C begin.
-void finish(uint at[GROUPS], uint row, uint col)
+void finish(const int strip, uint at[GROUPS], uint row, uint col)
 {
     [[unroll]] for (int g = 0; g < GROUPS; g++) {
-#define DO(i) finish_row(g * LANES + i, subgroupBroadcast(at[g], i) + col, row, col);
+#define DO(i) finish_row(strip, g * LANES + i, subgroupBroadcast(at[g], i) + col, row, col);
+        EACH(DO)
+#undef DO
+    }
+}
+
+// What each lane found of its rows of A, in all lanes.
+void spread()
+{
+    if (!ALL_ALIKE)
+        return;
+    [[unroll]] for (int g = 0; g < GROUPS; g++) {
+#ifdef CONV
+#define DO(i) row_of[g * LANES + i] = subgroupBroadcast(row_a[g], i); \
+              inside_of[g * LANES + i] = subgroupBroadcast(inside[g], i);
+#else
+#define DO(i) row_of[g * LANES + i] = \
+        FORM == TN ? base_a + min(first_row_tn + g * LANES + i, p.m - 4) : subgroupBroadcast(row_a[g], i);
+#endif
         EACH(DO)
 #undef DO
     }
@@ -245,7 +317,8 @@ void main()
     if (row >= p.m)
         return;
     const uvec3 base = batch(COLS);
-    locate_columns(base.y, col);
+    [[unroll]] for (int i = 0; i < STRIPS; i++)
+        locate_columns(i, base.y, col + i * STRIP);
     // Rows are the lanes' own where a division tells their place; what a lane found it hands to all.
     uint at_c[GROUPS];
     [[unroll]] for (int g = 0; g < GROUPS; g++)
@@ -254,7 +327,8 @@ void main()
     [[unroll]] for (int g = 0; g < GROUPS; g++)
         [[unroll]] for (uint j = 0; j < COLS; j += VKS_LINE)
             touched |= VKS_TOUCH(2, at_c[g] + min(tile_col(COLS) * COLS + j, p.n - 1));
-    start(at_c, row, col);
+    [[unroll]] for (int i = 0; i < STRIPS; i++)
+        start(i, at_c, col + i * STRIP);
 #ifdef CONV
     uvec3 q[GROUPS];
     [[unroll]] for (int g = 0; g < GROUPS; g++)
@@ -263,6 +337,7 @@ void main()
         for (uint tx = 0; tx < TAPS_X; tx++) {
             [[unroll]] for (int g = 0; g < GROUPS; g++)
                 row_a[g] = row_of_a(q[g], ty, tx, inside[g]);
+            spread();
             products(ty * p.wy + tx * p.wx, lane);
         }
 #else
@@ -275,8 +350,10 @@ void main()
         else
             row_a[g] = base.x + min(row + g * LANES + lane, p.m - 1) * p.lda;
     }
+    spread();
     products(0, lane);
 #endif
-    finish(at_c, row, col);
+    [[unroll]] for (int i = 0; i < STRIPS; i++)
+        finish(i, at_c, row, col + i * STRIP);
     VKS_TOUCHED(2, c, touched);
 }

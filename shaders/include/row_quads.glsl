@@ -13,6 +13,8 @@
 
 #define VKS_ROW_FROM(first, lane) (QUADS != 0 ? (first) & ~3u : (first) + (lane))
 #define VKS_ROW_STEP (QUADS != 0 ? 4u : LANES)
+#define VKS_ROW_RELOAD(slot, name, i) \
+    (QUADS != 0 ? VKS_RELOAD4(slot, name, i) : vec4(VKS_AT(slot, name, i)))
 #define VKS_ROW_LOAD(slot, name, i) (QUADS != 0 ? VKS_LOAD4(slot, name, i) : vec4(VKS_AT(slot, name, i)))
 #define VKS_ROW_EACH(j) [[unroll]] for (int j = 0; j < (QUADS != 0 ? 4 : 1); j++)
 #define VKS_ROW_STORE(slot, name, i, value) { \

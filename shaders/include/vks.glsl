@@ -4,12 +4,16 @@
 // element i of operand `name`, whose binding is `slot`, as VKS_AT(slot, name, i). Storage is never `restrict`: the
 // planner may let an output take the bytes of an input that nothing reads afterwards.
 //
-// The build makes three modules of a kernel, and runtime/gpu/pipeline.c chooses; the bits are the same:
+// The build makes up to four modules of a kernel, and runtime/gpu chooses; the bits are the same:
 //     plain        operands are descriptors; `off` holds what the device's offset alignment leaves over, in elements,
 //                  so that an operand may start at any element of any block
 //     VKS_WIDE     the same with 64 bits as the loaded type of four neighbouring elements (wide.glsl)
-//     VKS_ADDRESS  wide, and `off` holds device addresses; bytes are loaded too (VKS_TOUCH). Mesa 25's CPU driver makes of a descriptor's load a branch
-//                  and a bounds check for each lane, of an address's load one gather instruction
+//     VKS_TEXEL    wide, and beside the descriptor of an operand stands a texel buffer that begins where the operand
+//                  does: four neighbouring elements are one texel of four fp32 or, where elements have two bytes,
+//                  fp16. Mesa's CPU driver loads a texel of 16 bytes at once and turns eight of them by shuffles; of
+//                  all other loads it makes a branch and a load for each lane and word
+//     VKS_ADDRESS  wide, and `off` holds device addresses; bytes are loaded too (VKS_TOUCH). Where the processor has
+//                  AVX-512, Mesa 25 makes one gather instruction of an address's load
 #ifndef VKS_GLSL
 #define VKS_GLSL
 

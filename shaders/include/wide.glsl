@@ -30,6 +30,7 @@ vks_quad vks_to_quad(vec4 v) { return vks_bits_to_quad(floatBitsToUint(v)); }
 // Declares a buffer for both kinds of access: one element, VKS_AT, or four of them from a place that is a multiple of
 // four, VKS_LOAD4 and VKS_STORE4. Kernels choose by a specialisation constant, QUADS. Two elements, VKS_LOAD2 and
 // VKS_STORE2, need VKS_BUF_PAIRS besides; four of two bytes each, VKS_HALVES(slot, name, i), VKS_BUF_HALVES_IN.
+// VKS_BITS4 loads four elements as bits. What a kernel also writes it declares without _IN, and loads by VKS_RELOAD4.
 #ifdef VKS_ADDRESS
 #define VKS_REF4(qualifier, stored, name) \
     layout(buffer_reference, std430, buffer_reference_align = 8) qualifier buffer name { stored v; }
@@ -44,9 +45,15 @@ vks_quad vks_to_quad(vec4 v) { return vks_bits_to_quad(floatBitsToUint(v)); }
 #define VKS_BUF_QUADS(slot, type, name) \
     VKS_BUF(slot, type, name); \
     layout(std430, set = 0, binding = slot) buffer Quads_##name { vks_quad name##_quads[]; }
+#ifdef VKS_TEXEL
+#define VKS_TEXELS(slot, name) ; layout(set = 0, binding = 8 + slot) uniform samplerBuffer name##_texels
+#else
+#define VKS_TEXELS(slot, name)
+#endif
 #define VKS_BUF_QUADS_IN(slot, type, name) \
     VKS_BUF_IN(slot, type, name); \
-    layout(std430, set = 0, binding = slot) readonly buffer Quads_##name { vks_quad name##_quads[]; }
+    layout(std430, set = 0, binding = slot) readonly buffer Quads_##name { vks_quad name##_quads[]; } \
+    VKS_TEXELS(slot, name)
 #define VKS_BUF_PAIRS(slot, name) \
     layout(std430, set = 0, binding = slot) buffer Pairs_##name { vks_pair name##_pairs[]; }
 #define VKS_BUF_HALVES_IN(slot, name) \
@@ -55,7 +62,14 @@ vks_quad vks_to_quad(vec4 v) { return vks_bits_to_quad(floatBitsToUint(v)); }
 #define VKS_PAIR(slot, name, i) name##_pairs[(off[slot] + (i)) >> 1]
 #define VKS_HALVES(slot, name, i) name##_halves[(off[slot] + (i)) >> 2]
 #endif
-#define VKS_LOAD4(slot, name, i) vks_of_quad(VKS_QUAD(slot, name, i))
+#define VKS_RELOAD4(slot, name, i) vks_of_quad(VKS_QUAD(slot, name, i))
+#ifdef VKS_TEXEL
+#define VKS_LOAD4(slot, name, i) texelFetch(name##_texels, int((i) >> 2))
+#define VKS_BITS4(slot, name, i) floatBitsToUint(VKS_LOAD4(slot, name, i))
+#else
+#define VKS_LOAD4(slot, name, i) VKS_RELOAD4(slot, name, i)
+#define VKS_BITS4(slot, name, i) vks_bits_of_quad(VKS_QUAD(slot, name, i))
+#endif
 #define VKS_STORE4(slot, name, i, v) VKS_QUAD(slot, name, i) = vks_to_quad(v)
 
 #define VKS_LOAD2(slot, name, i) uintBitsToFloat(vks_bits_of_pair(VKS_PAIR(slot, name, i)))
