@@ -25,8 +25,9 @@ static void print_row(const struct vksteer_device_info *d)
     else
         print_line("     no fast matrix products: the device has no usable subgroups");
     if (d->wide_loads)
-        print_line("     fast: loads of %s", d->addresses ? "64 bits from addresses" : d->texels ? "128 bits from texel buffers"
-                                                                               : "64 bits");
+        print_line("     fast: loads of %s", d->addresses ? "64 bits from addresses"
+                                             : d->texels  ? "128 bits from texel buffers"
+                                                          : "64 bits");
     else if (cpu)
         print_line("     no loads of 64 bits: the driver has no 64-bit integers, or they are switched off");
     print_line("     has %s, %s, %s, %s (not needed, and not used at exact precision)", d->fp16 ? "fp16" : "no fp16",

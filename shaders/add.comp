@@ -15,8 +15,8 @@ layout(constant_id = 1) const uint FORM = 0;  // 0: z is as long as x, 1: row_di
 layout(constant_id = 2) const uint QUADS = 0;
 
 VKS_BUF_QUADS(0, float, y);
-VKS_BUF_QUADS_IN(1, float, x);
-VKS_BUF_QUADS_IN(2, float, z);
+VKS_BUF_QUADS(1, float, x) VKS_TEXELS(1, x);
+VKS_BUF_QUADS(2, float, z) VKS_TEXELS(2, z);
 VKS_PUSH(3, add);
 
 // Element i of x and j of z, or with QUADS four of each.

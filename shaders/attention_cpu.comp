@@ -169,12 +169,9 @@ void find_keys(uint row, out uint start, out uint end)
 
 vec4 load_walked(bool second, uint at)
 {
-#ifndef VKS_TEXEL  // where a texel is four of either kind
-    if ((FLAGS & HALVES) == 0)
-#endif
-        return second ? VKS_LOAD4(3, walk2, at) : VKS_LOAD4(2, walk1, at);
-    const uvec2 w = vks_bits_of_pair(second ? VKS_HALVES(3, walk2, at) : VKS_HALVES(2, walk1, at));
-    return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
+    if ((FLAGS & HALVES) != 0)
+        return second ? VKS_LOAD4_HALVES(3, walk2, at) : VKS_LOAD4_HALVES(2, walk1, at);
+    return second ? VKS_LOAD4(3, walk2, at) : VKS_LOAD4(2, walk1, at);
 }
 
 // Whether a row sees the one that is walked.

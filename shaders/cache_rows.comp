@@ -38,7 +38,7 @@ void main()
         VKS_WORD_OF_HALVES(0, cache, at) =
             vks_pack_halves(uintBitsToFloat(uvec2(VKS_AT(1, x, from), VKS_AT(1, x, from + 1))));
     else if (QUADS != 0)
-        VKS_QUAD(0, cache, at) = VKS_QUAD(1, x, from);
+        VKS_QUAD(0, cache, at) = vks_bits_to_quad(VKS_BITS4(1, x, from));
     else
         VKS_AT(0, cache, at) = VKS_AT(1, x, from);
 }

@@ -11,7 +11,7 @@
 layout(constant_id = 1) const uint BACKWARD = 0;
 layout(constant_id = 2) const uint QUADS = 0;
 
-VKS_BUF_QUADS(0, float, y);   // y (R, C), or dx (R, 2 C)
+VKS_BUF_QUADS(0, float, y);      // y (R, C), or dx (R, 2 C)
 VKS_BUF_QUADS_IN(1, float, x);   // (R, 2 C)
 VKS_BUF_QUADS_IN(2, float, dy);  // (R, C), backward only
 VKS_PUSH(3, rows);

@@ -9,8 +9,8 @@
 layout(constant_id = 1) const uint QUADS = 0;
 
 VKS_BUF_QUADS(0, float, y);
-VKS_BUF_QUADS_IN(1, float, x);
-VKS_BUF_QUADS_IN(2, float, z);
+VKS_BUF_QUADS(1, float, x) VKS_TEXELS(1, x);
+VKS_BUF_QUADS(2, float, z) VKS_TEXELS(2, z);
 VKS_PUSH(3, flat);
 
 // Element i, or with QUADS elements i .. i + 3.

@@ -17,7 +17,7 @@ layout(constant_id = 1) const uint INVERSE = 0;
 layout(constant_id = 2) const uint QUADS = 0;
 
 VKS_BUF_QUADS(0, float, y);
-VKS_BUF_QUADS_IN(1, float, x);
+VKS_BUF_QUADS(1, float, x) VKS_TEXELS(1, x);
 VKS_BUF_QUADS_IN(2, float, angles);
 VKS_PUSH(3, rope);
 
@@ -47,7 +47,7 @@ void pass(uint at)
 {
     for (uint h = 0; h < p.per_item; h++, at += p.width) {
         if (QUADS != 0)
-            VKS_QUAD(0, y, at) = VKS_QUAD(1, x, at);
+            VKS_QUAD(0, y, at) = vks_bits_to_quad(VKS_BITS4(1, x, at));
         else
             VKS_AT(0, y, at) = VKS_AT(1, x, at);
     }

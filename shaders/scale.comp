@@ -9,7 +9,7 @@
 layout(constant_id = 1) const uint QUADS = 0;
 
 VKS_BUF_QUADS(0, float, y);
-VKS_BUF_QUADS_IN(1, float, x);
+VKS_BUF_QUADS(1, float, x) VKS_TEXELS(1, x);
 VKS_PUSH(2, scale);
 
 // Element i, or with QUADS elements i .. i + 3.

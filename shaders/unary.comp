@@ -12,8 +12,8 @@ layout(constant_id = 2) const uint BACKWARD = 0;
 layout(constant_id = 3) const uint QUADS = 0;
 
 VKS_BUF_QUADS(0, float, y);   // y, or dx
-VKS_BUF_QUADS_IN(1, float, x);
-VKS_BUF_QUADS_IN(2, float, dy);  // backward only
+VKS_BUF_QUADS(1, float, x) VKS_TEXELS(1, x);
+VKS_BUF_QUADS(2, float, dy) VKS_TEXELS(2, dy);  // backward only
 VKS_PUSH(3, flat);
 
 // Element i, or with QUADS elements i .. i + 3.

@@ -1,6 +1,6 @@
 // The overrides of the kernel table: a small file for each device and driver, in the user's cache folder.
 //
-//     {"format": "vksteer-kernels-1", "device": "...", "driver": "...", "few_rows": "plain", ...}
+//     {"format": "vksteer-kernels-2", "device": "...", "driver": "...", "few_rows": "plain", ...}
 //
 // Only `bench --tune` writes it. Uses that are not in it keep the built-in table's choice.
 #include <stdlib.h>

@@ -328,7 +328,7 @@ static void read_limits(struct vks_gpu *gpu, const struct vks_gpu_params *params
         .is_cpu = gpu->info.is_cpu && !vks_gpu_disabled("cpu"),
         .wide_loads = gpu->wide_loads,
         .texels = gpu->texels,
-        .dear_lanes = gpu->info.llvmpipe && gpu->info.llvmpipe < 25,
+        .dear_lanes = gpu->info.llvmpipe && gpu->info.llvmpipe < 23 && !vks_gpu_disabled("alike"),
         .addresses = gpu->addresses,
         .dispatch_seconds = 0.5,
     };
@@ -393,7 +393,7 @@ static bool has_texels(const struct vks_gpu *gpu)
     vkGetPhysicalDeviceFormatProperties(gpu->physical, VK_FORMAT_R16G16B16A16_SFLOAT, &fp16);
     const VkPhysicalDeviceLimits *limits = &properties.limits;
     return (fp32.bufferFeatures & fp16.bufferFeatures & VK_FORMAT_FEATURE_UNIFORM_TEXEL_BUFFER_BIT) &&
-           limits->minTexelBufferOffsetAlignment <= 16 &&
+           limits->minTexelBufferOffsetAlignment <= VKS_TEXEL_ALIGN &&
            limits->maxTexelBufferElements >= limits->maxStorageBufferRange / 8 &&
            limits->maxPerStageDescriptorSampledImages >= MOST_BUFFERS &&
            limits->maxPerStageResources >= 2 * MOST_BUFFERS;

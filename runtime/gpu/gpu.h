@@ -23,7 +23,7 @@ struct vks_gpu_limits {
     uint32_t subgroup_size;     // 0: not usable by kernels that count on it
     uint32_t max_groups;        // workgroups an axis
     bool wide_loads;            // kernels load 64 bits at a time; changes no bit of a result
-    bool texels;                // kernels load what they only read from texel buffers, 128 bits at a time; the bits stay
+    bool texels;                // kernels load what they only read as texels of 128 bits; changes no bit either
     bool addresses;             // kernels take device addresses in place of descriptors, load 64 bits, and single bytes
     bool dear_lanes;            // handing a lane's value to all takes longer than its load by all lanes
     bool is_cpu;                // barriers and per-lane loads are dear, uniform loads cheap
@@ -57,10 +57,11 @@ int vks_gpu_list(const struct vks_log *log, struct vks_gpu_info infos[], int cap
 // The environment variable VKSTEER_DISABLE, words separated by commas, switches fast paths off: `subgroup` (kernels
 // that count lanes), `hostmap` (the host writes into device memory: without it everything is copied through a stage,
 // as on graphics cards), `cpu` (kernels made for CPU drivers: without it those of graphics cards run), `int64` (loads
-// of 64 bits), `texel` (loads from texel buffers), `address` (device addresses: without it kernels take descriptors, which alone synchronization
-// validation sees), `touch` (kernels that take addresses touch what they want next), `avx512` (vectors of 512 bits in
-// Mesa's CPU driver). VKSTEER_ENABLE=texel,
-// address and touch take these also where the driver gains nothing by them; addresses go before texels.
+// of 64 bits, and with them `texel` and `address`), `texel` (loads from texel buffers), `alike` (products whose lanes
+// all load the same texels), `address` (device addresses: without it kernels take descriptors, which alone
+// synchronization validation sees), `touch` (kernels that take addresses touch what they want next), `avx512` (vectors
+// of 512 bits in Mesa's CPU driver). VKSTEER_ENABLE=texel, address and touch take these also where the driver gains
+// nothing by them; addresses go before texels.
 struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params);
 void vks_gpu_destroy(struct vks_gpu **gpu);
 const struct vks_gpu_limits *vks_gpu_limits(const struct vks_gpu *gpu);

@@ -6,7 +6,6 @@
 #include "gpu/internal.h"
 
 #define SETS_PER_POOL 256
-#define TEXEL_ALIGN 16  // bytes; the most that vks_gpu takes texels at
 #define MAX_PUSH 128  // bytes; the floor
 
 // What a command binds: all of it but its workgroups.
@@ -148,15 +147,15 @@ static uint64_t begin_of(const struct vks_binding *binding)
     return binding->storage->offset + binding->offset + (uint64_t)binding->first * binding->element;
 }
 
-// Whether the command's operands can be read as texels: their quads begin where texels can, and none is stored to, as
-// drivers may move loads from texel buffers past stores.
+// Whether the command's operands can be read as texels: those of two bytes begin where texels can, and none that is
+// only read shares bytes with one that is stored to, as drivers may move loads from texel buffers past stores.
 static bool can_take_texels(const struct vks_gpu *gpu, const struct vks_command *command)
 {
     if (!gpu->limits.texels || !vks_kernel_takes_texels(command->kernel))
         return false;
     for (uint32_t i = 0; i < command->binding_count; i++) {
         const struct vks_binding *a = &command->bindings[i];
-        if (a->element == 2 && !a->written && begin_of(a) % TEXEL_ALIGN)
+        if (a->element == 2 && !a->written && begin_of(a) % VKS_TEXEL_ALIGN)
             return false;
         for (uint32_t j = 0; j < i; j++) {
             const struct vks_binding *b = &command->bindings[j];
@@ -176,7 +175,7 @@ static bool make_view(struct vks_stream *stream, const struct vks_binding *bindi
     if (!vks_grow(&stream->views, &stream->view_capacity, stream->view_count, sizeof(*stream->views)))
         return vks_fail(gpu->log, VKS_NO_MEMORY);
     const bool halves = binding->element == 2;
-    const uint64_t begin = begin_of(binding) / TEXEL_ALIGN * TEXEL_ALIGN, texel = halves ? 8 : 16;
+    const uint64_t begin = begin_of(binding) / VKS_TEXEL_ALIGN * VKS_TEXEL_ALIGN, texel = halves ? 8 : 16;
     const uint64_t end = binding->storage->offset + binding->offset + binding->size;
     const VkResult result = gpu->vk.vkCreateBufferView(gpu->device, &(VkBufferViewCreateInfo){
         .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,

@@ -10,7 +10,7 @@ enum { TAIL = 1, CACHED = 2, HALVES = 4, AGAIN = 8, MORE = 16 };  // constant 4
 #define MOST_KEPT 256u
 
 // Channels of a head up to which the walk was faster than products: measured with addresses on Mesa 25 (128 were
-// level), and without on Mesa 22.3 (64 took twice as long).
+// level), and without on Mesa 22.3 (64 took twice as long); with texels not yet.
 static uint32_t most_channels(const struct vks_gpu_limits *limits)
 {
     return limits->addresses ? 80 : 32;

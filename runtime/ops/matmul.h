@@ -56,10 +56,10 @@ enum vks_matmul_variant {
     VKS_MATMUL_TILE,      // shared-memory tile for graphics cards
     VKS_MATMUL_CPU4,      // drivers that run on a CPU, by subgroup size
     VKS_MATMUL_CPU8,
-    VKS_MATMUL_CPU8_TALL,  // where loads are gathers
-    VKS_MATMUL_CPU8_ALIKE,   // texels of A loaded by all lanes alike
-    VKS_MATMUL_CPU8_NARROW,  // the same for few columns
-    VKS_MATMUL_CPU8_FEW,  // at most 16 rows
+    VKS_MATMUL_CPU8_TALL,     // where loads are gathers
+    VKS_MATMUL_CPU8_ALIKE,    // texels of A loaded by all lanes alike
+    VKS_MATMUL_CPU8_NARROW,   // the same, at most 32 columns
+    VKS_MATMUL_CPU8_FEW,      // at most 16 rows
     VKS_MATMUL_CPU16,
     VKS_MATMUL_CPU16_NARROW,  // at most 32 columns
     VKS_MATMUL_CPU16_FEW,     // at most 32 rows

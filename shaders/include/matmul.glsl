@@ -88,13 +88,9 @@ vec4 load_b4(uint i)
         return vec4(load_b(i), load_b(i + 1), load_b(i + 2), load_b(i + 3));
     if (DTYPE == VKS_DTYPE_F32)
         return VKS_LOAD4(1, b, i);
-#ifdef VKS_TEXEL
     if (DTYPE == VKS_DTYPE_F16)
-        return VKS_LOAD4(1, b, i);
-#endif
+        return VKS_LOAD4_HALVES(1, b, i);
     const uvec2 w = vks_bits_of_pair(VKS_HALVES(1, b, i));
-    if (DTYPE == VKS_DTYPE_F16)
-        return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
     return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000u, w.y << 16, w.y & 0xffff0000u));
 }
 

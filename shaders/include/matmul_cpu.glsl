@@ -4,7 +4,8 @@
 // There, a load of a lane from a buffer costs about ten instructions and a branch, while a product costs two, and
 // code beyond the instruction cache costs more than either. So each lane loads 16 bytes at a time: of B, WIDTH
 // columns of its own; of A, four k of a row of its own, which it hands to all lanes by subgroupBroadcast with literal
-// lane numbers. The accumulators (4 LANES GROUPS floats a lane) may spill: that is cheap next to the loads.
+// lane numbers (ALIKE: all lanes load the row instead). The accumulators (WIDTH STRIPS LANES GROUPS floats a lane) may
+// spill: that is cheap next to the loads.
 //
 // Ladder, 384 x 384 x 512 NN, one core, lavapipe Mesa 25.0 / 22.3, GFLOP/s (OpenBLAS 124):
 //   one column a lane, A read by every lane, 16 rows                              1.1 / 1.4
@@ -27,6 +28,14 @@
 //   96 x 64, k by 4; 64 x 64, k by 8            100 to 118
 //   96 x 32, k by 4 (where n is 32)             110, 48 x 32 by 8: 94
 //   8 lanes: 32 x 32 by 8, 32 x 32 by 4, 64 x 32 by 4    69, 66, 69 over the whole model
+// On Zen 3, which has no AVX-512, one core, 512 cubed, GFLOP/s (OpenBLAS 66); what other guests left of a core
+// changed by a half within minutes:
+//   Mesa 25.0, 24 x 32: loads from addresses, a branch and some six instructions each lane and word       13 to 18
+//   the same by texels (VKS_TEXEL): 55 instructions for 16 bytes of each of eight lanes                   20 to 27
+//   Mesa 22.3, 24 x 32: loads of 64 bits 3, texels 10; most of it now is subgroupBroadcast, a branch and a chain of
+//   ten instructions there. So all lanes load the same texel of A (ALIKE), 16 x 32                        13 to 16
+//   ALIKE, 16 x 64 (STRIPS = 2)                                                                           15 to 21
+//   ALIKE on Mesa 25, where a texel is a call                                                             9 to 12
 // A of all groups loaded before the first product: products of small k gain a tenth. The next A loaded before the
 // products of this one changed nothing.
 #define VKS_LOCAL LANES
@@ -54,7 +63,7 @@
     DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15)
 #endif
 
-// Whether all lanes load the same texel of A, and hand nothing on.
+// Whether all lanes load the same texels of A, and hand on none but a tail's.
 #if defined(ALIKE) && defined(VKS_TEXEL)
 #define ALL_ALIKE ((FLAGS & VEC_A) != 0)
 #else
@@ -66,14 +75,11 @@ uint row_a[GROUPS];    // first element of the lane's row of A in each group of 
 #ifndef CONV
 uint first_row_tn, base_a;
 #endif
+uint row_of[ROWS];         // ALL_ALIKE: of all rows; TN: of fours of them
 #ifdef CONV
-bool inside[GROUPS];
+bool inside[GROUPS], inside_of[ROWS];
 #endif
 uint col_b[STRIPS][WIDTH]; // NT: first elements of the lane's rows of B; NN, TN: its columns
-uint row_of[ROWS];         // ALL_ALIKE: first elements of the rows of A; TN: of fours of them
-#ifdef CONV
-bool inside_of[ROWS];
-#endif
 
 // Row r of C += s w; s = A[k .. k + 3] in that row, w[][j] = row k + j of B in the lane's columns.
 void multiply_row(const int r, vec4 s, COLUMNS w[STRIPS][4])
@@ -146,7 +152,8 @@ void multiply_tn(const int g, uint k, COLUMNS w[STRIPS][4])
 // The same for a single k.
 void multiply1(const int strip, const int g, float v, COLUMNS w)
 {
-#define DO(i) acc[strip][g * LANES + i] = fma(COLUMNS(subgroupBroadcast(v, i)), w, acc[strip][g * LANES + i]);
+#define DO(i) \
+    acc[strip][g * LANES + i] = fma(COLUMNS(subgroupBroadcast(v, i)), w, acc[strip][g * LANES + i]);
     EACH(DO)
 #undef DO
 }

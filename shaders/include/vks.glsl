@@ -10,8 +10,9 @@
 //     VKS_WIDE     the same with 64 bits as the loaded type of four neighbouring elements (wide.glsl)
 //     VKS_TEXEL    wide, and beside the descriptor of an operand stands a texel buffer that begins where the operand
 //                  does: four neighbouring elements are one texel of four fp32 or, where elements have two bytes,
-//                  fp16. Mesa's CPU driver loads a texel of 16 bytes at once and turns eight of them by shuffles; of
-//                  all other loads it makes a branch and a load for each lane and word
+//                  fp16. Mesa's CPU driver loads a texel of 16 bytes at once and turns eight of them by shuffles, in
+//                  a function (Mesa 25: behind a pointer); of all other loads it makes, without AVX-512, a branch and
+//                  a load for each lane and word
 //     VKS_ADDRESS  wide, and `off` holds device addresses; bytes are loaded too (VKS_TOUCH). Where the processor has
 //                  AVX-512, Mesa 25 makes one gather instruction of an address's load
 #ifndef VKS_GLSL

@@ -30,7 +30,14 @@ vks_quad vks_to_quad(vec4 v) { return vks_bits_to_quad(floatBitsToUint(v)); }
 // Declares a buffer for both kinds of access: one element, VKS_AT, or four of them from a place that is a multiple of
 // four, VKS_LOAD4 and VKS_STORE4. Kernels choose by a specialisation constant, QUADS. Two elements, VKS_LOAD2 and
 // VKS_STORE2, need VKS_BUF_PAIRS besides; four of two bytes each, VKS_HALVES(slot, name, i), VKS_BUF_HALVES_IN.
-// VKS_BITS4 loads four elements as bits. What a kernel also writes it declares without _IN, and loads by VKS_RELOAD4.
+// VKS_BITS4 loads four elements as bits, VKS_LOAD4_HALVES four fp16. VKS_LOAD4 is for operands that are declared with
+// _IN, or followed by VKS_TEXELS where the result may lie in their place (each element is then loaded once, before its
+// own store); what a kernel itself wrote it loads by VKS_RELOAD4.
+#ifdef VKS_TEXEL
+#define VKS_TEXELS(slot, name) ; layout(set = 0, binding = 8 + slot) uniform samplerBuffer name##_texels
+#else
+#define VKS_TEXELS(slot, name)
+#endif
 #ifdef VKS_ADDRESS
 #define VKS_REF4(qualifier, stored, name) \
     layout(buffer_reference, std430, buffer_reference_align = 8) qualifier buffer name { stored v; }
@@ -45,11 +52,6 @@ vks_quad vks_to_quad(vec4 v) { return vks_bits_to_quad(floatBitsToUint(v)); }
 #define VKS_BUF_QUADS(slot, type, name) \
     VKS_BUF(slot, type, name); \
     layout(std430, set = 0, binding = slot) buffer Quads_##name { vks_quad name##_quads[]; }
-#ifdef VKS_TEXEL
-#define VKS_TEXELS(slot, name) ; layout(set = 0, binding = 8 + slot) uniform samplerBuffer name##_texels
-#else
-#define VKS_TEXELS(slot, name)
-#endif
 #define VKS_BUF_QUADS_IN(slot, type, name) \
     VKS_BUF_IN(slot, type, name); \
     layout(std430, set = 0, binding = slot) readonly buffer Quads_##name { vks_quad name##_quads[]; } \
@@ -74,6 +76,17 @@ vks_quad vks_to_quad(vec4 v) { return vks_bits_to_quad(floatBitsToUint(v)); }
 
 #define VKS_LOAD2(slot, name, i) uintBitsToFloat(vks_bits_of_pair(VKS_PAIR(slot, name, i)))
 #define VKS_STORE2(slot, name, i, v) VKS_PAIR(slot, name, i) = vks_bits_to_pair(floatBitsToUint(v))
+
+vec4 vks_of_halves(vks_pair v)
+{
+    const uvec2 w = vks_bits_of_pair(v);
+    return vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
+}
+#ifdef VKS_TEXEL
+#define VKS_LOAD4_HALVES(slot, name, i) VKS_LOAD4(slot, name, i)
+#else
+#define VKS_LOAD4_HALVES(slot, name, i) vks_of_halves(VKS_HALVES(slot, name, i))
+#endif
 
 // A function of one float on four.
 #define VKS_EACH4(f, v) vec4(f((v).x), f((v).y), f((v).z), f((v).w))

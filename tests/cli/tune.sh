@@ -11,14 +11,14 @@ override() # VARIANT: writes the file that --tune would
 {
     python3 - "$1" <<'END'
 import json, sys
-json.dump({"format": "vksteer-kernels-1", "few_rows": sys.argv[1]}, open(json.load(open("tune.json"))["table"], "w"))
+json.dump({"format": "vksteer-kernels-2", "few_rows": sys.argv[1]}, open(json.load(open("tune.json"))["table"], "w"))
 END
 }
 check "another choice" override plain
 check "the file is read" bash -c \
     "'$vksteer' apply -v -p 'a red apple' -o tuned.png 2>&1 | grep -q 'kernels as .*kernels-'"
 check "the same picture from other kernels" test "$(pixels p.png)" = "$(pixels tuned.png)"
-printf '%s' '{"format": "vksteer-kernels-1", "many_rows": "magic"}' >"$(ls "$XDG_CACHE_HOME"/vksteer/kernels-*.json)"
+printf '%s' '{"format": "vksteer-kernels-2", "many_rows": "magic"}' >"$(ls "$XDG_CACHE_HOME"/vksteer/kernels-*.json)"
 check "a damaged file is ignored, and said" bash -c "'$vksteer' apply -p 'a red apple' -o tuned.png 2>&1 |
     grep -q 'damaged and ignored'"
 rm -f "$XDG_CACHE_HOME"/vksteer/kernels-*.json
