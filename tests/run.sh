@@ -573,10 +573,13 @@ suite unit-tests 150 unit_tests build-gcc
 kernels()
 {
     if [ -n "$lavapipe" ]; then
-        suite kernels-lavapipe 300 on "$lavapipe" env VKSTEER_DISABLE=address build-gcc/tests/checkops
-        # Device addresses hide from the validation layers what kernels read and write.
+        suite kernels-lavapipe 480 on "$lavapipe" env VKSTEER_DISABLE=address build-gcc/tests/checkops
+        # Device addresses hide from the validation layers what kernels read and write. A module differs by few macros,
+        # so the families that take longest to compile are left to the full run, and to the lanes below.
+        local addresses=(--only linear --only conv2d --only norm --only pointwise --only steering --only shape)
+        [ $full = no ] || addresses=()
         suite kernels-lavapipe-addresses 300 on "$lavapipe" env VKSTEER_ENABLE=address,touch build-gcc/tests/checkops \
-            --no-validation
+            "${addresses[@]}" --no-validation
         # Subgroups of 16 lanes, where the processor has the vectors: otherwise these run as before. The program asks
         # for them with Mesa 25; before, the driver takes minutes to compile what attention makes of them.
         local families=(--only linear)
