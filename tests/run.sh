@@ -594,9 +594,9 @@ kernels()
         suite kernels-lavapipe-texel 120 on "$lavapipe" env VKSTEER_DISABLE=alike,address build-gcc/tests/checkops \
             --only linear --only conv2d
         # The kernels and the copies of graphics cards, on a CPU.
-        suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,texel,address \
+        suite kernels-lavapipe-card 400 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,texel,address \
             build-gcc/tests/checkops
-        suite kernels-lavapipe-phone 180 on "$lavapipe" build-gcc/tests/checkops --phone
+        suite kernels-lavapipe-phone 300 on "$lavapipe" build-gcc/tests/checkops --phone
         suite kernels-lavapipe-narrow 120 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops \
             --only linear --only attention
     else
@@ -621,8 +621,8 @@ kernels()
 begin_beside kernels
 
 suite layouts 60 layouts build-gcc
-suite golden-models 360 golden_models build-gcc
-suite command-line 300 tests/test_cli.sh build-gcc
+suite golden-models 480 golden_models build-gcc
+suite command-line 480 tests/test_cli.sh build-gcc
 suite greedy 180 greedy build-gcc
 
 if command -v clang >/dev/null; then
@@ -631,7 +631,7 @@ else
     skip fuzz "no clang here"
 fi
 suite build-sanitize 240 build_sanitize
-suite sanitize 480 sanitize
+suite sanitize 600 sanitize
 
 end_beside
 
