@@ -13,7 +13,7 @@
 #include "io/json.h"
 #include "ops/matmul.h"
 
-#define FORMAT "vksteer-kernels-1"
+#define FORMAT "vksteer-kernels-2"
 
 static const char *const uses[VKS_MATMUL_USES] = {"few_rows", "many_rows", "convolution"};
 
