@@ -278,6 +278,20 @@ struct vks_push_conv2d {  // see include/matmul.glsl; rows are the pixels of a g
     uint c_b, c_y, c_x, c0;  // elements of C from sample to sample, grid row, grid column; first one bound
 };
 
+struct vks_push_winograd_weight {  // see winograd_weight.comp; a slice of the weight
+    uint rows, cols;
+    uint row, tap;         // elements of the weight from row to row, from tap to tap
+};
+
+struct vks_push_winograd {  // see winograd_input.comp and winograd_output.comp
+    uint tiles, cols;      // tiles of this dispatch, channels
+    uint across, down;     // tiles of a sample: columns; rows in this dispatch,
+    uint first;            // from this row on
+    uint h, w;             // pixels of a sample
+    uint line;             // the first line of pixels that is bound
+    uint stride;           // elements from pixel to pixel
+};
+
 struct vks_push_unpack_blocks {
     uint count;                   // rows that are made
     uint cols, words;             // elements of a row, words of its blocks

@@ -67,6 +67,10 @@ void check_conv2d(struct check *c)
     conv_case(c, CHECK_NORMAL, (struct conv_case){3, 16, 16, 36, 8, 3, 3, 1, 1, 1, VKS_F32, true});   // samples cut
     conv_case(c, CHECK_NORMAL, (struct conv_case){1, 33, 32, 20, 24, 3, 3, 1, 1, 1, VKS_F32, true});  // rows cut
     conv_case(c, CHECK_NORMAL, (struct conv_case){1, 37, 32, 20, 16, 3, 3, 2, 1, 1, VKS_F16, true});
+    // Winograd's way, on CPU drivers: whole tiles and parts of them, samples, tile rows and columns cut
+    conv_case(c, CHECK_NORMAL, (struct conv_case){1, 16, 16, 16, 20, 3, 3, 1, 1, 1, VKS_F16, true});
+    conv_case(c, CHECK_HOSTILE, (struct conv_case){1, 17, 18, 20, 16, 3, 3, 1, 1, 1, VKS_BF16, false});
+    conv_case(c, CHECK_NORMAL, (struct conv_case){2, 23, 13, 24, 36, 3, 3, 1, 1, 1, VKS_F32, true});
     conv_case(c, CHECK_NORMAL, (struct conv_case){1, 4, 5, 44, 48, 3, 3, 1, 1, 1, VKS_F32, true});    // weight cut
     conv_case(c, CHECK_NORMAL, (struct conv_case){1, 5, 5, 64, 60, 3, 3, 2, 1, 1, VKS_F16, false});
 }

@@ -595,7 +595,7 @@ kernels()
             --only linear --only conv2d
         # The kernels and the copies of graphics cards, on a CPU.
         suite kernels-lavapipe-card 400 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,texel,address \
-            build-gcc/tests/checkops
+            VKSTEER_ENABLE=winograd build-gcc/tests/checkops
         suite kernels-lavapipe-phone 300 on "$lavapipe" build-gcc/tests/checkops --phone
         suite kernels-lavapipe-narrow 120 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops \
             --only linear --only attention

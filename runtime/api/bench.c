@@ -43,12 +43,14 @@ double vks_bench_median(double *values, size_t count)
     return count ? values[count / 2] : 0;
 }
 
-// Median seconds of a run of the graph, without the first, at which drivers compile. Negative: failed.
-static double time_graph(const struct vks_bench *bench, struct vks_graph *graph)
+// Median seconds of a run of the graph, without the first, at which drivers compile; `batch` as in vks_exec_params.
+// Negative: failed.
+static double time_graph(const struct vks_bench *bench, struct vks_graph *graph, uint32_t batch)
 {
     double times[MOST_RUNS];
     size_t count = 0;
-    struct vks_exec *exec = vks_exec_create(graph, &(struct vks_exec_params){.gpu = bench->session->gpu});
+    struct vks_exec *exec = vks_exec_create(graph, &(struct vks_exec_params){
+        .gpu = bench->session->gpu, .batch = batch, .direct = bench->tuning});
     bool ok = exec && vks_exec_run(exec, NULL);
     const double start = vks_os_seconds();
     const double budget = bench->tuning ? BUDGET / 4 : BUDGET;
@@ -114,7 +116,7 @@ double vks_bench_time_layer(const struct vks_bench *bench, const struct vks_benc
     struct vks_storage *weights = numbers(bench, s->dtype, elements);
     vks_graph_init(&graph, bench->log);
     const bool built = weights && build_layer(&graph, s, weights, gradient, flop, row);
-    const double seconds = built ? time_graph(bench, &graph) : -1;
+    const double seconds = built ? time_graph(bench, &graph, s->x[0]) : -1;
     vks_graph_finish(&graph);
     vks_storage_destroy(&weights);
     return seconds;
@@ -277,7 +279,7 @@ static bool time_rows(const struct vks_bench *bench, enum vks_quant_type type, u
     vks_graph_init(&graph, bench->log);
     const bool built = weights && vks_storage_fill(weights, 0, copies * bytes, 0x0c000c00) &&
                        build_rows(&graph, type, m, n, k, weights, copies);
-    const double seconds = built ? time_graph(bench, &graph) : -1;
+    const double seconds = built ? time_graph(bench, &graph, 1) : -1;
     vks_graph_finish(&graph);
     vks_storage_destroy(&weights);
     if (seconds < 0)
@@ -318,7 +320,7 @@ static bool bench_sort(const struct vks_bench *bench)
         ok = vks_sort_columns(&graph, x, flag, &sorted, &permutation);
         if (ok)
             sorted->keep = permutation->keep = true;
-        const double seconds = ok ? time_graph(bench, &graph) : -1;
+        const double seconds = ok ? time_graph(bench, &graph, 1) : -1;
         vks_graph_finish(&graph);
         vks_storage_destroy(&storage);
         ok = seconds >= 0;
@@ -344,7 +346,7 @@ static bool bench_attention(const struct vks_bench *bench)
                                              &(struct vks_attention){.heads = 8});
         if (y)
             y->keep = true;
-        const double seconds = y ? time_graph(bench, &graph) : -1;
+        const double seconds = y ? time_graph(bench, &graph, 1) : -1;
         vks_graph_finish(&graph);
         ok = seconds >= 0;
         if (ok)

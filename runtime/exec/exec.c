@@ -39,6 +39,8 @@ static bool emit_all(struct vks_exec *exec)
         emitter->limits.max_range -= emitter->limits.offset_align;
     if (exec->params.dispatch_seconds > 0)
         emitter->limits.dispatch_seconds = exec->params.dispatch_seconds;
+    emitter->limits.winograd &= !exec->params.direct;
+    emitter->batch = exec->params.batch ? exec->params.batch : 1;
     emitter->step = vks_graph_state(graph, "step", VKS_F32, 1, words, exec->step, 0);
     for (size_t n = 0; n < graph->node_count && !graph->failed; n++) {
         emitter->node = graph->nodes[n];

@@ -20,6 +20,10 @@ struct vks_exec_params {
     // *lender becomes another or NULL. False: there is none to free. May be NULL.
     bool (*make_room)(void *priv, const struct vks_exec **lender);
     void *make_room_priv;
+    // Samples that weights serve in all, in however many runs (a training step's batch): kernels that turn the weights
+    // first may pay for it. It decides the last bits of results, which no graph's own number of samples does. 0: 1.
+    uint32_t batch;
+    bool direct;               // no convolution by Winograd's way, whatever pays: to choose among kernels of the other
     // For tests: results must not depend on any of these.
     bool no_alias;             // no two tensors share bytes
     bool no_in_place;          // an output never takes the bytes of its input

@@ -341,6 +341,9 @@ static void read_limits(struct vks_gpu *gpu, const struct vks_gpu_params *params
         out->subgroup_size = 0;
         out->dispatch_seconds = 0.1;
     }
+    // With vectors of 512 bits, of which one gathers sixteen words, products are cheap: there it was not measured.
+    out->winograd = !vks_gpu_disabled("winograd") && ((out->is_cpu && out->subgroup_size <= 8) ||
+                                                      lists("VKSTEER_ENABLE", "winograd"));
     gpu->most_allocations = limits->maxMemoryAllocationCount;
     if (out->offset_align < 16)
         out->offset_align = 16;

@@ -47,6 +47,7 @@ struct vks_emitter {
     struct vks_graph *graph;
     struct vks_gpu_limits limits;             // what the device, --limits or a test allows; max_range already lacks
                                               // what the alignment of a binding's offset may cost
+    uint32_t batch;                           // samples that weights serve in all (vks_exec_params)
     const struct vks_node *node;              // the one being emitted
     struct vks_dispatch *dispatches;
     size_t dispatch_count, dispatch_capacity;

@@ -1,8 +1,10 @@
 // Convolution as a matrix product over pixels: the same kernels as runtime/ops/matmul.c, with rows of A that move
-// from tap to tap. No im2col; the order of a sum is (kh, kw, channel), the same for every cut.
+// from tap to tap. No im2col; the order of a sum is (kh, kw, channel), the same for every cut. Where loads and products
+// cost the same everywhere, 3 x 3 taps go another way: runtime/ops/winograd.c.
 #include "ops/common.h"
 #include "ops/matmul.h"
 #include "ops/ops.h"
+#include "ops/winograd.h"
 
 // As in shaders/include/matmul.glsl with CONV.
 enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, TAIL = 32, PLUS = 64, START_BIAS = 128 };
@@ -153,11 +155,14 @@ static bool emit_window(struct vks_emitter *emitter, const struct product *produ
                              (uint64_t)window->row * push.c_y + product->n_first + j;
     const struct vks_matrix a = {.tensor = product->source, .first = source_first, .stride = push.lda};
     const struct vks_matrix c = {.tensor = product->target, .first = c_first, .stride = push.c_x};
+    const struct vks_matmul_kernel *kernel =
+        vks_matmul_kernel(vks_matmul_choose(&emitter->limits, product->form, UINT32_MAX, product->n));
     const uint32_t flags = (vks_matmul_aligned(&a) ? VEC_A : 0) |
                            (vks_matmul_aligned(&b) && (nt || n % 4 == 0) ? VEC_B : 0) |
                            (vks_matmul_aligned(&c) && n % 4 == 0 && (!product->plus || vks_aligned(product->plus, 0))
                                 ? VEC_C : 0) |
-                           (product->bias ? START_BIAS : 0) | (product->plus ? PLUS : 0) | (push.k % 4 ? TAIL : 0);
+                           (product->bias ? START_BIAS : 0) | (product->plus ? PLUS : 0) | (push.k % 4 ? TAIL : 0) |
+                           vks_matmul_device_flags(&emitter->limits, kernel);
     const struct vks_operand operands[] = {
         vks_read(product->source, source_first, source_count_all),
         vks_read(b.tensor, b.first, nt ? b_span(product, n) : b_span(product, n) - j),
@@ -165,8 +170,6 @@ static bool emit_window(struct vks_emitter *emitter, const struct product *produ
         product->bias ? vks_read(product->bias, product->n_first + j, n) : vks_unused(),
         product->plus ? vks_read(product->plus, c_first, target_span(product, window, n)) : vks_unused(),
     };
-    const struct vks_matmul_kernel *kernel =
-        vks_matmul_kernel(vks_matmul_choose(&emitter->limits, product->form, UINT32_MAX, product->n));
     struct vks_groups groups = vks_groups_1d(push.m, kernel->rows);
     groups.z = vks_ceil_div(n, kernel->cols);
     return vks_emit_special(emitter, kernel->conv2d, (const uint32_t[]){product->form, b.tensor->dtype, flags}, 3,
@@ -228,6 +231,11 @@ static bool is_pointwise(const struct shape *s, const struct vks_conv2d *conv)
     return s->kh == 1 && s->kw == 1 && s->stride == 1 && conv->pad_before == 0 && conv->pad_after == 0;
 }
 
+static bool is_bordered(const struct shape *s, const struct vks_conv2d *conv)
+{
+    return s->kh == 3 && s->kw == 3 && s->stride == 1 && conv->pad_before == 1 && conv->pad_after == 1;
+}
+
 static bool emit(struct vks_emitter *emitter, const struct vks_node *node)
 {
     const struct vks_tensor *x = node->inputs[0], *w = node->inputs[1], *y = node->outputs[0];
@@ -235,6 +243,10 @@ static bool emit(struct vks_emitter *emitter, const struct vks_node *node)
     const struct shape s = shape_of(x, y, w, conv);
     if (is_pointwise(&s, conv))
         return emit_pointwise(emitter, node, VKS_MATMUL_NT);
+    const struct vks_winograd winograd = {
+        .source = x, .target = y, .weight = w, .bias = node->inputs[2], .plus = node->inputs[3]};
+    if (is_bordered(&s, conv) && vks_winograd_takes(emitter, &winograd))
+        return vks_emit_winograd(emitter, &winograd);
     return emit_product(emitter, &(struct product){
         .source = x, .target = y, .bias = node->inputs[2], .plus = node->inputs[3],
         .b = {.tensor = w}, .form = VKS_MATMUL_NT,
@@ -346,6 +358,10 @@ static bool emit_input(struct vks_emitter *emitter, const struct vks_node *node)
     const struct shape s = shape_of(dx, dy, weight, conv);
     if (is_pointwise(&s, conv))
         return emit_pointwise(emitter, node, VKS_MATMUL_NN);
+    const struct vks_winograd winograd = {
+        .source = dy, .target = dx, .weight = weight, .plus = node->inputs[3], .turned = true};
+    if (is_bordered(&s, conv) && vks_winograd_takes(emitter, &winograd))
+        return vks_emit_winograd(emitter, &winograd);
     if (vks_tensor_elements(weight) * vks_dtype_size(weight->dtype) <= emitter->limits.max_range)
         return emit_parities(emitter, node, &s, NULL, 0, 0);
     uint64_t count = vks_rows_per_slice(emitter, s.cin, (uint64_t)s.kh * s.kw * s.cout * sizeof(float));

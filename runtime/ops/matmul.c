@@ -3,7 +3,7 @@
 #include "ops/common.h"
 
 enum { START_BIAS = 1 };                                                            // push flags
-enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32, PLUS = 64 };  // constant 3
+enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32, PLUS = 64, ALIKE = 256 };  // constant 3
 enum { BLOCKS_FROM = 16 };  // constant 2: the dtype of B, or this and the type of its blocks
 
 // The committed table: for each variant its kernels and tiles, as in shaders/include/matmul_*.glsl.
@@ -13,8 +13,8 @@ static const struct vks_matmul_kernel kernels[] = {
     [VKS_MATMUL_CPU4] = {"cpu4", VKS_K_matmul_cpu4, VKS_K_conv2d_cpu4, 12, 16},
     [VKS_MATMUL_CPU8] = {"cpu8", VKS_K_matmul_cpu8, VKS_K_conv2d_cpu8, 24, 32},
     [VKS_MATMUL_CPU8_TALL] = {"cpu8-tall", VKS_K_matmul_cpu8_tall, VKS_K_conv2d_cpu8_tall, 64, 32},
-    [VKS_MATMUL_CPU8_ALIKE] = {"cpu8-alike", VKS_K_matmul_cpu8_alike, VKS_K_conv2d_cpu8_alike, 16, 64},
-    [VKS_MATMUL_CPU8_NARROW] = {"cpu8-narrow", VKS_K_matmul_cpu8_narrow, VKS_K_conv2d_cpu8_narrow, 16, 32},
+    [VKS_MATMUL_CPU8_ALIKE] = {"cpu8-alike", VKS_K_matmul_cpu8_alike, VKS_K_conv2d_cpu8_alike, 16, 64, ALIKE},
+    [VKS_MATMUL_CPU8_NARROW] = {"cpu8-narrow", VKS_K_matmul_cpu8_narrow, VKS_K_conv2d_cpu8_narrow, 16, 32, ALIKE},
     [VKS_MATMUL_CPU8_FEW] = {"cpu8-few", VKS_K_matmul_cpu8_few, VKS_KERNEL_COUNT, 8, 32},
     [VKS_MATMUL_CPU16] = {"cpu16", VKS_K_matmul_cpu16, VKS_K_conv2d_cpu16, 64, 64},
     [VKS_MATMUL_CPU16_NARROW] = {"cpu16-narrow", VKS_K_matmul_cpu16_narrow, VKS_K_conv2d_cpu16_narrow, 96, 32},
@@ -52,6 +52,13 @@ bool vks_matmul_runs(const struct vks_gpu_limits *limits, enum vks_matmul_use us
     return !lanes || (limits->is_cpu && lanes == limits->subgroup_size);
 }
 
+// Whether tiles of CPU8 have so many rows beyond the last one that those of CPU8_NARROW, a tenth slower, win.
+static bool wastes_rows(uint32_t m)
+{
+    const uint32_t tall = kernels[VKS_MATMUL_CPU8].rows, low = kernels[VKS_MATMUL_CPU8_NARROW].rows;
+    return 11 * (uint64_t)vks_ceil_div(m, low) * low < 10 * (uint64_t)vks_ceil_div(m, tall) * tall;
+}
+
 enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, enum vks_matmul_form form, uint32_t m,
                                           uint32_t n)
 {
@@ -68,6 +75,7 @@ enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, e
         return use == VKS_MATMUL_FEW_ROWS    ? VKS_MATMUL_CPU8_FEW
                : limits->texels && limits->dear_lanes ? (n <= 32 ? VKS_MATMUL_CPU8_NARROW : VKS_MATMUL_CPU8_ALIKE)
                : limits->addresses && m > 32 ? VKS_MATMUL_CPU8_TALL
+               : wastes_rows(m)              ? VKS_MATMUL_CPU8_NARROW
                                              : VKS_MATMUL_CPU8;
     if (limits->is_cpu && limits->subgroup_size == 4)
         return VKS_MATMUL_CPU4;
@@ -82,6 +90,11 @@ bool vks_matmul_takes_blocks(const struct vks_gpu_limits *limits, uint32_t m, ui
     return m <= (limits->is_cpu ? 8 : 1) * VKS_FEW_ROWS && rows_variant(limits) < VKS_MATMUL_VARIANTS &&
            vks_aligned(packed, 0) && 4 * (uint64_t)m * k <= limits->max_range &&
            4 * (uint64_t)packed->shape[1] <= limits->max_range;
+}
+
+uint32_t vks_matmul_device_flags(const struct vks_gpu_limits *limits, const struct vks_matmul_kernel *kernel)
+{
+    return limits->texels && limits->dear_lanes ? kernel->alike : 0;
 }
 
 const struct vks_matmul_kernel *vks_matmul_kernel(enum vks_matmul_variant variant)
@@ -198,7 +211,7 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
                            (vks_matmul_aligned(&mm->c) && piece->nn % 4 == 0 && (!plus || vks_aligned(mm->plus, 0))
                                 ? VEC_C : 0) |
                            (push.alpha != 1 ? ALPHA : 0) | (more ? START_C : 0) | (plus ? PLUS : 0) |
-                           (piece->nk % 4 ? TAIL : 0);
+                           (piece->nk % 4 ? TAIL : 0) | vks_matmul_device_flags(&emitter->limits, kernel);
     const uint32_t spec[] = {mm->form, type, is_rows(variant) ? rows_flags(flags, piece->nm) : flags};
     const uint64_t a = tn ? first_of(&mm->a, piece, piece->k, piece->m) : first_of(&mm->a, piece, piece->m, piece->k);
     const uint64_t b = nt ? first_of(&mm->b, piece, piece->n, piece->k) : first_of(&mm->b, piece, piece->k, piece->n);

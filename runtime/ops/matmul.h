@@ -58,7 +58,7 @@ enum vks_matmul_variant {
     VKS_MATMUL_CPU8,
     VKS_MATMUL_CPU8_TALL,     // where loads are gathers
     VKS_MATMUL_CPU8_ALIKE,    // texels of A loaded by all lanes alike
-    VKS_MATMUL_CPU8_NARROW,   // the same, at most 32 columns
+    VKS_MATMUL_CPU8_NARROW,   // the same, at most 32 columns; fewer rows than make a tile of CPU8 pay
     VKS_MATMUL_CPU8_FEW,      // at most 16 rows
     VKS_MATMUL_CPU16,
     VKS_MATMUL_CPU16_NARROW,  // at most 32 columns
@@ -89,8 +89,12 @@ struct vks_matmul_kernel {
     const char *name;
     enum vks_kernel matmul, conv2d;  // conv2d: VKS_KERNEL_COUNT where none has these tiles
     uint32_t rows, cols;  // of C that a workgroup makes
+    uint32_t alike;       // the flag of lanes that may load the same texels of A (constant 3), or 0
 };
 const struct vks_matmul_kernel *vks_matmul_kernel(enum vks_matmul_variant variant);
+
+// What the kernel's flags hold besides, on a device with these limits.
+uint32_t vks_matmul_device_flags(const struct vks_gpu_limits *limits, const struct vks_matmul_kernel *kernel);
 
 // True when 16-byte loads of the matrix's rows are aligned.
 bool vks_matmul_aligned(const struct vks_matrix *matrix);

@@ -84,6 +84,7 @@ struct vks_collector *vks_collector_create(const struct vks_subject *subject, co
     if (exec)
         passes.exec = *exec;
     passes.exec.gpu = subject->gpu;
+    passes.exec.batch = rows;
     vks_exec_cache_init(&collector->passes, &passes);
     collector->pooled = vks_storage_create(subject->gpu, (uint64_t)collector->rows * sites->channels * sizeof(float));
     if (attachment)

@@ -160,6 +160,14 @@ static bool build_update(struct vks_lineas *t, struct vks_graph *g)
     return !g->failed;
 }
 
+static struct vks_exec_params exec_params(const struct vks_lineas *t)
+{
+    struct vks_exec_params params = t->params->exec;
+    params.gpu = t->subject->gpu;
+    params.batch = t->params->batch;
+    return params;
+}
+
 // Adds a graph that a step runs so many times. `shared`: it works in the memory of the largest slice's `both`.
 static bool measure_part(const struct vks_lineas *t, struct part *part, uint32_t runs, bool shared,
                          const struct vks_exec_params *params)
@@ -177,8 +185,7 @@ static bool measure_part(const struct vks_lineas *t, struct part *part, uint32_t
 
 static bool finish_part(struct vks_lineas *t, struct part *part, uint32_t runs, bool shared)
 {
-    struct vks_exec_params params = t->params->exec;
-    params.gpu = t->subject->gpu;
+    struct vks_exec_params params = exec_params(t);
     params.lender = shared ? t->slices[t->largest].both.exec : NULL;
     if (t->need)
         return measure_part(t, part, runs, shared, &params);
@@ -492,9 +499,8 @@ static bool measure_validation(struct vks_lineas *t)
         return false;
     struct part part = {0};
     struct vks_exec_plan plan;
-    struct vks_exec_params params = t->params->exec;
+    struct vks_exec_params params = exec_params(t);
     void *inputs;
-    params.gpu = subject->gpu;
     begin_part(t, &part);
     const bool ok = build_forward(t, &part, &most, false, &inputs) && vks_exec_measure(&part.graph, &params, &plan);
     if (ok && plan.bytes > t->need->run_bytes)

@@ -28,6 +28,7 @@
 #define START_C 16u  // accumulate: start from what C holds
 #define TAIL 32u     // k is no multiple of 4
 #define PLUS 64u     // the result is C + plus, which lies as C does
+#define ALIKE 256u   // texels of A are loaded by all lanes alike, in kernels that are made for both (matmul_cpu.glsl)
 
 layout(constant_id = 1) const uint FORM = 0;
 layout(constant_id = 2) const uint DTYPE = 0;  // of B
@@ -86,12 +87,7 @@ vec4 load_b4(uint i)
 {
     if ((FLAGS & VEC_B) == 0)
         return vec4(load_b(i), load_b(i + 1), load_b(i + 2), load_b(i + 3));
-    if (DTYPE == VKS_DTYPE_F32)
-        return VKS_LOAD4(1, b, i);
-    if (DTYPE == VKS_DTYPE_F16)
-        return VKS_LOAD4_HALVES(1, b, i);
-    const uvec2 w = vks_bits_of_pair(VKS_HALVES(1, b, i));
-    return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000u, w.y << 16, w.y & 0xffff0000u));
+    return VKS_LOAD4_AS(1, b, DTYPE, i);
 }
 
 vec2 load_b2(uint i)

@@ -64,8 +64,8 @@
 #endif
 
 // Whether all lanes load the same texels of A, and hand on none but a tail's.
-#if defined(ALIKE) && defined(VKS_TEXEL)
-#define ALL_ALIKE ((FLAGS & VEC_A) != 0)
+#if defined(MAY_BE_ALIKE) && defined(VKS_TEXEL)
+#define ALL_ALIKE ((FLAGS & (ALIKE | VEC_A)) == (ALIKE | VEC_A))
 #else
 #define ALL_ALIKE false
 #endif

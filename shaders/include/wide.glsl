@@ -88,6 +88,16 @@ vec4 vks_of_halves(vks_pair v)
 #define VKS_LOAD4_HALVES(slot, name, i) vks_of_halves(VKS_HALVES(slot, name, i))
 #endif
 
+// Four elements of a type known at run time (include/half.glsl); slots with VKS_BUF_HALVES_IN.
+vec4 vks_of_bf16(vks_pair v)
+{
+    const uvec2 w = vks_bits_of_pair(v);
+    return uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000u, w.y << 16, w.y & 0xffff0000u));
+}
+#define VKS_LOAD4_AS(slot, name, dtype, i) \
+    ((dtype) == VKS_DTYPE_F32 ? VKS_LOAD4(slot, name, i) \
+     : (dtype) == VKS_DTYPE_F16 ? VKS_LOAD4_HALVES(slot, name, i) : vks_of_bf16(VKS_HALVES(slot, name, i)))
+
 // A function of one float on four.
 #define VKS_EACH4(f, v) vec4(f((v).x), f((v).y), f((v).z), f((v).w))
 
