@@ -11,7 +11,7 @@ static VkResult create_handle(struct vks_gpu *gpu, uint64_t size, VkBuffer *buff
 {
     return gpu->vk.vkCreateBuffer(gpu->device, &(VkBufferCreateInfo){
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-        .size = size,
+        .size = size + (gpu->texels ? VKS_TEXEL_SLACK : 0),
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT |
                  VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
                  (gpu->texels ? VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT : 0u) |

@@ -167,6 +167,18 @@ static bool can_take_texels(const struct vks_gpu *gpu, const struct vks_command 
     return true;
 }
 
+// Bytes of a texel buffer for an operand of `size` bytes. Mesa 22's CPU driver compiles a kernel again for each
+// combination of what it takes for properties of its textures: for buffers, whether bits 8 to 15 of the texel buffer's
+// size are all zero (it reads them as the last mip level), and whether the whole buffer's size is a power of two. With
+// VKS_TEXEL_SLACK neither is ever so; before, a third of the kernels were compiled twice or more. Under validation the
+// size is exact: there bytes behind the operand would count as read, which no kernel does.
+static uint64_t texel_range(const struct vks_gpu *gpu, uint64_t size, uint64_t texel)
+{
+    const uint64_t range = size < texel ? texel : size / texel * texel;
+    const bool more = (range & 0xff00) == 0 && range < gpu->limits.max_range && !gpu->messenger;
+    return more ? range + VKS_TEXEL_SLACK : range;
+}
+
 // A texel buffer that begins with the operand. Of one whose quads are not aligned kernels load none: it begins where
 // it may.
 static bool make_view(struct vks_stream *stream, const struct vks_binding *binding, VkBufferView *view)
@@ -182,7 +194,7 @@ static bool make_view(struct vks_stream *stream, const struct vks_binding *bindi
         .buffer = binding->storage->block->buffer,
         .format = halves ? VK_FORMAT_R16G16B16A16_SFLOAT : VK_FORMAT_R32G32B32A32_SFLOAT,
         .offset = begin,
-        .range = end - begin < texel ? texel : (end - begin) / texel * texel,
+        .range = texel_range(gpu, end - begin, texel),
     }, NULL, view);
     if (result != VK_SUCCESS)
         return vks_vk_fail(gpu, result, "recording");
