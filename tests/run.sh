@@ -15,10 +15,11 @@ logs=$root/build/log
 mkdir -p "$logs"
 export root logs LC_ALL=C.UTF-8
 export VKSTEER_SWIFTSHADER=${VKSTEER_SWIFTSHADER:-}
-unset VKSTEER_DISABLE DISPLAY WAYLAND_DISPLAY
+unset VKSTEER_DISABLE VKSTEER_ENABLE DISPLAY WAYLAND_DISPLAY
 export XDG_CACHE_HOME=$logs/cache  # neither the user's kernel tables nor traces in his cache
 
 full=no list=no only=() met=' '
+export full
 while [ $# -gt 0 ]; do
     case $1 in
     full) full=yes ;;
@@ -197,6 +198,12 @@ fi
 
 # ---- builds --------------------------------------------------------------------------------------------------------
 
+# The builds differ in how C is compiled; a third of their time went into the same shaders.
+export VKS_MODULES=$logs/modules
+VKS_SHADERS=$({ glslc --version; cat shaders/*.comp shaders/*.h shaders/include/*; } 2>&1 | sha256sum)
+export VKS_SHADERS
+printf "[binaries]\nglslc = '%s'\n" "$root/tests/glslc_once.sh" >"$logs/native.ini"
+
 build()  # FOLDER COMPILER MESON-ARGUMENT... [-- TARGET...]
 {
     local folder=$1 arguments=()
@@ -207,6 +214,7 @@ build()  # FOLDER COMPILER MESON-ARGUMENT... [-- TARGET...]
         shift
     done
     [ $# = 0 ] || shift
+    arguments+=(--native-file "$logs/native.ini")
     meson setup "$folder" "${arguments[@]}" || meson setup --wipe "$folder" "${arguments[@]}" || return 1
     check "build $folder" ninja -k 0 -C "$folder" "$@"
     summary
@@ -570,16 +578,15 @@ suite library 20 library
 suite unit-tests 150 unit_tests build-gcc
 
 # These keep one core busy, and take as long as all that comes after them: both run at a time.
+only() { [ $full = yes ] || printf -- '--only %s ' "$@"; }  # FAMILY...: these, but all in the full run
 kernels()
 {
     if [ -n "$lavapipe" ]; then
         suite kernels-lavapipe 480 on "$lavapipe" env VKSTEER_DISABLE=address build-gcc/tests/checkops
         # Device addresses hide from the validation layers what kernels read and write. A module differs by few macros,
         # so the families that take longest to compile are left to the full run, and to the lanes below.
-        local addresses=(--only linear --only conv2d --only norm --only pointwise --only steering --only shape)
-        [ $full = no ] || addresses=()
         suite kernels-lavapipe-addresses 300 on "$lavapipe" env VKSTEER_ENABLE=address,touch build-gcc/tests/checkops \
-            "${addresses[@]}" --no-validation
+            $(only linear conv2d norm pointwise steering shape) --no-validation
         # Subgroups of 16 lanes, where the processor has the vectors: otherwise these run as before. The program asks
         # for them with Mesa 25; before, the driver takes minutes to compile what attention makes of them.
         local families=(--only linear)
@@ -590,15 +597,15 @@ kernels()
             build-gcc/tests/checkops "${families[@]}" --no-validation
         # Loads of 64 bits, as on other CPU drivers; texels as Mesa 25 takes them without AVX-512.
         suite kernels-lavapipe-wide 240 on "$lavapipe" env VKSTEER_DISABLE=texel,address build-gcc/tests/checkops \
-            --only linear --only conv2d --only norm --only packed
+            $(only conv2d norm)
         suite kernels-lavapipe-texel 120 on "$lavapipe" env VKSTEER_DISABLE=alike,address build-gcc/tests/checkops \
-            --only linear --only conv2d
+            $(only linear)
         # The kernels and the copies of graphics cards, on a CPU.
         suite kernels-lavapipe-card 400 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,texel,address \
             VKSTEER_ENABLE=winograd build-gcc/tests/checkops
         suite kernels-lavapipe-phone 300 on "$lavapipe" build-gcc/tests/checkops --phone
         suite kernels-lavapipe-narrow 120 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops \
-            --only linear --only attention
+            $(only attention)
     else
         skip kernels-lavapipe "$no_lavapipe"
         skip kernels-lavapipe-addresses "$no_lavapipe"

@@ -4,6 +4,7 @@
 #
 #     tests/test_cli.sh BUILD [PART]...
 #
+# In the full run (`full=yes` in the environment, as tests/run.sh sets it) a few parts do more.
 # A part is a file of tests/cli (train, apply, ...; without one: all of them). Each works in a folder of its own and
 # needs no other: what several use comes from `need` in tests/cli/prelude.sh.
 set -u

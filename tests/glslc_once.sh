@@ -1,0 +1,26 @@
+#!/bin/bash
+# glslc that compiles a module once for all builds of tests/run.sh, which gives the folder where modules are kept and a
+# hash of all shaders and of the compiler. Arguments as the build passes them: `-MF DEPFILE` and `-o OUTPUT` among them.
+set -eu
+arguments=("$@") depfile='' output=''
+while [ $# -gt 1 ]; do
+    case $1 in
+    -MF) depfile=$2 ;;
+    -o) output=$2 ;;
+    esac
+    shift
+done
+if [ -z "${VKS_MODULES:-}" ] || [ -z "$depfile" ] || [ -z "$output" ]; then
+    exec glslc "${arguments[@]}"
+fi
+name=$(printf '%s\n' "$VKS_SHADERS" "${arguments[@]}" | sha256sum | cut -c 1-32)
+kept=$VKS_MODULES/$name
+if [ ! -e "$kept" ]; then
+    glslc "${arguments[@]}"
+    mkdir -p "$VKS_MODULES"
+    cp "$depfile" "$kept.d"
+    cp "$output" "$kept.part.$$" && mv "$kept.part.$$" "$kept"  # there when the file of the other is
+else
+    cp "$kept.d" "$depfile"
+    cp "$kept" "$output"
+fi
