@@ -51,13 +51,13 @@ layout(constant_id = 3) const uint WIDTH = 4;      // rows a lane
 layout(constant_id = 4) const uint FLAGS = TAIL;
 
 VKS_BUF_QUADS_IN(0, float, own1);   // q; KEYS: k
-VKS_BUF_QUADS_IN(1, float, own2);   // QUERIES: do; KEYS: v
+VKS_BUF_QUADS_IN(1, float, own2);   // QUERIES: do; KEYS: v; CACHED: positions, (samples, tokens) of uint
 VKS_BUF_QUADS_IN(2, float, walk1);  // k; KEYS: q
 VKS_BUF_HALVES_IN(2, walk1);
 VKS_BUF_QUADS_IN(3, float, walk2);  // v; KEYS: do
 VKS_BUF_HALVES_IN(3, walk2);
 VKS_BUF(4, float, stats);           // (samples, heads, queries, 2)
-VKS_BUF(5, float, sums);            // D (samples, heads, queries), backward; CACHED: positions, (samples, tokens) of uint
+VKS_BUF(5, float, sums);            // D (samples, heads, queries), backward
 VKS_BUF_QUADS(6, float, out1);      // o; QUERIES: dq; KEYS: dk
 VKS_BUF_QUADS(7, float, out2);      // KEYS: dv; QUERIES, where sums go on: the second sum
 VKS_PUSH(8, attention_cpu);
@@ -162,7 +162,7 @@ void load_own(uint query_at)
 // The keys that a row of a cache sees: [start, end).
 void find_keys(uint row, out uint start, out uint end)
 {
-    const uint at = floatBitsToUint(VKS_AT(5, sums, gl_WorkGroupID.z / p.heads * p.tokens));
+    const uint at = floatBitsToUint(VKS_AT(1, own2, gl_WorkGroupID.z / p.heads * p.tokens));
     end = min(at + (p.own_first + min(row, p.owned - 1)) / p.group + 1, p.walked);
     start = p.window != 0 && end > p.window ? end - p.window : 0;
 }

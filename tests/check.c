@@ -411,6 +411,7 @@ static void run_case(struct check *c)
     }
     struct vks_exec_params params = c->setting->params;
     params.gpu = c->gpu;
+    const unsigned messages = vks_gpu_validation_messages(c->gpu);
     struct vks_exec *exec = vks_exec_create(&c->graph, &params);
     bool ok = exec != NULL;
     for (uint32_t i = 0; i < c->input_count && ok; i++)
@@ -445,6 +446,8 @@ static void run_case(struct check *c)
             complain(c, "other bits than in the plain run");
     }
     vks_exec_destroy(&exec);
+    if (vks_gpu_validation_messages(c->gpu) > messages)
+        complain(c, "the validation layers object");
 }
 
 bool check_run(struct check *c)

@@ -599,7 +599,7 @@ kernels()
         suite kernels-lavapipe-wide 240 on "$lavapipe" env VKSTEER_DISABLE=texel,address build-gcc/tests/checkops \
             $(only conv2d norm)
         suite kernels-lavapipe-texel 120 on "$lavapipe" env VKSTEER_DISABLE=alike,address build-gcc/tests/checkops \
-            $(only linear)
+            $(only linear attention)
         # The kernels and the copies of graphics cards, on a CPU.
         suite kernels-lavapipe-card 400 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,texel,address \
             VKSTEER_ENABLE=winograd build-gcc/tests/checkops

@@ -39,6 +39,7 @@ struct vks_gpu {
     VkBuffer staging;
     VkDeviceMemory staging_memory;
     void *staging_data;
+    VkBufferView blank;               // a texel buffer behind the stage, for slots from which a kernel loads no texel
     uint32_t device_type, host_type;  // memory types
     bool map;                         // device memory is host-visible and used so
     bool size_control;                // a pipeline may ask for full subgroups of the size that the device reports

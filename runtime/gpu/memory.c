@@ -90,6 +90,18 @@ static bool create_buffer(struct vks_gpu *gpu, uint64_t size, uint32_t type, boo
     return result == VK_SUCCESS || vks_vk_fail(gpu, result, "allocating device memory");
 }
 
+static bool create_blank(struct vks_gpu *gpu)
+{
+    const VkResult result = gpu->vk.vkCreateBufferView(gpu->device, &(VkBufferViewCreateInfo){
+        .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
+        .buffer = gpu->staging,
+        .format = VK_FORMAT_R32G32B32A32_SFLOAT,
+        .offset = STAGING_SIZE,
+        .range = VKS_TEXEL_SLACK,
+    }, NULL, &gpu->blank);
+    return result == VK_SUCCESS || vks_vk_fail(gpu, result, "creating a texel buffer");
+}
+
 bool vks_memory_init(struct vks_gpu *gpu)
 {
     VkPhysicalDeviceMemoryProperties memory;
@@ -104,7 +116,8 @@ bool vks_memory_init(struct vks_gpu *gpu)
     if (!gpu->map && !vks_memory_choose(&memory, &VKS_MEMORY_DEVICE(allowed), &gpu->device_type))
         gpu->device_type = gpu->host_type;
     return create_buffer(gpu, STAGING_SIZE, gpu->host_type, true, &gpu->staging, &gpu->staging_memory,
-                         &gpu->staging_data);
+                         &gpu->staging_data) &&
+           (!gpu->texels || create_blank(gpu));
 }
 
 static void destroy_buffer(struct vks_gpu *gpu, VkBuffer buffer, VkDeviceMemory memory)
@@ -129,6 +142,7 @@ void vks_memory_finish(struct vks_gpu *gpu)
         destroy_block(gpu->blocks);
         gpu->blocks = next;
     }
+    gpu->vk.vkDestroyBufferView(gpu->device, gpu->blank, NULL);
     destroy_buffer(gpu, gpu->staging, gpu->staging_memory);
 }
 

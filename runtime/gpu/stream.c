@@ -174,21 +174,24 @@ static bool can_take_texels(const struct vks_gpu *gpu, const struct vks_command 
 // size is exact: there bytes behind the operand would count as read, which no kernel does.
 static uint64_t texel_range(const struct vks_gpu *gpu, uint64_t size, uint64_t texel)
 {
-    const uint64_t range = size < texel ? texel : size / texel * texel;
+    const uint64_t range = size / texel * texel;
     const bool more = (range & 0xff00) == 0 && range < gpu->limits.max_range && !gpu->messenger;
     return more ? range + VKS_TEXEL_SLACK : range;
 }
 
-// A texel buffer that begins with the operand. Of one whose quads are not aligned kernels load none: it begins where
-// it may.
+// A texel buffer that begins with the operand; a blank one for an operand that is written, whose quads are not aligned
+// or that has none: there kernels load no texel, and validation is to know.
 static bool make_view(struct vks_stream *stream, const struct vks_binding *binding, VkBufferView *view)
 {
     struct vks_gpu *gpu = stream->gpu;
+    const bool halves = binding->element == 2;
+    const uint64_t begin = begin_of(binding), texel = halves ? 8 : 16;
+    const uint64_t end = binding->storage->offset + binding->offset + binding->size;
+    *view = gpu->blank;
+    if (binding->written || begin % VKS_TEXEL_ALIGN || end - begin < texel)
+        return true;
     if (!vks_grow(&stream->views, &stream->view_capacity, stream->view_count, sizeof(*stream->views)))
         return vks_fail(gpu->log, VKS_NO_MEMORY);
-    const bool halves = binding->element == 2;
-    const uint64_t begin = begin_of(binding) / VKS_TEXEL_ALIGN * VKS_TEXEL_ALIGN, texel = halves ? 8 : 16;
-    const uint64_t end = binding->storage->offset + binding->offset + binding->size;
     const VkResult result = gpu->vk.vkCreateBufferView(gpu->device, &(VkBufferViewCreateInfo){
         .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
         .buffer = binding->storage->block->buffer,
@@ -239,7 +242,6 @@ static bool make_set(struct vks_stream *stream, const struct vks_command *comman
             count++;
             continue;
         }
-        // In place of an operand that is absent stands one that is written: it wants a view, which nothing loads.
         if (!make_view(stream, binding, &views[i]))
             return false;
         writes[count + 1] = writes[count];

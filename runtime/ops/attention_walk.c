@@ -9,11 +9,12 @@ enum { TAIL = 1, CACHED = 2, HALVES = 4, AGAIN = 8, MORE = 16 };  // constant 4
 // Floats that a lane keeps for its rows: a processor's first cache holds so many vectors.
 #define MOST_KEPT 256u
 
-// Channels of a head up to which the walk was faster than products: measured with addresses on Mesa 25 (128 were
-// level), and without on Mesa 22.3 (64 took twice as long); with texels not yet.
+// Channels of a head up to which the walk was faster than products: measured on Mesa 25 with addresses (128 were level)
+// and with texels (40 take two thirds of the time), on Mesa 22.3 without (64 took twice as long) and with them (40 take
+// half as long again).
 static uint32_t most_channels(const struct vks_gpu_limits *limits)
 {
-    return limits->addresses ? 80 : 32;
+    return limits->addresses || (limits->texels && !limits->dear_lanes) ? 80 : 32;
 }
 
 static enum vks_kernel kernel_of(const struct vks_gpu_limits *limits)
@@ -83,16 +84,17 @@ static void find_operands(const struct vks_attention_walk *w, uint32_t mode, con
     const enum vks_access sum = again ? VKS_READ_WRITE : VKS_WRITE;
     const struct vks_operand q = bound(w->q, VKS_READ, cut, false), k = bound(w->k, VKS_READ, cut, true);
     const struct vks_operand v = bound(w->v, VKS_READ, cut, true);
-    const struct vks_operand dy = mode == FORWARD ? vks_unused() : bound(w->y, VKS_READ, cut, false);
+    // Positions lie in a slot that no mode writes, which is what validation goes by.
+    const struct vks_operand dy = mode != FORWARD ? bound(w->y, VKS_READ, cut, false)
+                                  : w->positions  ? of_samples(w->positions, VKS_READ, cut, w->q->shape[1])
+                                                  : vks_unused();
     const uint64_t each = (uint64_t)w->heads * w->group * w->q->shape[1];
     operands[0] = keys ? k : q;
     operands[1] = keys ? v : dy;
     operands[2] = keys ? q : k;
     operands[3] = keys ? dy : v;
     operands[4] = of_samples(w->stats, mode == FORWARD ? sum : VKS_READ, cut, 2 * each);
-    operands[5] = mode != FORWARD ? of_samples(sums->products, keys ? VKS_READ : sum, cut, each)
-                  : w->positions  ? of_samples(w->positions, VKS_READ, cut, w->q->shape[1])
-                                  : vks_unused();
+    operands[5] = mode != FORWARD ? of_samples(sums->products, keys ? VKS_READ : sum, cut, each) : vks_unused();
     operands[6] = bound(mode == FORWARD ? w->y : keys ? w->dk : w->dq, sum, cut, keys);
     operands[7] = keys ? bound(w->dv, sum, cut, true)
                   : mode == QUERIES && (flags & (AGAIN | MORE)) ? bound(w->dq, sum, cut, false) : vks_unused();
