@@ -18,8 +18,8 @@
 // q, k, v, o: (samples, rows, heads, CHANNELS). No result depends on WIDTH, on LANES or on how samples are cut.
 //
 // Without mask; or, FORWARD alone, over a cache of keys and values (CACHED): a query sees the keys up to its position,
-// with a window only the last of them, and `group` query heads share a head of keys: query r of that is the one of token
-// r / group and head r % group among them. What a subgroup's rows do not see is not walked.
+// with a window only the last of them, and `group` query heads share a head of keys: query r of that is the one of
+// token r / group and head r % group among them. What a subgroup's rows do not see is not walked.
 //
 // Forward, four heads, two cores with AVX-512, Mesa 25.0, in milliseconds; by products and softmax (attention.c):
 //     32 samples, 64 queries and keys of 16 channels     0.43    1.5

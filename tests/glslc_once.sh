@@ -18,8 +18,8 @@ kept=$VKS_MODULES/$name
 if [ ! -e "$kept" ]; then
     glslc "${arguments[@]}"
     mkdir -p "$VKS_MODULES"
-    cp "$depfile" "$kept.d"
-    cp "$output" "$kept.part.$$" && mv "$kept.part.$$" "$kept"  # there when the file of the other is
+    cp "$depfile" "$kept.d.$$" && mv "$kept.d.$$" "$kept.d"
+    cp "$output" "$kept.$$" && mv "$kept.$$" "$kept"  # last: then the other is there
 else
     cp "$kept.d" "$depfile"
     cp "$kept" "$output"

@@ -75,26 +75,25 @@ static bool resolve(const struct vks_recorder *recorder, const struct vks_operan
 
 // Work of a dispatch in units of the recorder's rate: its share of the node's operations, or its bytes. A graphics
 // card does several operations in the time of a byte.
-static double work_of(const struct vks_recorder *recorder, const struct vks_dispatch *dispatch)
+static double work_of(struct vks_recorder *recorder, const struct vks_dispatch *dispatch)
 {
-    double bytes = 0, node_flop = 0;
+    double bytes = 0;
     for (uint32_t i = 0; i < dispatch->operand_count; i++) {
         const struct vks_operand *operand = &dispatch->operands[i];
         if (operand->tensor)
             bytes += (double)operand->count * (double)vks_dtype_size(operand->tensor->dtype);
     }
-    if (dispatch->node->op->flop) {
+    if (dispatch->node != recorder->shared) {  // a node's dispatches lie together
         const struct vks_emitter *emitter = recorder->emitter;
         const size_t d = (size_t)(dispatch - emitter->dispatches);
-        size_t first = d, last = d;
-        while (first > 0 && emitter->dispatches[first - 1].node == dispatch->node)
-            first--;
-        while (last + 1 < emitter->dispatch_count && emitter->dispatches[last + 1].node == dispatch->node)
-            last++;
-        node_flop = dispatch->node->op->flop(dispatch->node) / (double)(last - first + 1);
+        size_t end = d + 1;
+        while (end < emitter->dispatch_count && emitter->dispatches[end].node == dispatch->node)
+            end++;
+        recorder->shared = dispatch->node;
+        recorder->share = dispatch->node->op->flop ? dispatch->node->op->flop(dispatch->node) / (double)(end - d) : 0;
     }
     bytes *= recorder->emitter->limits.is_cpu ? 1 : 8;
-    return bytes > node_flop ? bytes : node_flop;
+    return bytes > recorder->share ? bytes : recorder->share;
 }
 
 void vks_dynamic_groups(const struct vks_groups *groups, uint32_t rows, uint32_t xyz[3])

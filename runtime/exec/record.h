@@ -28,6 +28,8 @@ struct vks_recorder {
     bool poison;                         // fill a value's bytes with VKS_POISON after its last use
     uint64_t max_range;                  // bytes of a binding: the device's, or what a test pretends
     double rate;                         // floating-point operations a second that the device is taken to do
+    const struct vks_node *shared;       // the node of the last dispatch, and what each of its dispatches has
+    double share;                        // of its operations
     struct vks_exec_plan totals;         // out: flop, dispatches, barriers, submissions
 };
 

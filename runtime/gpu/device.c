@@ -319,7 +319,7 @@ static void read_limits(struct vks_gpu *gpu, const struct vks_gpu_params *params
     struct vks_gpu_limits *out = &gpu->limits;
     *out = (struct vks_gpu_limits){
         .max_range = limits->maxStorageBufferRange,
-        .max_alloc = maintenance.maxMemoryAllocationSize,
+        .max_alloc = maintenance.maxMemoryAllocationSize - (gpu->texels ? VKS_TEXEL_SLACK : 0),
         .offset_align = (uint32_t)limits->minStorageBufferOffsetAlignment,
         .max_invocations = limits->maxComputeWorkGroupInvocations,
         .max_shared = limits->maxComputeSharedMemorySize,
@@ -341,9 +341,11 @@ static void read_limits(struct vks_gpu *gpu, const struct vks_gpu_params *params
         out->subgroup_size = 0;
         out->dispatch_seconds = 0.1;
     }
-    // With vectors of 512 bits, of which one gathers sixteen words, products are cheap: there it was not measured.
-    out->winograd = !vks_gpu_disabled("winograd") && ((out->is_cpu && out->subgroup_size <= 8) ||
-                                                      lists("VKSTEER_ENABLE", "winograd"));
+    // With vectors of 512 bits, of which one gathers sixteen words, products are cheap: there it was not measured. What
+    // the processor has decides, and not what is switched off, for that is to change no bit.
+    const bool gathers = gpu->info.llvmpipe >= 25 && vks_os_wide_vectors();
+    out->winograd = !vks_gpu_disabled("winograd") &&
+                    ((out->is_cpu && !gathers) || lists("VKSTEER_ENABLE", "winograd"));
     gpu->most_allocations = limits->maxMemoryAllocationCount;
     if (out->offset_align < 16)
         out->offset_align = 16;

@@ -23,10 +23,11 @@ struct vks_gpu_limits {
     uint32_t subgroup_size;     // 0: not usable by kernels that count on it
     uint32_t max_groups;        // workgroups an axis
     bool wide_loads;            // kernels load 64 bits at a time; changes no bit of a result
-    bool texels;                // kernels load what they only read as texels of 128 bits; changes no bit either
+    bool texels;                // kernels load what they only read as texels of 128 bits; each changes no bit either,
+                                // but wide heads walk with them (ops/attention_walk.c)
     bool addresses;             // kernels take device addresses in place of descriptors, load 64 bits, and single bytes
     bool dear_lanes;            // handing a lane's value to all takes longer than its load by all lanes
-    bool winograd;              // fewer products are worth more loads: convolutions of 3 x 3 taps take Winograd's way
+    bool winograd;              // 3 x 3 convolutions take Winograd's way: fewer products are worth more loads
     bool is_cpu;                // barriers and per-lane loads are dear, uniform loads cheap
     double dispatch_seconds;    // longest single submission the driver should see
     uint8_t matmul[3];          // overrides of ops/matmul.h's table, by use: 1 + the variant; 0: the table's choice
@@ -60,9 +61,9 @@ int vks_gpu_list(const struct vks_log *log, struct vks_gpu_info infos[], int cap
 // as on graphics cards), `cpu` (kernels made for CPU drivers: without it those of graphics cards run), `int64` (loads
 // of 64 bits, and with them `texel` and `address`), `texel` (loads from texel buffers), `alike` (products whose lanes
 // all load the same texels), `winograd` (3 x 3 convolutions by Winograd's minimal filtering, on drivers that run on a
-// CPU; the last bits of results differ with and without), `address` (device addresses: without it kernels take descriptors, which alone
-// synchronization validation sees), `touch` (kernels that take addresses touch what they want next), `avx512` (vectors
-// of 512 bits in Mesa's CPU driver). VKSTEER_ENABLE=texel, winograd, address and touch take these also where the driver
+// CPU; the last bits of results differ with and without), `address` (device addresses: without it kernels take
+// descriptors, which alone synchronization validation sees), `touch` (kernels that take addresses touch what they want
+// next), `avx512` (vectors of 512 bits in Mesa's CPU driver). VKSTEER_ENABLE=texel, winograd, address and touch take these also where the driver
 // gains nothing by them, or nobody has measured it; addresses go before texels.
 struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params);
 void vks_gpu_destroy(struct vks_gpu **gpu);

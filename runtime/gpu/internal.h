@@ -121,7 +121,7 @@ VkPipeline vks_pipeline(struct vks_gpu *gpu, enum vks_kernel kernel, bool texels
 bool vks_kernel_takes_texels(enum vks_kernel kernel);
 #define VKS_TEXEL_BINDING 8  // of the first operand's texel buffer (shaders/include/wide.glsl)
 #define VKS_TEXEL_SLACK 256  // bytes that a block's buffer has beyond its storages, see texel_range() in stream.c
-#define VKS_TEXEL_ALIGN 16   // bytes at whose multiples texel buffers begin; drivers that ask for more are not given any
+#define VKS_TEXEL_ALIGN 16   // bytes at whose multiples texel buffers begin; drivers that ask for more get none
 
 // True when VKSTEER_DISABLE (words separated by commas) names the fast path.
 bool vks_gpu_disabled(const char *fast_path);

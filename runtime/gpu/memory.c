@@ -92,14 +92,18 @@ static bool create_buffer(struct vks_gpu *gpu, uint64_t size, uint32_t type, boo
 
 static bool create_blank(struct vks_gpu *gpu)
 {
+    VkBufferView made;
     const VkResult result = gpu->vk.vkCreateBufferView(gpu->device, &(VkBufferViewCreateInfo){
         .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
         .buffer = gpu->staging,
         .format = VK_FORMAT_R32G32B32A32_SFLOAT,
         .offset = STAGING_SIZE,
         .range = VKS_TEXEL_SLACK,
-    }, NULL, &gpu->blank);
-    return result == VK_SUCCESS || vks_vk_fail(gpu, result, "creating a texel buffer");
+    }, NULL, &made);
+    if (result != VK_SUCCESS)
+        return vks_vk_fail(gpu, result, "creating a texel buffer");
+    gpu->blank = made;
+    return true;
 }
 
 bool vks_memory_init(struct vks_gpu *gpu)

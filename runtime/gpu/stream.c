@@ -170,12 +170,13 @@ static bool can_take_texels(const struct vks_gpu *gpu, const struct vks_command 
 // Bytes of a texel buffer for an operand of `size` bytes. Mesa 22's CPU driver compiles a kernel again for each
 // combination of what it takes for properties of its textures: for buffers, whether bits 8 to 15 of the texel buffer's
 // size are all zero (it reads them as the last mip level), and whether the whole buffer's size is a power of two. With
-// VKS_TEXEL_SLACK neither is ever so; before, a third of the kernels were compiled twice or more. Under validation the
-// size is exact: there bytes behind the operand would count as read, which no kernel does.
+// VKS_TEXEL_SLACK neither is so but for odd sizes; before, a third of the kernels were compiled twice or more. Under
+// validation the size is exact: there bytes behind the operand would count as read, which no kernel does.
 static uint64_t texel_range(const struct vks_gpu *gpu, uint64_t size, uint64_t texel)
 {
     const uint64_t range = size / texel * texel;
-    const bool more = (range & 0xff00) == 0 && range < gpu->limits.max_range && !gpu->messenger;
+    const bool more =
+        (range & 0xff00) == 0 && range + VKS_TEXEL_SLACK <= gpu->limits.max_range && !gpu->messenger;
     return more ? range + VKS_TEXEL_SLACK : range;
 }
 

@@ -151,7 +151,10 @@ static bool halve(uint32_t *count, uint32_t step)
     const uint32_t half = (*count + 1) / 2;
     if (*count <= 1)
         return false;
-    *count = half > step ? vks_ceil_div(half, step) * step : half > 4 ? vks_ceil_div(half, 4) * 4 : *count > 4 ? 4 : half;
+    *count = half > step  ? vks_ceil_div(half, step) * step
+             : half > 4   ? vks_ceil_div(half, 4) * 4
+             : *count > 4 ? 4
+                          : half;
     return true;
 }
 

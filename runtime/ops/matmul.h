@@ -58,7 +58,7 @@ enum vks_matmul_variant {
     VKS_MATMUL_CPU8,
     VKS_MATMUL_CPU8_TALL,     // where loads are gathers
     VKS_MATMUL_CPU8_ALIKE,    // texels of A loaded by all lanes alike
-    VKS_MATMUL_CPU8_NARROW,   // the same, at most 32 columns; fewer rows than make a tile of CPU8 pay
+    VKS_MATMUL_CPU8_NARROW,   // lower tiles: where rows do not fill those of CPU8; alike, where columns are at most 32
     VKS_MATMUL_CPU8_FEW,      // at most 16 rows
     VKS_MATMUL_CPU16,
     VKS_MATMUL_CPU16_NARROW,  // at most 32 columns

@@ -10,8 +10,13 @@ enum { BIAS = 1, PLUS = 2 };  // constant 1 of winograd_output.comp
 // tiles cost what they save. A smaller picture is mostly border.
 enum { LEAST_TILES = 8, LEAST_CHANNELS = 16, LEAST_EXTENT = 4 };
 
-// Bytes of each of the three scratch tensors, roughly: what stays in a processor's caches from dispatch to dispatch.
-#define SCRATCH ((uint64_t)4 << 20)
+// Bytes of scratch. Tiles and products are to stay in a processor's caches from dispatch to dispatch; with each slice
+// of the weights, tiles that were not kept are made again.
+#define TILE_BYTES ((uint64_t)4 << 20)
+#define WEIGHT_BYTES ((uint64_t)16 << 20)
+
+// What every device binds at least (README, What runs on what): a limit below it is a test's.
+#define FLOOR_RANGE ((uint64_t)128 << 20)
 
 struct extents {
     uint32_t samples, h, w, k, n;
@@ -34,13 +39,14 @@ bool vks_winograd_takes(const struct vks_emitter *emitter, const struct vks_wino
     const struct extents e = extents_of(winograd);
     const uint32_t most = e.k > e.n ? e.k : e.n, least = e.k < e.n ? e.k : e.n;
     const struct vks_tensor *weight = winograd->weight;
+    const uint64_t range = limits->max_range < FLOOR_RANGE ? limits->max_range : FLOOR_RANGE;
     return limits->winograd && (uint64_t)e.down * e.across * emitter->batch >= LEAST_TILES &&
            e.h >= LEAST_EXTENT && e.w >= LEAST_EXTENT && least >= LEAST_CHANNELS &&
            (e.k | e.n) % 4 == 0 && vks_aligned(winograd->source, 0) && vks_aligned(winograd->target, 0) &&
            vks_aligned(weight, 0) && (!winograd->plus || vks_aligned(winograd->plus, 0)) &&
-           vks_tensor_elements(weight) * vks_dtype_size(weight->dtype) <= limits->max_range &&
-           4 * (uint64_t)POINTS * (e.across > 4 ? e.across : 4) * most <= limits->max_range &&
-           4 * (uint64_t)(TILE + 2) * e.w * most <= limits->max_range;
+           vks_tensor_elements(weight) * vks_dtype_size(weight->dtype) <= range &&
+           4 * (uint64_t)POINTS * (e.across > 4 ? e.across : 4) * most <= range &&
+           4 * (uint64_t)(TILE + 2) * e.w * most <= range;
 }
 
 // Tile rows [row, row + rows) of each of these samples.
@@ -146,9 +152,10 @@ bool vks_emit_winograd(struct vks_emitter *emitter, const struct vks_winograd *w
 {
     const struct extents e = extents_of(winograd);
     const uint64_t range = emitter->limits.max_range / sizeof(float);
-    const uint64_t most = (range < SCRATCH / sizeof(float) ? range : SCRATCH / sizeof(float)) / POINTS;
+    const uint64_t most = vks_min_u64(range, TILE_BYTES / sizeof(float)) / POINTS;
+    const uint64_t most_weights = vks_min_u64(range, WEIGHT_BYTES / sizeof(float)) / POINTS;
     uint32_t n = e.n, first;
-    while (n > 4 && (uint64_t)e.k * n > most)
+    while (n > 4 && (uint64_t)e.k * n > most_weights)
         n = vks_ceil_div(n, 8) * 4;
     const uint64_t widest = e.k > n ? e.k : n, pixel = e.k > e.n ? e.k : e.n;
     struct window all = {.samples = e.samples, .rows = e.down};

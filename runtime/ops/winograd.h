@@ -18,7 +18,8 @@ struct vks_winograd {
 bool vks_winograd_takes(const struct vks_emitter *emitter, const struct vks_winograd *winograd);
 
 // Writes the dispatches: of each slice of N the weights, and of each stretch of tiles the tiles of the source, 36
-// products of matrices, and the pixels of the target. Scratch: at most a few MiB each of weights, tiles and products.
+// products of matrices, and the pixels of the target. Scratch: 16 MiB of weights, and 4 of tiles and products each;
+// more where one row of tiles, or four columns of weights, take more.
 bool vks_emit_winograd(struct vks_emitter *emitter, const struct vks_winograd *winograd);
 
 #endif

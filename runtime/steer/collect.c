@@ -10,6 +10,9 @@
 #include "steer/target_cache.h"
 
 #define PASSES 128  // that are kept
+// Samples that kernels are told to expect (vks_exec_params.batch), whatever the set: prompts come by the dozen, and no
+// activation's bits may depend on how many.
+#define EXPECTED 32
 
 struct vks_collector {
     const struct vks_subject *subject;
@@ -84,7 +87,7 @@ struct vks_collector *vks_collector_create(const struct vks_subject *subject, co
     if (exec)
         passes.exec = *exec;
     passes.exec.gpu = subject->gpu;
-    passes.exec.batch = rows;
+    passes.exec.batch = EXPECTED;
     vks_exec_cache_init(&collector->passes, &passes);
     collector->pooled = vks_storage_create(subject->gpu, (uint64_t)collector->rows * sites->channels * sizeof(float));
     if (attachment)

@@ -187,7 +187,8 @@ static bool open_state(struct training *t)
     const uint8_t *own = limits->matmul;
     char kernels[17];
     const int used = snprintf(resume->device, sizeof(resume->device), "%s, %s, lanes %u%s%s", info->name, info->driver,
-                              limits->is_cpu ? limits->subgroup_size : 0, limits->addresses ? ", addresses" : "",
+                              limits->is_cpu ? limits->subgroup_size : 0,
+                              limits->addresses ? ", addresses" : limits->texels ? ", texels" : "",
                               limits->winograd ? ", winograd" : "");
     if (memcmp(own, none, sizeof(none)) != 0 && used > 0 && (size_t)used < sizeof(resume->device))
         snprintf(resume->device + used, sizeof(resume->device) - (size_t)used, ", kernels %s",

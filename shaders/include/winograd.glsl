@@ -7,12 +7,12 @@
 //
 //     y = A' ((G g) * (B' d))          * element by element, ' transposed
 //
-//     G  = 1      0           0            B' = 1   0         -5/2   0         1  0       A' = 1 1     1      1    1    0
-//          -2/3   -sqrt(2)/3  -1/3              0   -sqrt(2)  -2     sqrt(1/2) 1  0            0 s    -s      2s  -2s   0
-//          -2/3   sqrt(2)/3   -1/3              0   sqrt(2)   -2    -sqrt(1/2) 1  0            0 1/2   1/2    2    2    0
-//          1/6    sqrt(2)/6   1/3               0  -sqrt(1/2) -1/2   sqrt(2)   1  0            0 s/2  -s/2    4s  -4s   1
-//          1/6    -sqrt(2)/6  1/3               0   sqrt(1/2) -1/2  -sqrt(2)   1  0
-//          0      0           1                 0   1          0    -5/2       0  1            s = sqrt(1/2)
+//     G  =  1     0    0         B' = 1   0  -5/2   0   1   0        A' = 1   1    1    1    1   0
+//         -2/3 -r/3 -1/3              0  -r   -2    s   1   0             0   s   -s    r   -r   0
+//         -2/3  r/3 -1/3              0   r   -2   -s   1   0             0  1/2  1/2   2    2   0
+//          1/6  r/6  1/3              0  -s  -1/2   r   1   0             0  s/2 -s/2  2r  -2r   1
+//          1/6 -r/6  1/3              0   s  -1/2  -r   1   0
+//           0    0    1               0   1    0  -5/2  0   1        r = sqrt(2), s = sqrt(1/2)
 //
 // and in two, Y = A' ((G g G') * (B' d B)) A, where channels are summed before A. Reciprocal pairs of points keep the
 // matrices' entries near 1: with 0, +-1, +-2, infinity the error is three to six times as large. These add about as

@@ -24,8 +24,9 @@ targets() { ls "$XDG_CACHE_HOME/vksteer/targets" | wc -l; }
 check "the targets' activations are kept" test "$(targets)" -ge 1  # 512 bits count as another device
 check "train without what was kept" train -o d.safetensors --no-cache
 check "the same steering" cmp a.safetensors d.safetensors
-check "what was kept is read" bash -c \
-    "'$vksteer' train -v ${style[*]} -o d.safetensors 2>&1 | grep -q 'activations of the targets as .*/targets/'"
+"$vksteer" train -v "${style[@]}" -o d.safetensors >kept.log 2>&1
+check "what was kept is read" grep -q 'activations of the targets as .*/targets/' kept.log
+check "and is what the model gives" bash -c "! grep -q 'collected again' kept.log"
 truncate -s 5000 "$XDG_CACHE_HOME"/vksteer/targets/*
 check "train with a damaged file in the cache" train -o d.safetensors
 check "the same steering" cmp a.safetensors d.safetensors
