@@ -575,7 +575,7 @@ else
     skip spirv "no spirv-val here (spirv-tools)"
 fi
 suite library 20 library
-suite unit-tests 150 unit_tests build-gcc
+suite unit-tests 300 unit_tests build-gcc
 
 # These keep one core busy, and take as long as all that comes after them: both run at a time.
 only() { [ $full = yes ] || printf -- '--only %s ' "$@"; }  # FAMILY...: these, but all in the full run
