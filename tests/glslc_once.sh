@@ -1,6 +1,6 @@
 #!/bin/bash
-# glslc that compiles a module once for all builds of tests/run.sh, which gives the folder where modules are kept and a
-# hash of all shaders and of the compiler. Arguments as the build passes them: `-MF DEPFILE` and `-o OUTPUT` among them.
+# glslc that compiles a module once for all builds of tests/run.sh, which gives the folder where the modules of these
+# shaders and this compiler are kept. Arguments as the build passes them: `-MF DEPFILE` and `-o OUTPUT` among them.
 set -eu
 arguments=("$@") depfile='' output=''
 while [ $# -gt 1 ]; do
@@ -13,7 +13,7 @@ done
 if [ -z "${VKS_MODULES:-}" ] || [ -z "$depfile" ] || [ -z "$output" ]; then
     exec glslc "${arguments[@]}"
 fi
-name=$(printf '%s\n' "$VKS_SHADERS" "${arguments[@]}" | sha256sum | cut -c 1-32)
+name=$(printf '%s\n' "${arguments[@]}" | sha256sum | cut -c 1-32)
 kept=$VKS_MODULES/$name
 if [ ! -e "$kept" ]; then
     glslc "${arguments[@]}"

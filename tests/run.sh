@@ -199,8 +199,9 @@ fi
 # ---- builds --------------------------------------------------------------------------------------------------------
 
 # The builds differ in how C is compiled; a third of their time went into the same shaders.
-VKS_SHADERS=$({ glslc --version; cat shaders/*.comp shaders/*.h shaders/include/*; } 2>&1 | sha256sum | cut -c 1-16)
-export VKS_SHADERS VKS_MODULES=$logs/modules/$VKS_SHADERS
+VKS_MODULES=$logs/modules/$({ glslc --version; cat shaders/*.comp shaders/*.h shaders/include/*; } 2>&1 | sha256sum |
+    cut -c 1-16)
+export VKS_MODULES
 [ -d "$VKS_MODULES" ] || rm -rf "$logs/modules"
 printf "[binaries]\nglslc = '%s'\n" "$root/tests/glslc_once.sh" >"$logs/native.ini"
 

@@ -63,8 +63,8 @@ int vks_gpu_list(const struct vks_log *log, struct vks_gpu_info infos[], int cap
 // all load the same texels), `winograd` (3 x 3 convolutions by Winograd's minimal filtering, on drivers that run on a
 // CPU; the last bits of results differ with and without), `address` (device addresses: without it kernels take
 // descriptors, which alone synchronization validation sees), `touch` (kernels that take addresses touch what they want
-// next), `avx512` (vectors of 512 bits in Mesa's CPU driver). VKSTEER_ENABLE=texel, winograd, address and touch take these also where the driver
-// gains nothing by them, or nobody has measured it; addresses go before texels.
+// next), `avx512` (vectors of 512 bits in Mesa's CPU driver). VKSTEER_ENABLE=texel, winograd, address and touch take
+// these also where the driver gains nothing by them, or nobody has measured it; addresses go before texels.
 struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params);
 void vks_gpu_destroy(struct vks_gpu **gpu);
 const struct vks_gpu_limits *vks_gpu_limits(const struct vks_gpu *gpu);

@@ -67,14 +67,16 @@ static uint32_t lines_of(const struct extents *e, const struct window *window, u
     return (window->samples - 1) * e->h + (end < e->h ? end : e->h) - *first;
 }
 
-static struct vks_push_winograd push_of(const struct extents *e, const struct window *window, uint32_t border)
+// What both kernels of pixels are told, and how many lines, from push.line of the first sample on, they may touch.
+static struct vks_push_winograd push_of(const struct extents *e, const struct window *window, uint32_t border,
+                                        uint32_t *lines)
 {
     struct vks_push_winograd push = {
         .tiles = tiles_of(e, window),
         .across = e->across, .down = window->rows, .first = window->row,
         .h = e->h, .w = e->w,
     };
-    lines_of(e, window, border, &push.line);
+    *lines = lines_of(e, window, border, &push.line);
     return push;
 }
 
@@ -102,13 +104,12 @@ static bool emit_input(struct vks_emitter *emitter, const struct vks_winograd *w
                        const struct vks_tensor *v, const struct window *window)
 {
     const uint64_t line = (uint64_t)e->w * e->k;
-    struct vks_push_winograd push = push_of(e, window, 1);
+    uint32_t lines;
+    struct vks_push_winograd push = push_of(e, window, 1, &lines);
     push.cols = push.stride = e->k;
-    uint32_t first;
-    const uint32_t lines = lines_of(e, window, 1, &first);
     const struct vks_operand operands[] = {
         vks_write(v, 0, (uint64_t)POINTS * push.tiles * e->k),
-        vks_read(winograd->source, ((uint64_t)window->sample * e->h + first) * line, lines * line),
+        vks_read(winograd->source, ((uint64_t)window->sample * e->h + push.line) * line, lines * line),
     };
     return vks_emit(emitter, VKS_K_winograd_input, operands, 2, &push, sizeof(push),
                     vks_groups_1d((uint64_t)push.tiles * (e->k / 4), VKS_GROUP));
@@ -118,12 +119,11 @@ static bool emit_output(struct vks_emitter *emitter, const struct vks_winograd *
                         const struct vks_tensor *m, const struct window *window, uint32_t j, uint32_t n)
 {
     const uint64_t line = (uint64_t)e->w * e->n;
-    struct vks_push_winograd push = push_of(e, window, 0);
+    uint32_t lines;
+    struct vks_push_winograd push = push_of(e, window, 0, &lines);
     push.cols = n;
     push.stride = e->n;
-    uint32_t row;
-    const uint32_t lines = lines_of(e, window, 0, &row);
-    const uint64_t first = ((uint64_t)window->sample * e->h + row) * line + j, count = lines * line - (e->n - n);
+    const uint64_t first = ((uint64_t)window->sample * e->h + push.line) * line + j, count = lines * line - (e->n - n);
     const struct vks_operand operands[] = {
         vks_write(winograd->target, first, count),
         vks_read(m, 0, (uint64_t)POINTS * push.tiles * n),
