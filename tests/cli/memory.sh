@@ -4,11 +4,14 @@ need a.safetensors
 check "train" train -o roomy.safetensors --steps 3 --batch 8
 check "train in 30 MiB" train -o tight.safetensors --steps 3 --batch 8 --memory 30
 check "recomputation changes no bit" cmp roomy.safetensors tight.safetensors
-"$vksteer" train "${style[@]}" -o tighter.safetensors --steps 3 --batch 8 --memory 18 >/dev/null 2>tighter.log
-check "train says what it does in 18 MiB" grep -q "micro-batch 4 --recompute" tighter.log
-check "slices change no bit" cmp roomy.safetensors tighter.safetensors
 refused "a step that does not fit" 1 "even sample by sample" \
     "$vksteer" train -q "${style[@]}" -o never.safetensors --memory 10
+# What is least depends on the driver, by the kernels that are chosen there.
+least=$(grep -o 'takes [0-9]* MiB' refused.err | tr -dc 0-9)
+"$vksteer" train "${style[@]}" -o tighter.safetensors --steps 3 --batch 8 --memory "${least:-0}" >/dev/null 2>tighter.log
+check "train in the $least MiB of that message works in slices" \
+    grep -q "$least MiB that are left.*micro-batch [124] --recompute" tighter.log
+check "slices change no bit" cmp roomy.safetensors tighter.safetensors
 check "a picture" "$vksteer" apply -q -p "a red apple" --steer a.safetensors -o roomy.png
 check "stages take turns" "$vksteer" apply -q -p "a red apple" --steer a.safetensors --memory 11 -o tight.png
 check "and change no bit" test "$(pixels roomy.png)" = "$(pixels tight.png)"
