@@ -563,21 +563,6 @@ system=$(. /etc/os-release 2>/dev/null; echo "${PRETTY_NAME:-$(uname -s)}")
 # ---- the suites ----------------------------------------------------------------------------------------------------
 
 suite build-gcc 120 build build-gcc gcc --buildtype=release -Dwerror=true
-if command -v clang >/dev/null; then
-    suite build-clang 120 build build-clang clang --buildtype=release -Dwerror=true
-else
-    skip build-clang "no clang here"
-fi
-
-suite layering 30 layering
-if command -v spirv-val >/dev/null; then
-    suite spirv 30 spirv
-else
-    skip spirv "no spirv-val here (spirv-tools)"
-fi
-suite library 20 library
-suite unit-tests 300 unit_tests build-gcc
-
 # These keep one core busy, and take as long as all that comes after them: both run at a time.
 only() { [ $full = yes ] || printf -- '--only %s ' "$@"; }  # FAMILY...: these, but all in the full run
 kernels()
@@ -627,6 +612,21 @@ kernels()
     fi
 }
 begin_beside kernels
+
+if command -v clang >/dev/null; then
+    suite build-clang 120 build build-clang clang --buildtype=release -Dwerror=true
+else
+    skip build-clang "no clang here"
+fi
+
+suite layering 30 layering
+if command -v spirv-val >/dev/null; then
+    suite spirv 30 spirv
+else
+    skip spirv "no spirv-val here (spirv-tools)"
+fi
+suite library 20 library
+suite unit-tests 300 unit_tests build-gcc
 
 suite layouts 60 layouts build-gcc
 suite golden-models 480 golden_models build-gcc
