@@ -421,6 +421,16 @@ bool vks_pipeline_text_feed(const struct vks_pipeline *p, struct vks_exec *exec,
     return done;
 }
 
+// Written with the same bytes before every run of a training.
+static struct vks_tensor *steady_input(struct vks_graph *graph, const char *name, uint32_t rank,
+                                       const uint32_t shape[])
+{
+    struct vks_tensor *tensor = vks_graph_input(graph, name, VKS_F32, rank, shape, false);
+    if (tensor)
+        tensor->steady = true;
+    return tensor;
+}
+
 bool vks_pipeline_unet_build(struct vks_pipeline *p, struct vks_graph *graph, const struct vks_scheduler_step *step,
                              struct vks_tensor *sample, const struct vks_pipeline_text *text,
                              struct vks_pipeline_unet *unet)
@@ -432,13 +442,11 @@ bool vks_pipeline_unet_build(struct vks_pipeline *p, struct vks_graph *graph, co
     unet->batch = batch;
     unet->height = sample->shape[1] * p->factor;
     unet->width = sample->shape[2] * p->factor;
-    unet->time = vks_graph_input(graph, "time", VKS_F32, 2, (uint32_t[]){batch, p->unet.channels[0]}, false);
+    unet->time = steady_input(graph, "time", 2, (uint32_t[]){batch, p->unet.channels[0]});
     if (p->unet.condition)
-        unet->condition = vks_graph_input(graph, "guidance", VKS_F32, 2, (uint32_t[]){batch, p->unet.condition},
-                                          false);
+        unet->condition = steady_input(graph, "guidance", 2, (uint32_t[]){batch, p->unet.condition});
     if (p->unet.added)
-        unet->time_ids = vks_graph_input(graph, "sizes", VKS_F32, 3, (uint32_t[]){batch, 6, p->unet.added_time},
-                                         false);
+        unet->time_ids = steady_input(graph, "sizes", 3, (uint32_t[]){batch, 6, p->unet.added_time});
     const struct vks_unet_inputs inputs = {
         .component = "unet",
         .sample = step->input_scale == 1 ? sample : vks_scale(graph, sample, (float)step->input_scale, 0),

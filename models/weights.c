@@ -421,7 +421,11 @@ static bool shape_fits(const struct vks_weights *weights, const struct vks_weigh
 static struct vks_tensor *state_of(struct vks_graph *graph, const struct vks_weights_slot *at, const char *name,
                                    uint32_t rank, const uint32_t shape[])
 {
-    return vks_graph_state(graph, name, at->dtype, rank, shape, at->storage, at->offset / vks_dtype_size(at->dtype));
+    struct vks_tensor *tensor =
+        vks_graph_state(graph, name, at->dtype, rank, shape, at->storage, at->offset / vks_dtype_size(at->dtype));
+    if (tensor)
+        tensor->steady = true;
+    return tensor;
 }
 
 // The parameter, uploaded; NULL: the graph has failed.

@@ -329,6 +329,134 @@ static void dead_values_share_bytes(struct test *t)
     EXPECT(t, shared.dispatches == 40, "%u dispatches", shared.dispatches);
 }
 
+// y = x W' + silu(s V'), where W, V and s are steady: what is made of s alone is made once.
+struct steady {
+    struct vks_graph graph;
+    struct vks_tensor *x, *s, *y;
+    struct vks_exec *exec;
+};
+
+enum { STEADY_ROWS = 20, STEADY_IN = 12, STEADY_OUT = 24 };
+
+static bool steady_begin(struct test *t, struct steady *steady, struct vks_storage *const weights[2],
+                         const struct vks_exec_params *params)
+{
+    const uint32_t shape[] = {STEADY_ROWS, STEADY_IN}, matrix[] = {STEADY_OUT, STEADY_IN};
+    struct vks_graph *g = &steady->graph;
+    vks_graph_init(g, test_log(t));
+    struct vks_tensor *w[2];
+    for (int i = 0; i < 2; i++) {
+        w[i] = vks_graph_state(g, "weight", VKS_F32, 2, matrix, weights[i], 0);
+        if (w[i])
+            w[i]->steady = true;
+    }
+    steady->x = vks_graph_input(g, "x", VKS_F32, 2, shape, false);
+    steady->s = vks_graph_input(g, "s", VKS_F32, 2, shape, false);
+    if (!steady->s)
+        return false;
+    steady->s->steady = true;
+    steady->y = vks_add(g, vks_linear(g, steady->x, w[0], NULL),
+                        vks_unary(g, vks_linear(g, steady->s, w[1], NULL), VKS_SILU));
+    if (!steady->y)
+        return false;
+    steady->y->keep = true;
+    steady->exec = vks_exec_create(g, params);
+    return steady->exec != NULL;
+}
+
+static void steady_end(struct steady *steady)
+{
+    vks_exec_destroy(&steady->exec);
+    vks_graph_finish(&steady->graph);
+}
+
+static bool steady_run(struct steady *steady, uint32_t x, uint32_t s, float y[STEADY_ROWS * STEADY_OUT])
+{
+    float in[2][STEADY_ROWS * STEADY_IN];
+    for (uint32_t i = 0; i < STEADY_ROWS * STEADY_IN; i++) {
+        in[0][i] = value(1000 * x + i);
+        in[1][i] = value(7777 + 1000 * s + i);
+    }
+    return vks_exec_write(steady->exec, steady->x, in[0], sizeof(in[0])) &&
+           vks_exec_write(steady->exec, steady->s, in[1], sizeof(in[1])) && vks_exec_run(steady->exec, NULL) &&
+           vks_exec_read(steady->exec, steady->y, y, STEADY_ROWS * STEADY_OUT * sizeof(*y));
+}
+
+static void what_no_run_changes_is_made_once(struct test *t)
+{
+    const struct vks_exec_params variants[] = {
+        {.gpu = gpu},
+        {.gpu = gpu, .keep = 1 << 20},
+        {.gpu = gpu, .keep = 1 << 20, .poison = true, .no_in_place = true},
+        {.gpu = gpu, .keep = 1 << 20, .poison = true, .no_alias = true, .no_in_place = true},
+        {.gpu = gpu, .keep = 1 << 20, .dispatch_seconds = 1e-9},
+    };
+    enum { VARIANTS = sizeof(variants) / sizeof(variants[0]), SIZE = STEADY_ROWS * STEADY_OUT };
+    static float weight[STEADY_OUT * STEADY_IN], plain[SIZE], y[SIZE];
+    struct vks_storage *weights[2] = {vks_storage_create(gpu, sizeof(weight)), vks_storage_create(gpu, sizeof(weight))};
+    struct steady steady[VARIANTS] = {{.exec = NULL}}, guest = {.exec = NULL};
+    for (uint32_t i = 0; i < STEADY_OUT * STEADY_IN; i++)
+        weight[i] = value(i + 5);
+    for (int i = 0; i < 2; i++)
+        CHECK(t, weights[i] && vks_storage_write(weights[i], 0, weight, sizeof(weight)));
+    for (int v = 0; v < VARIANTS; v++) {
+        CHECK(t, steady_begin(t, &steady[v], weights, &variants[v]));
+        const struct vks_exec_plan *plan = vks_exec_plan(steady[v].exec);
+        EXPECT(t, (plan->kept_bytes > 0) == (v > 0) && plan->dispatches == 3, "variant %d keeps %llu bytes", v,
+               (unsigned long long)plan->kept_bytes);
+    }
+    const uint32_t runs[][2] = {{0, 0}, {1, 0}, {2, 1}, {2, 1}, {2, 0}};
+    for (size_t r = 0; r < sizeof(runs) / sizeof(runs[0]); r++)
+        for (int v = 0; v < VARIANTS; v++) {
+            CHECK(t, steady_run(&steady[v], runs[r][0], runs[r][1], v ? y : plain));
+            EXPECT(t, !v || !memcmp(plain, y, sizeof(y)), "run %zu, variant %d: other bits", r, v);
+        }
+    // Who borrows its memory loses nothing of it but the inputs.
+    struct vks_exec_params borrows = {.gpu = gpu, .lender = steady[1].exec, .keep = 1 << 20};
+    CHECK(t, steady_begin(t, &guest, weights, &borrows));
+    CHECK(t, steady_run(&guest, 3, 3, y) && steady_run(&steady[0], 4, 0, plain) && steady_run(&steady[1], 4, 0, y));
+    EXPECT(t, !memcmp(plain, y, sizeof(y)), "other bits after the memory was lent");
+    // It is indeed made once: with another V, which nobody may write, the old values stay until s is another.
+    memset(weight, 0, sizeof(weight));
+    CHECK(t, vks_storage_write(weights[1], 0, weight, sizeof(weight)));
+    CHECK(t, steady_run(&steady[1], 4, 0, y));
+    EXPECT(t, !memcmp(plain, y, sizeof(y)), "it was made again");
+    CHECK(t, steady_run(&steady[0], 4, 2, plain) && steady_run(&steady[1], 4, 2, y));
+    EXPECT(t, !memcmp(plain, y, sizeof(y)), "it was not made again");
+    steady_end(&guest);
+    for (int v = 0; v < VARIANTS; v++)
+        steady_end(&steady[v]);
+    for (int i = 0; i < 2; i++)
+        vks_storage_destroy(&weights[i]);
+}
+
+// Large values do not take the place of small ones, and bytes that hold several values in turn are not kept.
+static void as_much_is_kept_as_may_be(struct test *t)
+{
+    const uint64_t budgets[] = {0, 4 * 100, 4 * 100 + 4 * 10000 - 1, 4 * 100 + 4 * 10000, 1 << 20};
+    const uint32_t small[] = {10, 10}, large[] = {100, 100};
+    uint64_t kept[5];
+    for (int k = 0; k < 5; k++) {
+        struct vks_graph g;
+        struct vks_exec_plan plan;
+        vks_graph_init(&g, test_log(t));
+        struct vks_tensor *a = vks_graph_input(&g, "a", VKS_F32, 2, large, false);
+        struct vks_tensor *b = vks_graph_input(&g, "b", VKS_F32, 2, small, false);
+        struct vks_tensor *x = vks_graph_input(&g, "x", VKS_F32, 2, large, false);
+        a->steady = b->steady = true;
+        struct vks_tensor *y = vks_add(&g, vks_scale(&g, a, 2, 1), x), *z = vks_scale(&g, b, 3, 1);
+        y->keep = z->keep = true;
+        CHECK(t, vks_exec_measure(&g, &(struct vks_exec_params){.gpu = gpu, .keep = budgets[k], .no_fuse = true},
+                                  &plan));
+        kept[k] = plan.kept_bytes;
+        vks_graph_finish(&g);
+    }
+    EXPECT(t, kept[0] == 0 && kept[1] >= 400 && kept[1] < 40000 && kept[2] == kept[1] && kept[3] >= 40400 &&
+              kept[4] == kept[3], "kept %llu, %llu, %llu, %llu, %llu bytes", (unsigned long long)kept[0],
+           (unsigned long long)kept[1], (unsigned long long)kept[2], (unsigned long long)kept[3],
+           (unsigned long long)kept[4]);
+}
+
 // In test mode nothing is left of a value once its last reader has run.
 static void dead_values_are_poisoned_within_a_run(struct test *t)
 {
@@ -676,6 +804,8 @@ int main(void)
     TEST(&t, one_graph_at_several_lengths);
     TEST(&t, dynamic_work_is_cut_by_time);
     TEST(&t, dead_values_share_bytes);
+    TEST(&t, what_no_run_changes_is_made_once);
+    TEST(&t, as_much_is_kept_as_may_be);
     TEST(&t, dead_values_are_poisoned_within_a_run);
     TEST(&t, one_graph_several_execs);
     TEST(&t, pooling_follows_a_dynamic_length);

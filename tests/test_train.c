@@ -179,6 +179,9 @@ static void same_bits(struct test *t)
         {"every node by itself, recomputed", 0, true, {.no_fuse = true}},
         {"1 KiB bindings", 0, false, {.max_range = 1024}},
         {"cut by time", 0, false, {.dispatch_seconds = 1e-6}},
+        {"kept values", 0, false, {.keep = 1 << 20}},
+        {"kept values, no aliasing", 0, false,
+         {.keep = 1 << 20, .no_alias = true, .no_in_place = true, .poison = true}},
     };
     for (size_t i = 0; i < sizeof(variants) / sizeof(variants[0]); i++) {
         struct vks_train_params p = base;

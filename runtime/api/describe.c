@@ -186,6 +186,7 @@ bool vksteer_model_plan(vksteer_model *model, const struct vksteer_plan_params *
         .steps = 1,
         .gamma = 1,
         .p = 2,
+        .exec = {.keep = vks_api_keep(model)},
     };
     if (!vks_train_check_micro(model->log, train.batch, train.micro_batch))
         return false;

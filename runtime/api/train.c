@@ -138,6 +138,7 @@ static bool fill(vksteer_model *model, const struct vksteer_train_params *in, st
         .micro_batch = in->micro_batch,
         .lr = in->lr > 0 ? in->lr : same ? model->info.train_lr : sgd ? 0.1 : 1e-3,
         .refit = refit_of(in, model, steps, gamma),
+        .exec = {.keep = vks_api_keep(model)},
         .gamma = gamma,
         .support = in->support,
         .sgd = sgd,
@@ -232,7 +233,14 @@ static uint64_t bytes_of(vksteer_model *model, const struct vks_subject *subject
     return bytes;
 }
 
-// Recomputes and takes smaller slices, which changes no bit, until the training fits the memory that is left.
+// A language model would fill it with copies of its weights, unpacked, which is the lesser part of their products.
+uint64_t vks_api_keep(const vksteer_model *model)
+{
+    return model->pipeline ? (uint64_t)128 << 20 : 0;
+}
+
+// Keeps nothing, recomputes and takes smaller slices, which changes no bit, until the training fits the memory that
+// is left.
 static bool fit_memory(vksteer_model *model, const struct vks_subject *subject, struct vks_train_params *params)
 {
     uint64_t budget, bytes = UINT64_MAX;
@@ -241,6 +249,10 @@ static bool fit_memory(vksteer_model *model, const struct vks_subject *subject, 
     struct vks_train_params trial = *params;
     if (params->method != VKS_METHOD_LINEAS)
         return true;
+    bytes = bytes_of(model, subject, params);
+    if (bytes <= left || bytes == UINT64_MAX)
+        return bytes <= left;
+    trial.exec.keep = params->exec.keep = 0;
     for (uint32_t micro = first; micro > 0; micro--) {
         if (params->batch % micro)
             continue;

@@ -13,7 +13,7 @@ static uint32_t root_of(struct vks_place *places, uint32_t id)
     return id;
 }
 
-static void join_aliases(const struct vks_graph *graph, struct vks_place *places)
+void vks_plan_roots(const struct vks_graph *graph, struct vks_place *places)
 {
     for (size_t i = 0; i < graph->tensor_count; i++)
         places[i].root = (uint32_t)i;
@@ -34,7 +34,7 @@ bool vks_plan_prune(struct vks_emitter *emitter)
     if (!ok)
         vks_graph_fail(graph, VKS_NO_MEMORY);
     if (ok) {
-        join_aliases(graph, places);
+        vks_plan_roots(graph, places);
         for (size_t i = 0; i < graph->tensor_count; i++)
             if (graph->tensors[i]->keep)
                 live[root_of(places, (uint32_t)i)] = true;
@@ -94,6 +94,16 @@ static void find_lives(const struct vks_emitter *emitter, struct vks_place *plac
             root->last = end;
         }
     }
+    for (uint32_t d = 0; d < end; d++)
+        for (uint32_t i = 0; i < emitter->dispatches[d].operand_count && emitter->dispatches[d].settled; i++) {
+            const struct vks_operand *operand = &emitter->dispatches[d].operands[i];
+            if (operand->tensor && (operand->access & VKS_WRITE)) {
+                struct vks_place *root = &places[root_of(places, operand->tensor->id)];
+                root->kept = true;
+                root->first = 0;
+                root->last = end;
+            }
+        }
 }
 
 // The last live dispatch of a node.
@@ -181,9 +191,11 @@ static uint64_t lowest_offset(const struct gap_search *search, const struct vks_
     return offset;
 }
 
+// From a new block on.
 static bool place_all(const struct vks_emitter *emitter, const struct candidate *candidates, size_t count,
                       struct vks_memory_plan *plan, bool no_alias)
 {
+    const uint32_t first = (uint32_t)plan->block_count;
     struct vks_graph *graph = emitter->graph;
     const struct vks_place **neighbours = malloc((count + 1) * sizeof(*neighbours));
     if (!neighbours)
@@ -197,7 +209,7 @@ static bool place_all(const struct vks_emitter *emitter, const struct candidate 
             vks_graph_fail(graph, "%s alone exceeds what the device allocates at once: use a smaller --micro-batch "
                            "or picture", vks_tensor_text(graph, graph->tensors[candidates[c].id]));
         ok = !graph->failed;
-        for (uint32_t block = 0; ok; block++) {
+        for (uint32_t block = first; ok; block++) {
             if (block == plan->block_count) {
                 if (!vks_grow(&plan->blocks, &plan->block_capacity, plan->block_count, sizeof(*plan->blocks))) {
                     ok = vks_graph_fail(graph, VKS_NO_MEMORY) != NULL;
@@ -226,16 +238,18 @@ bool vks_plan_memory(const struct vks_emitter *emitter, const struct vks_exec_pa
     *plan = (struct vks_memory_plan){.tensor_count = graph->tensor_count};
     plan->places = calloc(graph->tensor_count + 1, sizeof(*plan->places));
     struct candidate *candidates = malloc((graph->tensor_count + 1) * sizeof(*candidates));
-    if (!plan->places || !candidates) {
+    struct candidate *kept = malloc((graph->tensor_count + 1) * sizeof(*kept));
+    if (!plan->places || !candidates || !kept) {
         free(candidates);
+        free(kept);
         return vks_graph_fail(graph, VKS_NO_MEMORY) != NULL;
     }
-    join_aliases(graph, plan->places);
+    vks_plan_roots(graph, plan->places);
     find_lives(emitter, plan->places);
     if (!params->no_in_place)
         join_in_place(emitter, plan->places);
     const uint64_t align = emitter->limits.offset_align;
-    size_t count = 0;
+    size_t count = 0, kept_count = 0;
     for (size_t i = 0; i < graph->tensor_count; i++) {
         const struct vks_tensor *tensor = graph->tensors[i];
         struct vks_place *place = &plan->places[i];
@@ -245,10 +259,13 @@ bool vks_plan_memory(const struct vks_emitter *emitter, const struct vks_exec_pa
         const uint64_t band = params->poison && params->no_alias ? VKS_BAND : 0;
         const uint64_t bytes = vks_tensor_elements(tensor) * vks_dtype_size(tensor->dtype);
         place->size = (bytes + align - 1) / align * align + (band + align - 1) / align * align;
-        candidates[count++] = (struct candidate){(uint32_t)i, place->size};
+        *(place->kept ? &kept[kept_count++] : &candidates[count++]) = (struct candidate){(uint32_t)i, place->size};
     }
     qsort(candidates, count, sizeof(*candidates), by_size);
-    const bool ok = place_all(emitter, candidates, count, plan, params->no_alias);
+    qsort(kept, kept_count, sizeof(*kept), by_size);
+    bool ok = place_all(emitter, candidates, count, plan, params->no_alias);
+    plan->first_kept = plan->block_count;
+    ok = ok && place_all(emitter, kept, kept_count, plan, params->no_alias);
     for (size_t i = 0; i < graph->tensor_count; i++) {
         const uint32_t root = root_of(plan->places, (uint32_t)i);
         plan->places[i].root = root;
@@ -256,6 +273,7 @@ bool vks_plan_memory(const struct vks_emitter *emitter, const struct vks_exec_pa
         plan->places[i].offset = plan->places[root].offset;
     }
     free(candidates);
+    free(kept);
     return ok;
 }
 

@@ -15,6 +15,7 @@ struct vks_place {
     uint32_t block;        // index of a planned block; VKS_NO_BLOCK: a storage of its own
     uint64_t offset;       // bytes from the start of the block
     uint64_t size;         // bytes, rounded up to the offset alignment
+    bool kept;             // from run to run: written by settled dispatches alone
 };
 
 struct vks_memory_plan {
@@ -22,10 +23,16 @@ struct vks_memory_plan {
     size_t tensor_count;
     uint64_t *blocks;              // sizes in bytes
     size_t block_count, block_capacity;
+    size_t first_kept;             // blocks from here on hold kept values
 };
 
+// Sets each tensor's root as far as aliases go.
+void vks_plan_roots(const struct vks_graph *graph, struct vks_place *places);
 // Drops dispatches that no state and no kept tensor depends on.
 bool vks_plan_prune(struct vks_emitter *emitter);
+// Marks the dispatches that read nothing but steady tensors and what such dispatches make, as long as their values
+// take no more than `keep` bytes: small ones first.
+bool vks_plan_settle(struct vks_emitter *emitter, uint64_t keep);
 // Assigns bytes to values and inputs.
 bool vks_plan_memory(const struct vks_emitter *emitter, const struct vks_exec_params *params,
                      struct vks_memory_plan *plan);

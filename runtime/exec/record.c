@@ -249,14 +249,20 @@ bool vks_record(struct vks_recorder *recorder)
 {
     struct hazards hazards = {0};
     double pending = 0;
-    bool ok = true;
-    recorder->totals.submissions = 1;
+    bool ok = true, any = false;
+    const struct vks_dispatch *dispatches = recorder->emitter->dispatches;
     for (uint32_t d = 0; d < recorder->emitter->dispatch_count && ok; d++)
-        ok = record_one(recorder, &recorder->emitter->dispatches[d], &hazards, &pending) &&
-             (!recorder->poison || poison_dead(recorder, d, &hazards));
+        if (dispatches[d].settled == recorder->settled) {
+            ok = record_one(recorder, &dispatches[d], &hazards, &pending) &&
+                 (!recorder->poison || poison_dead(recorder, d, &hazards));
+            any = true;
+        }
+    recorder->totals.submissions += any;
     const struct vks_node *counted = NULL;
     for (size_t d = 0; d < recorder->emitter->dispatch_count && ok; d++) {
-        const struct vks_node *node = recorder->emitter->dispatches[d].node;
+        const struct vks_node *node = dispatches[d].node;
+        if (dispatches[d].settled != recorder->settled)
+            continue;
         if (node != counted && node->op->flop)
             recorder->totals.flop += node->op->flop(node);
         counted = node;

@@ -25,6 +25,7 @@ struct vks_recorder {
     size_t dynamic_count, dynamic_capacity;
     struct vks_piece *pieces;            // out: heap, one a late command of the stream
     size_t piece_count, piece_capacity;
+    bool settled;                        // records the settled dispatches, else all others
     bool poison;                         // fill a value's bytes with VKS_POISON after its last use
     uint64_t max_range;                  // bytes of a binding: the device's, or what a test pretends
     double rate;                         // floating-point operations a second that the device is taken to do

@@ -41,6 +41,7 @@ struct vks_dispatch {
     unsigned char push[VKS_MAX_PUSH];
     struct vks_groups groups;
     const struct vks_node *node;
+    bool settled;              // by the planner: runs again only when what it reads has changed
 };
 
 struct vks_emitter {

@@ -43,6 +43,8 @@ struct vks_tensor {
     bool dynamic;                 // only the first step[VKS_STEP_ROWS] rows are valid (see vks_graph_input)
     uint32_t dynamic_axis;        // which axis they are counted along: 0, or 1 below a first extent of 1 (1, T, C)
     bool keep;                    // read by the host after a run: not left out, not overwritten
+    bool steady;                  // rarely written again: a STATE, not while a graph lives (weights); an INPUT, mostly
+                                  // with the same bytes (vks_exec_params.keep)
 };
 
 struct vks_node {

@@ -165,6 +165,9 @@ static struct vks_exec_params exec_params(const struct vks_lineas *t)
     struct vks_exec_params params = t->params->exec;
     params.gpu = t->subject->gpu;
     params.batch = t->params->batch;
+    // Each graph of a slice would keep its own; and who recomputes is short of memory.
+    if (t->micro < t->batch || t->params->recompute)
+        params.keep = 0;
     return params;
 }
 
@@ -177,6 +180,7 @@ static bool measure_part(const struct vks_lineas *t, struct part *part, uint32_t
     if (!vks_exec_measure(&part->graph, params, &plan))
         return false;
     need->bytes += shared && plan.bytes <= need->run_bytes ? 0 : plan.bytes;
+    plan.bytes -= plan.kept_bytes;  // which are lent to none
     need->run_bytes = plan.bytes > need->run_bytes ? plan.bytes : need->run_bytes;
     need->flop += runs * plan.flop;
     need->dispatches += runs * plan.dispatches;
