@@ -4,33 +4,38 @@
 //     MAX   the largest, ties to the first row; p.index = 1 writes that row's number (0xffffffff: none) instead
 //
 // A sample without unmasked rows gives 0. Sample s goes to row VKS_ROW_OF s of a column view if p.sliced,
-// of which rows [first_row, first_row + rows) are bound, else to row s.
+// of which rows [first_row, first_row + rows) are bound, else to row s. With QUADS an invocation makes four channels
+// (MEAN alone).
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
+#include "include/wide.glsl"
 
 #define MEAN 0
 #define LAST 1
 #define MAX 2
 layout(constant_id = 1) const uint KIND = MEAN;
+layout(constant_id = 2) const uint QUADS = 0;
 
-VKS_BUF_IN(0, float, part);
+VKS_BUF_QUADS_IN(0, float, part);
 VKS_BUF_IN(1, uint, part_index);
 VKS_BUF_IN(2, uint, span);
 VKS_BUF_IN(3, uint, stp);
-VKS_BUF(4, uint, pooled);
+VKS_BUF_QUADS(4, uint, pooled);
 VKS_PUSH(5, pool_finish);
 
 void main()
 {
-    const uint item = vks_item(), c = item % p.cols, s = item / p.cols;
+    const uint width = QUADS != 0 ? 4 : 1, columns = p.cols / width;
+    const uint item = vks_item(), c = item % columns * width, s = item / columns;
     if (s >= p.samples)
         return;
     const uint row = p.sliced != 0 ? VKS_ROW_OF(3, stp, p.first_sample + s) : p.first_sample + s;
     if (row < p.first_row || row - p.first_row >= p.rows)
         return;
-    const uint base = s * p.blocks * p.cols + c;
+    const uint base = s * p.blocks * p.cols + c, to = (row - p.first_row) * p.row_stride + c;
     float v = 0.0;
+    vec4 v4 = vec4(0.0);
     uint index = 0xffffffffu;
     if (KIND == LAST) {
         const uint t = p.spans != 0 ? VKS_AT(2, span, 2 * s) : p.sample_rows - 1;
@@ -38,6 +43,10 @@ void main()
             v = VKS_AT(0, part, base + t / VKS_POOL_BLOCK * p.cols);
     } else {
         for (uint k = 0; k < p.blocks; k++) {
+            if (QUADS != 0) {
+                v4 += VKS_LOAD4(0, part, base + k * p.cols);
+                continue;
+            }
             const float w = VKS_AT(0, part, base + k * p.cols);
             if (KIND == MAX) {
                 const uint t = VKS_AT(1, part_index, base + k * p.cols);
@@ -49,8 +58,15 @@ void main()
                 v += w;
             }
         }
-        if (KIND == MEAN && p.divide != 0)
-            v /= max(p.spans != 0 ? uintBitsToFloat(VKS_AT(2, span, 2 * s + 1)) : float(p.sample_rows), 1.0);
+        if (KIND == MEAN && p.divide != 0) {
+            const float count =
+                max(p.spans != 0 ? uintBitsToFloat(VKS_AT(2, span, 2 * s + 1)) : float(p.sample_rows), 1.0);
+            v /= count;
+            v4 /= count;
+        }
     }
-    VKS_AT(4, pooled, (row - p.first_row) * p.row_stride + c) = p.index != 0 ? index : floatBitsToUint(v);
+    if (QUADS != 0)
+        VKS_STORE4(4, pooled, to, v4);
+    else
+        VKS_AT(4, pooled, to) = p.index != 0 ? index : floatBitsToUint(v);
 }

@@ -185,9 +185,11 @@ bool vks_site_emit_finish(const struct vks_site_rows *site, const struct vks_sit
                 .divide = finish->divide,
                 .index = finish->index,
             };
-            const uint32_t spec[] = {finish->kind};
-            if (!vks_emit_special(site->emitter, VKS_K_pool_finish, spec, 1, operands, 5, &push, sizeof(push),
-                                  vks_groups_1d(s.count * width, VKS_GROUP)))
+            const bool quads = finish->kind == VKS_SUMS_MEAN && !finish->index && (width | finish->stride) % 4 == 0 &&
+                               vks_aligned(finish->part, s.first * sample) && vks_all_aligned(operands + 4, 1);
+            const uint32_t spec[] = {finish->kind, quads};
+            if (!vks_emit_special(site->emitter, VKS_K_pool_finish, spec, 2, operands, 5, &push, sizeof(push),
+                                  vks_groups_1d(s.count * width / (quads ? 4 : 1), VKS_GROUP)))
                 return false;
         }
     }
@@ -263,9 +265,11 @@ bool vks_site_emit_gradient(const struct vks_site_rows *site, const struct vks_s
                 .mean_stride = site->cols,
                 .strength = VKS_STEP_STRENGTH + of->affine->map.strength,
             };
-            const uint32_t spec[] = {of->mean != NULL};
-            if (!vks_emit_special(site->emitter, VKS_K_affine_gradient, spec, 1, operands, 6, &push, sizeof(push),
-                                  vks_groups_1d(s.count * width, VKS_GROUP)))
+            const bool quads = !of->mean && (width | stride_w | stride_b) % 4 == 0 && vks_all_aligned(operands, 2) &&
+                               vks_all_aligned(operands + 4, 2);
+            const uint32_t spec[] = {of->mean != NULL, quads};
+            if (!vks_emit_special(site->emitter, VKS_K_affine_gradient, spec, 2, operands, 6, &push, sizeof(push),
+                                  vks_groups_1d(s.count * width / (quads ? 4 : 1), VKS_GROUP)))
                 return false;
         }
     return true;
