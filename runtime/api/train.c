@@ -138,7 +138,7 @@ static bool fill(vksteer_model *model, const struct vksteer_train_params *in, st
         .micro_batch = in->micro_batch,
         .lr = in->lr > 0 ? in->lr : same ? model->info.train_lr : sgd ? 0.1 : 1e-3,
         .refit = refit_of(in, model, steps, gamma),
-        .exec = {.keep = vks_api_keep(model)},
+        .exec = {.keep = chosen.method == VKS_METHOD_LINEAS ? vks_api_keep(model) : 0},
         .gamma = gamma,
         .support = in->support,
         .sgd = sgd,
