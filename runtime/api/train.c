@@ -250,6 +250,7 @@ static bool fit_memory(vksteer_model *model, const struct vks_subject *subject, 
     if (params->method != VKS_METHOD_LINEAS)
         return true;
     bytes = bytes_of(model, subject, params);
+    params->micro_batch = first;
     if (bytes <= left || bytes == UINT64_MAX)
         return bytes <= left;
     trial.exec.keep = params->exec.keep = 0;

@@ -117,7 +117,7 @@ static bool allocate(struct vks_exec *exec)
     struct vks_gpu *gpu = exec->params.gpu;
     const size_t count = exec->memory.block_count;
     exec->blocks = calloc(count + 1, sizeof(*exec->blocks));
-    exec->steady = calloc(exec->graph->tensor_count + 1, sizeof(*exec->steady));
+    exec->steady = calloc(exec->memory.tensor_count + 1, sizeof(*exec->steady));
     if (!exec->blocks || !exec->steady)
         return vks_fail(exec->graph->log, VKS_NO_MEMORY);
     exec->stream = vks_stream_create(gpu);
@@ -210,7 +210,7 @@ void vks_exec_destroy(struct vks_exec **exec_address)
     *exec_address = NULL;
     vks_stream_destroy(&exec->stream);
     vks_stream_destroy(&exec->once);
-    for (size_t i = 0; exec->steady && i < exec->graph->tensor_count; i++)
+    for (size_t i = 0; exec->steady && i < exec->memory.tensor_count; i++)
         free(exec->steady[i]);
     free(exec->steady);
     for (size_t b = 0; exec->blocks && b < exec->memory.block_count; b++)

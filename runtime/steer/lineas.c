@@ -492,10 +492,11 @@ static bool measure_validation(struct vks_lineas *t)
 {
     const struct vks_subject *subject = t->subject;
     const uint32_t count = subject->set_sizes[VKS_SET_VALIDATION];
-    if (!count || !subject->length)
+    if (!count)
         return true;
     struct vks_length_order order;
-    const bool known = vks_length_order_init(subject, VKS_SET_VALIDATION, count, t->micro, &order);
+    const bool known =
+        vks_length_order_init(subject, VKS_SET_VALIDATION, count, t->micro < count ? t->micro : count, &order);
     const struct vks_length_group most = known ? order.groups[vks_lengths_largest(order.groups, order.group_count)]
                                                : (struct vks_length_group){0};
     vks_length_order_finish(&order);
@@ -504,6 +505,7 @@ static bool measure_validation(struct vks_lineas *t)
     struct part part = {0};
     struct vks_exec_plan plan;
     struct vks_exec_params params = exec_params(t);
+    params.keep = 0;
     void *inputs;
     begin_part(t, &part);
     const bool ok = build_forward(t, &part, &most, false, &inputs) && vks_exec_measure(&part.graph, &params, &plan);
