@@ -34,23 +34,19 @@ void main()
     if (row < p.first_row || row - p.first_row >= p.rows)
         return;
     const uint base = s * p.blocks * p.cols + c, to = (row - p.first_row) * p.row_stride + c;
-    float v = 0.0;
-    vec4 v4 = vec4(0.0);
+    vec4 v = vec4(0.0);
     uint index = 0xffffffffu;
     if (KIND == LAST) {
         const uint t = p.spans != 0 ? VKS_AT(2, span, 2 * s) : p.sample_rows - 1;
         if (t < p.sample_rows)
-            v = VKS_AT(0, part, base + t / VKS_POOL_BLOCK * p.cols);
+            v.x = VKS_AT(0, part, base + t / VKS_POOL_BLOCK * p.cols);
     } else {
         for (uint k = 0; k < p.blocks; k++) {
-            if (QUADS != 0) {
-                v4 += VKS_LOAD4(0, part, base + k * p.cols);
-                continue;
-            }
-            const float w = VKS_AT(0, part, base + k * p.cols);
+            const uint at = base + k * p.cols;
+            const vec4 w = QUADS != 0 ? VKS_LOAD4(0, part, at) : vec4(VKS_AT(0, part, at));
             if (KIND == MAX) {
-                const uint t = VKS_AT(1, part_index, base + k * p.cols);
-                if (t != 0xffffffffu && (index == 0xffffffffu || w > v)) {
+                const uint t = VKS_AT(1, part_index, at);
+                if (t != 0xffffffffu && (index == 0xffffffffu || w.x > v.x)) {
                     v = w;
                     index = t;
                 }
@@ -58,15 +54,11 @@ void main()
                 v += w;
             }
         }
-        if (KIND == MEAN && p.divide != 0) {
-            const float count =
-                max(p.spans != 0 ? uintBitsToFloat(VKS_AT(2, span, 2 * s + 1)) : float(p.sample_rows), 1.0);
-            v /= count;
-            v4 /= count;
-        }
+        if (KIND == MEAN && p.divide != 0)
+            v /= max(p.spans != 0 ? uintBitsToFloat(VKS_AT(2, span, 2 * s + 1)) : float(p.sample_rows), 1.0);
     }
     if (QUADS != 0)
-        VKS_STORE4(4, pooled, to, v4);
+        VKS_STORE4(4, pooled, to, v);
     else
-        VKS_AT(4, pooled, to) = p.index != 0 ? index : floatBitsToUint(v);
+        VKS_AT(4, pooled, to) = p.index != 0 ? index : floatBitsToUint(v.x);
 }

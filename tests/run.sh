@@ -563,6 +563,7 @@ system=$(. /etc/os-release 2>/dev/null; echo "${PRETTY_NAME:-$(uname -s)}")
 # ---- the suites ----------------------------------------------------------------------------------------------------
 
 suite build-gcc 120 build build-gcc gcc --buildtype=release -Dwerror=true
+
 # These keep one core busy, and take as long as all that comes after them: both run at a time.
 only() { [ $full = yes ] || printf -- '--only %s ' "$@"; }  # FAMILY...: these, but all in the full run
 kernels()
@@ -579,18 +580,18 @@ kernels()
         if on "$lavapipe" build-gcc/cli/vksteer devices | grep -qE 'Mesa (2[5-9]|[3-9][0-9])'; then
             families+=(--only attention)
         fi
-        suite kernels-lavapipe-lanes 60 on "$lavapipe" env LP_NATIVE_VECTOR_WIDTH=512 VKSTEER_ENABLE=address \
+        suite kernels-lavapipe-lanes 120 on "$lavapipe" env LP_NATIVE_VECTOR_WIDTH=512 VKSTEER_ENABLE=address \
             build-gcc/tests/checkops "${families[@]}" --no-validation
         # Loads of 64 bits, as on other CPU drivers; texels as Mesa 25 takes them without AVX-512.
-        suite kernels-lavapipe-wide 240 on "$lavapipe" env VKSTEER_DISABLE=texel,address build-gcc/tests/checkops \
+        suite kernels-lavapipe-wide 120 on "$lavapipe" env VKSTEER_DISABLE=texel,address build-gcc/tests/checkops \
             $(only conv2d norm)
-        suite kernels-lavapipe-texel 120 on "$lavapipe" env VKSTEER_DISABLE=alike,address build-gcc/tests/checkops \
+        suite kernels-lavapipe-texel 200 on "$lavapipe" env VKSTEER_DISABLE=alike,address build-gcc/tests/checkops \
             $(only linear attention)
         # The kernels and the copies of graphics cards, on a CPU.
-        suite kernels-lavapipe-card 400 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,texel,address \
+        suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,texel,address \
             VKSTEER_ENABLE=winograd build-gcc/tests/checkops
         suite kernels-lavapipe-phone 300 on "$lavapipe" build-gcc/tests/checkops --phone
-        suite kernels-lavapipe-narrow 120 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops \
+        suite kernels-lavapipe-narrow 240 on "$lavapipe" env VKSTEER_DISABLE=int64 build-gcc/tests/checkops \
             $(only attention)
     else
         skip kernels-lavapipe "$no_lavapipe"
@@ -630,7 +631,7 @@ suite unit-tests 300 unit_tests build-gcc
 
 suite layouts 60 layouts build-gcc
 suite golden-models 480 golden_models build-gcc
-suite command-line 480 tests/test_cli.sh build-gcc
+suite command-line 600 tests/test_cli.sh build-gcc
 suite greedy 180 greedy build-gcc
 
 if command -v clang >/dev/null; then

@@ -116,9 +116,12 @@ bool vks_api_dry(vksteer_model *model, bool dry);
 // Bytes that parameters which graphs asked for while it was dry are still going to take on the device, with what
 // their storages may waste.
 uint64_t vks_api_missing(const vksteer_model *model);
-// For vks_exec_params.keep of a training.
-uint64_t vks_api_keep(const vksteer_model *model);
 #define VKS_API_SLACK(bytes) ((bytes) + (bytes) / 32 + ((uint64_t)1 << 20))  // what planned bytes may become
+
+// ---- train.c: what a training works with ---------------------------------------------------------------------------
+
+// vks_exec_params.keep of a LinEAS training, as long as there is memory.
+uint64_t vks_api_keep(const vksteer_model *model);
 
 // ---- text.c: prompts to embeddings --------------------------------------------------------------------------------
 

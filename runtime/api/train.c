@@ -233,7 +233,7 @@ static uint64_t bytes_of(vksteer_model *model, const struct vks_subject *subject
     return bytes;
 }
 
-// A language model would fill it with copies of its weights, unpacked, which is the lesser part of their products.
+// A language model would fill the budget with its weights, unpacked: much memory for a small part of their products.
 uint64_t vks_api_keep(const vksteer_model *model)
 {
     return model->pipeline ? (uint64_t)128 << 20 : 0;
@@ -249,11 +249,14 @@ static bool fit_memory(vksteer_model *model, const struct vks_subject *subject, 
     struct vks_train_params trial = *params;
     if (params->method != VKS_METHOD_LINEAS)
         return true;
-    bytes = bytes_of(model, subject, params);
-    params->micro_batch = first;
-    if (bytes <= left || bytes == UINT64_MAX)
-        return bytes <= left;
-    trial.exec.keep = params->exec.keep = 0;
+    if (trial.exec.keep > 0) {
+        bytes = bytes_of(model, subject, &trial);
+        if (bytes <= left || bytes == UINT64_MAX) {
+            params->micro_batch = first;
+            return bytes <= left;
+        }
+        trial.exec.keep = params->exec.keep = 0;
+    }
     for (uint32_t micro = first; micro > 0; micro--) {
         if (params->batch % micro)
             continue;

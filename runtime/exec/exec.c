@@ -274,10 +274,12 @@ static bool copy(struct vks_exec *exec, const struct vks_tensor *tensor, const c
     return true;
 }
 
-// What the settled dispatches made is no longer current if these bytes are others than the last ones.
-static bool compare(struct vks_exec *exec, const struct vks_tensor *tensor, const void *data, uint64_t size)
+// What the settled dispatches made is no longer current if a steady input gets other bytes than the last ones.
+static bool note_steady(struct vks_exec *exec, const struct vks_tensor *tensor, const void *data, uint64_t size)
 {
     void **bytes = &exec->steady[tensor->id];
+    if (!exec->params.keep || !tensor->steady || tensor->kind != VKS_TENSOR_INPUT)
+        return true;
     if (*bytes && !memcmp(*bytes, data, size))
         return true;
     exec->current = false;
@@ -289,9 +291,7 @@ static bool compare(struct vks_exec *exec, const struct vks_tensor *tensor, cons
 
 bool vks_exec_write(struct vks_exec *exec, const struct vks_tensor *tensor, const void *data, uint64_t size)
 {
-    return copy(exec, tensor, data, NULL, size) &&
-           (!exec->params.keep || !tensor->steady || tensor->kind != VKS_TENSOR_INPUT ||
-            compare(exec, tensor, data, size));
+    return copy(exec, tensor, data, NULL, size) && note_steady(exec, tensor, data, size);
 }
 
 bool vks_exec_read(struct vks_exec *exec, const struct vks_tensor *tensor, void *data, uint64_t size)

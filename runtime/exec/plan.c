@@ -139,14 +139,9 @@ static void join_in_place(const struct vks_emitter *emitter, struct vks_place *p
     }
 }
 
-struct candidate {
-    uint32_t id;
-    uint64_t size;
-};
-
-static int by_size(const void *a, const void *b)
+int vks_plan_by_size(const void *a, const void *b)
 {
-    const struct candidate *x = a, *y = b;
+    const struct vks_plan_sized *x = a, *y = b;
     if (x->size != y->size)
         return x->size < y->size ? 1 : -1;
     return x->id < y->id ? -1 : 1;
@@ -159,7 +154,7 @@ static bool lives_overlap(const struct vks_place *a, const struct vks_place *b)
 
 struct gap_search {
     struct vks_place *places;
-    const struct candidate *placed;
+    const struct vks_plan_sized *placed;
     size_t placed_count;
     bool no_alias;
 };
@@ -192,7 +187,7 @@ static uint64_t lowest_offset(const struct gap_search *search, const struct vks_
 }
 
 // From a new block on.
-static bool place_all(const struct vks_emitter *emitter, const struct candidate *candidates, size_t count,
+static bool place_all(const struct vks_emitter *emitter, const struct vks_plan_sized *candidates, size_t count,
                       struct vks_memory_plan *plan, bool no_alias)
 {
     const uint32_t first = (uint32_t)plan->block_count;
@@ -237,8 +232,8 @@ bool vks_plan_memory(const struct vks_emitter *emitter, const struct vks_exec_pa
     struct vks_graph *graph = emitter->graph;
     *plan = (struct vks_memory_plan){.tensor_count = graph->tensor_count};
     plan->places = calloc(graph->tensor_count + 1, sizeof(*plan->places));
-    struct candidate *candidates = malloc((graph->tensor_count + 1) * sizeof(*candidates));
-    struct candidate *kept = malloc((graph->tensor_count + 1) * sizeof(*kept));
+    struct vks_plan_sized *candidates = malloc((graph->tensor_count + 1) * sizeof(*candidates));
+    struct vks_plan_sized *kept = malloc((graph->tensor_count + 1) * sizeof(*kept));
     if (!plan->places || !candidates || !kept) {
         free(candidates);
         free(kept);
@@ -259,10 +254,10 @@ bool vks_plan_memory(const struct vks_emitter *emitter, const struct vks_exec_pa
         const uint64_t band = params->poison && params->no_alias ? VKS_BAND : 0;
         const uint64_t bytes = vks_tensor_elements(tensor) * vks_dtype_size(tensor->dtype);
         place->size = (bytes + align - 1) / align * align + (band + align - 1) / align * align;
-        *(place->kept ? &kept[kept_count++] : &candidates[count++]) = (struct candidate){(uint32_t)i, place->size};
+        *(place->kept ? &kept[kept_count++] : &candidates[count++]) = (struct vks_plan_sized){(uint32_t)i, place->size};
     }
-    qsort(candidates, count, sizeof(*candidates), by_size);
-    qsort(kept, kept_count, sizeof(*kept), by_size);
+    qsort(candidates, count, sizeof(*candidates), vks_plan_by_size);
+    qsort(kept, kept_count, sizeof(*kept), vks_plan_by_size);
     bool ok = place_all(emitter, candidates, count, plan, params->no_alias);
     plan->first_kept = plan->block_count;
     ok = ok && place_all(emitter, kept, kept_count, plan, params->no_alias);

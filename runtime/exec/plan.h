@@ -26,6 +26,12 @@ struct vks_memory_plan {
     size_t first_kept;             // blocks from here on hold kept values
 };
 
+// A tensor and its bytes; for qsort: the largest first, equal ones by id.
+struct vks_plan_sized {
+    uint32_t id;
+    uint64_t size;
+};
+int vks_plan_by_size(const void *a, const void *b);
 // Sets each tensor's root as far as aliases go.
 void vks_plan_roots(const struct vks_graph *graph, struct vks_place *places);
 // Drops dispatches that no state and no kept tensor depends on.

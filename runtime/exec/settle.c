@@ -66,33 +66,21 @@ static void spread(struct vks_emitter *emitter, const struct vks_place *places, 
     }
 }
 
-struct candidate {
-    uint32_t id;
-    uint64_t bytes;
-};
-
-static int by_size(const void *a, const void *b)
-{
-    const struct candidate *x = a, *y = b;
-    if (x->bytes != y->bytes)
-        return x->bytes < y->bytes ? -1 : 1;
-    return x->id < y->id ? -1 : 1;
-}
-
 // Small values first: they tend to be results, and large ones copies of weights.
-static void limit(const struct vks_graph *graph, struct value *values, struct candidate *candidates, uint64_t keep)
+static void limit(const struct vks_graph *graph, struct value *values, struct vks_plan_sized *candidates, uint64_t keep)
 {
     size_t count = 0;
     for (size_t i = 0; i < graph->tensor_count; i++) {
         const struct vks_tensor *tensor = graph->tensors[i];
         if (tensor->kind == VKS_TENSOR_VALUE && !values[i].changes)
-            candidates[count++] = (struct candidate){
+            candidates[count++] = (struct vks_plan_sized){
                 (uint32_t)i, vks_tensor_elements(tensor) * vks_dtype_size(tensor->dtype)};
     }
-    qsort(candidates, count, sizeof(*candidates), by_size);
-    for (size_t c = 0; c < count; c++) {
-        values[candidates[c].id].changes = candidates[c].bytes > keep;
-        keep -= candidates[c].bytes > keep ? 0 : candidates[c].bytes;
+    qsort(candidates, count, sizeof(*candidates), vks_plan_by_size);
+    while (count-- > 0) {
+        const struct vks_plan_sized *smallest = &candidates[count];
+        values[smallest->id].changes = smallest->size > keep;
+        keep -= smallest->size > keep ? 0 : smallest->size;
     }
 }
 
@@ -103,7 +91,7 @@ bool vks_plan_settle(struct vks_emitter *emitter, uint64_t keep)
         return true;
     struct vks_place *places = calloc(graph->tensor_count + 1, sizeof(*places));
     struct value *values = calloc(graph->tensor_count + 1, sizeof(*values));
-    struct candidate *candidates = calloc(graph->tensor_count + 1, sizeof(*candidates));
+    struct vks_plan_sized *candidates = calloc(graph->tensor_count + 1, sizeof(*candidates));
     const bool ok = places && values && candidates;
     if (ok) {
         vks_plan_roots(graph, places);

@@ -1,11 +1,12 @@
 """What LinEAS is worth on the built-in model, beside the closed forms and prompting: the tables of the README.
 
     python tests/compare/useful.py --vksteer build/cli/vksteer --out /tmp/useful
-        [--task style|pizza|support|controls] [--limit N]
+        [--task style|pizza|support|controls|sweep] [--limit N]
 
 Trains every method on the 32 + 32 prompts of assets/prompts, chooses its strength on validation prompts, and measures
 on test prompts whose concepts are in no training list, two seeds each. The judge (assets/emoji/judge) was trained on
-real pictures only. Intervals: 95 %, paired bootstrap over prompts. Needs the packages of
+real pictures only. Intervals: 95 %, paired bootstrap over prompts. The sweep, from which the model's own defaults come,
+runs only if asked for. Needs the packages of
 tests/golden/requirements.txt.
 """
 import argparse
@@ -28,7 +29,10 @@ METHODS = ["lineas", "linear-act", "gaussian-act", "mean-act"]
 STRENGTHS = [0.6, 0.8, 1.0, 1.2, 1.5]
 GAMMAS = [0.0, 0.6, 0.8, 0.9, 0.95, 0.97]
 REFIT = 75  # steps
-SEEDS = 2
+SUPPORT = ["--steps", 120, "--batch", 32, "--lr", 0.06]  # of the trainings whose channels are taken away
+SWEEP = [(32, 0.06, 80, 50), (32, 0.08, 50, 30), (32, 0.12, 30, 60), (16, 0.06, 80, 50), (16, 0.08, 80, 50),
+         (16, 0.08, 80, 30), (16, 0.1, 80, 50), (16, 0.1, 100, 60), (16, 0.12, 90, 60)]  # sources, rate, steps, refit
+SEEDS, SWEEP_SEEDS = 2, 6
 
 
 class Bench:
@@ -59,28 +63,28 @@ class Bench:
         text = prompt.removeprefix(INK).removesuffix(" with a pizza")
         return self.index.get(text.split(" on a ")[0])
 
-    def paint(self, name, prompts, steer=None):
-        """Verdicts over (prompt, seed): dict of boolean arrays (prompts, SEEDS)."""
+    def paint(self, name, prompts, steer=None, seeds=SEEDS):
+        """Verdicts over (prompt, seed): dict of boolean arrays (prompts, seeds)."""
         folder = self.out / name
         folder.mkdir(exist_ok=True)
         listing = folder / "prompts.txt"
         listing.write_text("".join(p + "\n" for p in prompts))
-        self.run("apply", "--prompts", listing, "-s", 1000, "-b", SEEDS, "-o", folder / "%04d.png",
+        self.run("apply", "--prompts", listing, "-s", 1000, "-b", seeds, "-o", folder / "%04d.png",
                  *(["--steer", steer] if steer else []))
         files = sorted(folder.glob("*.png"))
-        assert len(files) == len(prompts) * SEEDS, (len(files), len(prompts))
-        return self.verdicts(np.stack([np.asarray(Image.open(f).convert("RGB")) for f in files]), prompts)
+        assert len(files) == len(prompts) * seeds, (len(files), len(prompts))
+        return self.verdicts(np.stack([np.asarray(Image.open(f).convert("RGB")) for f in files]), prompts, seeds)
 
     @torch.no_grad()
-    def verdicts(self, pixels, prompts):
+    def verdicts(self, pixels, prompts, seeds=SEEDS):
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
         style, concept, pizza = (torch.cat(rows)
                                  for rows in zip(*(self.net(x[i:i + 100]) for i in range(0, len(x), 100))))
         names = [*self.styles, "other"]
-        ink = np.array([names[i] == "ink" for i in style.argmax(1)]).reshape(-1, SEEDS)
+        ink = np.array([names[i] == "ink" for i in style.argmax(1)]).reshape(-1, seeds)
         wanted = np.array([self.concept(p) for p in prompts])[:, None]
-        right = concept.argmax(1).numpy().reshape(-1, SEEDS) == wanted
-        return {"ink": ink, "concept": right, "both": ink & right, "pizza": (pizza > 0).numpy().reshape(-1, SEEDS),
+        right = concept.argmax(1).numpy().reshape(-1, seeds) == wanted
+        return {"ink": ink, "concept": right, "both": ink & right, "pizza": (pizza > 0).numpy().reshape(-1, seeds),
                 "pixels": pixels}
 
 
@@ -157,7 +161,7 @@ def support(bench):
         cells = []
         for refit in (0, REFIT) if gamma else (0,):
             name = f"style-gamma-{gamma}" + (f"-refit-{refit}" if refit else "")
-            path = bench.train(name, "style", "--gamma", gamma, *(["--refit", refit] if refit else []))
+            path = bench.train(name, "style", *SUPPORT, "--gamma", gamma, *(["--refit", refit] if refit else []))
             both = share(bench.paint(name, test, f"{path}:1")["both"])
             first = both if first is None else first
             cells += [f"{both:.0f} %", f"{100 * both / max(first, 1e-9):.0f} %"]
@@ -195,18 +199,31 @@ def controls(bench):
           f"pictures differ by {10 * np.log10(255 ** 2 / np.mean(error ** 2)):.1f} dB")
 
 
+def sweep(bench):
+    """What LinEAS's defaults of the model are chosen from: on validation prompts, at strength 1."""
+    validation = bench.lines("validation.txt")
+    print(f"\n{len(validation)} validation prompts x {SWEEP_SEEDS} seeds\n\n"
+          "| sources a step | rate | steps | ink | concept | both |\n|---|---|---|---|---|---|")
+    for batch, rate, steps, refit in SWEEP:
+        name = f"sweep-{batch}-{rate}-{steps}-{refit}"
+        path = bench.train(name, "style", "--batch", batch, "--lr", rate, "--steps", steps, "--refit", refit)
+        v = bench.paint(name, validation, f"{path}:1", SWEEP_SEEDS)
+        print(f"| {batch} | {rate} | {steps} + {refit} | {share(v['ink']):.0f} % | {share(v['concept']):.0f} % | "
+              f"{share(v['both']):.0f} % |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vksteer", default="build/cli/vksteer")
     parser.add_argument("--model", default=str(ROOT / "assets" / "emoji"))
     parser.add_argument("--out", required=True,
                         help="folder for steerings and pictures; existing steerings are used again")
-    parser.add_argument("--task", choices=["style", "pizza", "support", "controls"], action="append")
+    parser.add_argument("--task", choices=["style", "pizza", "support", "controls", "sweep"], action="append")
     parser.add_argument("--limit", type=int, help="use so many prompts of each list")
     args = parser.parse_args()
     bench = Bench(args)
-    tasks = {"style": style, "pizza": pizza, "support": support, "controls": controls}
-    for task in args.task or tasks:
+    tasks = {"style": style, "pizza": pizza, "support": support, "controls": controls, "sweep": sweep}
+    for task in args.task or [name for name in tasks if name != "sweep"]:
         tasks[task](bench)
 
 
