@@ -168,6 +168,16 @@ struct vks_push_matmul {  // C[i, j] += A[i, k] (alpha B[k, j]); strides in elem
     uint flags;           // 1: start from the bias
 };
 
+struct vks_push_panels_a {
+    uint rows, cols;
+    uint stride;          // elements from row to row
+};
+
+struct vks_push_panels_b {
+    uint n, k;
+    uint stride;          // elements from row to row of what lies there
+};
+
 struct vks_push_flat {    // elementwise kernels
     uint count;
 };

@@ -1,7 +1,8 @@
 // Tiles of a picture as Winograd's products take them: v[6 i + j, t, c] = (B' d B)[i, j]
 //
 // d: the 6 x 6 pixels of x (B, H, W, C) under tile t, that is its 4 x 4 and one round them, 0 outside. Tiles are
-// numbered (sample, row, column); v (36, tiles, C). One invocation makes four channels of a tile.
+// numbered (sample, row, column); v (36, tiles, C), with PANEL in panels of so many tiles, the last one whole. One
+// invocation makes four channels of a tile.
 #version 450
 #extension GL_GOOGLE_include_directive : enable
 #include "include/vks.glsl"
@@ -9,16 +10,21 @@
 #include "include/wide.glsl"
 #include "include/winograd.glsl"
 
+layout(constant_id = 1) const uint PANEL = 0;
+
 VKS_BUF_QUADS(0, float, v);
 VKS_BUF_QUADS_IN(1, float, x);
 VKS_PUSH(2, winograd);
 
 void main()
 {
-    const uvec2 item = vks_divide(vks_item(), p.cols / 4);
-    if (item.x >= p.tiles)
+    const uint rows = PANEL == 0 ? 1 : PANEL, each = p.cols / 4;
+    const uint among = vks_item() / rows, slot = vks_item() % rows;
+    const uvec2 item = vks_divide(among, each);
+    const uint number = item.x * rows + slot;
+    if (number >= p.tiles)
         return;
-    const uvec2 line = vks_divide(item.x, p.across), tile = vks_divide(line.x, p.down);
+    const uvec2 line = vks_divide(number, p.across), tile = vks_divide(line.x, p.down);
     const uint top = 4 * (p.first + tile.y) - 1, left = 4 * line.y - 1;  // above 2^31: outside
     const uint base = tile.x * p.h - p.line, c = 4 * item.y;
     vec4 t[6][6];
@@ -35,11 +41,11 @@ void main()
         [[unroll]] for (int i = 0; i < 6; i++)
             t[i][j] = turned[i];
     }
-    const uint to = item.x * p.cols + c;
+    const uint to = rows * (item.x * p.cols + c) + 4 * slot, point = (p.tiles + rows - 1) / rows * rows * p.cols;
     [[unroll]] for (int i = 0; i < 6; i++) {
         vec4 row[6];
         vks_winograd_input(t[i], row);
         [[unroll]] for (int j = 0; j < 6; j++)
-            VKS_STORE4(0, v, to + (6 * i + j) * p.tiles * p.cols, row[j]);
+            VKS_STORE4(0, v, to + (6 * i + j) * point, row[j]);
     }
 }

@@ -587,6 +587,9 @@ kernels()
             $(only conv2d norm)
         suite kernels-lavapipe-texel 200 on "$lavapipe" env VKSTEER_DISABLE=alike,address build-gcc/tests/checkops \
             $(only linear attention)
+        # There large products take their operands in panels; here all of them.
+        suite kernels-lavapipe-panels 200 on "$lavapipe" env VKSTEER_DISABLE=alike,address VKSTEER_ENABLE=panels \
+            build-gcc/tests/checkops $(only linear conv2d) --no-validation
         # The kernels and the copies of graphics cards, on a CPU.
         suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,texel,address \
             VKSTEER_ENABLE=winograd build-gcc/tests/checkops
@@ -599,6 +602,7 @@ kernels()
         skip kernels-lavapipe-lanes "$no_lavapipe"
         skip kernels-lavapipe-wide "$no_lavapipe"
         skip kernels-lavapipe-texel "$no_lavapipe"
+        skip kernels-lavapipe-panels "$no_lavapipe"
         skip kernels-lavapipe-card "$no_lavapipe"
         skip kernels-lavapipe-phone "$no_lavapipe"
         skip kernels-lavapipe-narrow "$no_lavapipe"

@@ -346,6 +346,10 @@ static void read_limits(struct vks_gpu *gpu, const struct vks_gpu_params *params
     const bool gathers = gpu->info.llvmpipe >= 25 && vks_os_wide_vectors();
     out->winograd = !vks_gpu_disabled("winograd") &&
                     ((out->is_cpu && !gathers) || lists("VKSTEER_ENABLE", "winograd"));
+    out->panels = vks_gpu_disabled("panels")           ? VKS_PANELS_NEVER
+                  : lists("VKSTEER_ENABLE", "panels")  ? VKS_PANELS_ALWAYS
+                  : out->texels && !out->dear_lanes    ? VKS_PANELS_PAYING
+                                                       : VKS_PANELS_NEVER;
     gpu->most_allocations = limits->maxMemoryAllocationCount;
     if (out->offset_align < 16)
         out->offset_align = 16;

@@ -12,6 +12,13 @@
 struct vks_gpu;
 struct vks_storage;
 
+// Which products have their operands laid out anew (ops/panels.h).
+enum vks_panel_use {
+    VKS_PANELS_NEVER,
+    VKS_PANELS_PAYING,
+    VKS_PANELS_ALWAYS,  // for tests, whose products are small
+};
+
 // What kernels and planner may count on. `--limits phone` and tests (vks_exec_params) lower them; nothing raises
 // them.
 struct vks_gpu_limits {
@@ -27,6 +34,7 @@ struct vks_gpu_limits {
                                 // but wide heads walk with them (ops/attention_walk.c)
     bool addresses;             // kernels take device addresses in place of descriptors, load 64 bits, and single bytes
     bool dear_lanes;            // handing a lane's value to all takes longer than its load by all lanes
+    enum vks_panel_use panels;    // operands of products are laid out anew (ops/panels.h); changes no bit
     bool winograd;              // 3 x 3 convolutions take Winograd's way: fewer products are worth more loads
     bool is_cpu;                // barriers and per-lane loads are dear, uniform loads cheap
     double dispatch_seconds;    // longest single submission the driver should see
@@ -61,10 +69,11 @@ int vks_gpu_list(const struct vks_log *log, struct vks_gpu_info infos[], int cap
 // as on graphics cards), `cpu` (kernels made for CPU drivers: without it those of graphics cards run), `int64` (loads
 // of 64 bits, and with them `texel` and `address`), `texel` (loads from texel buffers), `alike` (products whose lanes
 // all load the same texels), `winograd` (3 x 3 convolutions by Winograd's minimal filtering, on drivers that run on a
-// CPU; the last bits of results differ with and without), `address` (device addresses: without it kernels take
-// descriptors, which alone synchronization validation sees), `touch` (kernels that take addresses touch what they want
-// next), `avx512` (vectors of 512 bits in Mesa's CPU driver). VKSTEER_ENABLE=texel, winograd, address and touch take
-// these also where the driver gains nothing by them, or nobody has measured it; addresses go before texels.
+// CPU; the last bits of results differ with and without), `panels` (operands of products in panels), `address` (device
+// addresses: without it kernels take descriptors, which alone synchronization validation sees), `touch` (kernels that
+// take addresses touch what they want next), `avx512` (vectors of 512 bits in Mesa's CPU driver). VKSTEER_ENABLE=texel,
+// winograd, address and touch take these also where the driver gains nothing by them, or nobody has measured it;
+// addresses go before texels; `panels` takes them on any CPU driver whatever they cost.
 struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params);
 void vks_gpu_destroy(struct vks_gpu **gpu);
 const struct vks_gpu_limits *vks_gpu_limits(const struct vks_gpu *gpu);

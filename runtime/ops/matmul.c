@@ -1,24 +1,28 @@
 #include "ops/matmul.h"
 
 #include "ops/common.h"
+#include "ops/panels.h"
 
 enum { START_BIAS = 1 };                                                            // push flags
-enum { VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32, PLUS = 64, ALIKE = 256 };  // constant 3
+enum {  // constant 3
+    VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32, PLUS = 64, ALIKE = 256, PANELS_A = 512,
+    PANELS_B = 1024,
+};
 enum { BLOCKS_FROM = 16 };  // constant 2: the dtype of B, or this and the type of its blocks
 
 // The committed table: for each variant its kernels and tiles, as in shaders/include/matmul_*.glsl.
 static const struct vks_matmul_kernel kernels[] = {
     [VKS_MATMUL_PLAIN] = {"plain", VKS_K_matmul_plain, VKS_K_conv2d_plain, 4, 64},
     [VKS_MATMUL_TILE] = {"tile", VKS_K_matmul_tile, VKS_K_conv2d_tile, 32, 64},
-    [VKS_MATMUL_CPU4] = {"cpu4", VKS_K_matmul_cpu4, VKS_K_conv2d_cpu4, 12, 16},
-    [VKS_MATMUL_CPU8] = {"cpu8", VKS_K_matmul_cpu8, VKS_K_conv2d_cpu8, 24, 32},
-    [VKS_MATMUL_CPU8_TALL] = {"cpu8-tall", VKS_K_matmul_cpu8_tall, VKS_K_conv2d_cpu8_tall, 64, 32},
-    [VKS_MATMUL_CPU8_ALIKE] = {"cpu8-alike", VKS_K_matmul_cpu8_alike, VKS_K_conv2d_cpu8_alike, 16, 64, ALIKE},
-    [VKS_MATMUL_CPU8_NARROW] = {"cpu8-narrow", VKS_K_matmul_cpu8_narrow, VKS_K_conv2d_cpu8_narrow, 16, 32, ALIKE},
-    [VKS_MATMUL_CPU8_FEW] = {"cpu8-few", VKS_K_matmul_cpu8_few, VKS_KERNEL_COUNT, 8, 32},
-    [VKS_MATMUL_CPU16] = {"cpu16", VKS_K_matmul_cpu16, VKS_K_conv2d_cpu16, 64, 64},
-    [VKS_MATMUL_CPU16_NARROW] = {"cpu16-narrow", VKS_K_matmul_cpu16_narrow, VKS_K_conv2d_cpu16_narrow, 96, 32},
-    [VKS_MATMUL_CPU16_FEW] = {"cpu16-few", VKS_K_matmul_cpu16_few, VKS_KERNEL_COUNT, 16, 32},
+    [VKS_MATMUL_CPU4] = {"cpu4", VKS_K_matmul_cpu4, VKS_K_conv2d_cpu4, 12, 16, 16},
+    [VKS_MATMUL_CPU8] = {"cpu8", VKS_K_matmul_cpu8, VKS_K_conv2d_cpu8, 24, 32, 32},
+    [VKS_MATMUL_CPU8_TALL] = {"cpu8-tall", VKS_K_matmul_cpu8_tall, VKS_K_conv2d_cpu8_tall, 64, 32, 32},
+    [VKS_MATMUL_CPU8_ALIKE] = {"cpu8-alike", VKS_K_matmul_cpu8_alike, VKS_K_conv2d_cpu8_alike, 16, 64, 32, ALIKE},
+    [VKS_MATMUL_CPU8_NARROW] = {"cpu8-narrow", VKS_K_matmul_cpu8_narrow, VKS_K_conv2d_cpu8_narrow, 16, 32, 32, ALIKE},
+    [VKS_MATMUL_CPU8_FEW] = {"cpu8-few", VKS_K_matmul_cpu8_few, VKS_KERNEL_COUNT, 8, 32, 32},
+    [VKS_MATMUL_CPU16] = {"cpu16", VKS_K_matmul_cpu16, VKS_K_conv2d_cpu16, 64, 64, 64},
+    [VKS_MATMUL_CPU16_NARROW] = {"cpu16-narrow", VKS_K_matmul_cpu16_narrow, VKS_K_conv2d_cpu16_narrow, 96, 32, 32},
+    [VKS_MATMUL_CPU16_FEW] = {"cpu16-few", VKS_K_matmul_cpu16_few, VKS_KERNEL_COUNT, 16, 32, 32},
     [VKS_MATMUL_ROWS] = {"rows", VKS_K_few_rows, VKS_KERNEL_COUNT, VKS_FEW_ROWS, 16},
     [VKS_MATMUL_ROWS8] = {"rows8", VKS_K_few_rows_cpu8, VKS_KERNEL_COUNT, VKS_FEW_ROWS, 16},
     [VKS_MATMUL_ROWS16] = {"rows16", VKS_K_few_rows_cpu16, VKS_KERNEL_COUNT, VKS_FEW_ROWS, 32},
@@ -83,6 +87,15 @@ enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, e
     return limits->is_cpu ? VKS_MATMUL_PLAIN : VKS_MATMUL_TILE;
 }
 
+struct vks_matmul_panels vks_matmul_panels(const struct vks_gpu_limits *limits, enum vks_matmul_form form, uint32_t m,
+                                           uint32_t n)
+{
+    const struct vks_matmul_kernel *kernel = &kernels[vks_matmul_choose(limits, form, m, n)];
+    if (limits->panels == VKS_PANELS_NEVER || form == VKS_MATMUL_TN || !kernel->strip)
+        return (struct vks_matmul_panels){0};
+    return (struct vks_matmul_panels){.a = vks_kernels[kernel->matmul].lanes, .b = kernel->strip};
+}
+
 bool vks_matmul_takes_blocks(const struct vks_gpu_limits *limits, uint32_t m, uint32_t k,
                              const struct vks_tensor *packed)
 {
@@ -119,30 +132,72 @@ struct piece {
     uint32_t no, ni, nm, nn, nk;
 };
 
-// Elements from the first to the last one that the piece uses of a stack of rows x cols matrices.
-static uint64_t span(const struct vks_matrix *matrix, const struct piece *piece, uint32_t rows, uint32_t cols)
+// Elements of a row-major matrix before (row, col), and from the first to the last one of rows x cols.
+static uint64_t before(const struct vks_matrix *matrix, uint32_t row, uint32_t col)
 {
-    return (uint64_t)(piece->no - 1) * matrix->batch[0] + (uint64_t)(piece->ni - 1) * matrix->batch[1] +
-           (uint64_t)(rows - 1) * matrix->stride + cols;
+    return (uint64_t)row * matrix->stride + col;
 }
 
-static uint64_t first_of(const struct vks_matrix *matrix, const struct piece *piece, uint32_t row, uint32_t col)
+static uint64_t extent(const struct vks_matrix *matrix, uint32_t rows, uint32_t cols)
 {
-    return matrix->first + (uint64_t)piece->bo * matrix->batch[0] + (uint64_t)piece->bi * matrix->batch[1] +
-           (uint64_t)row * matrix->stride + col;
+    return (uint64_t)(rows - 1) * matrix->stride + cols;
+}
+
+// The same of the operands, whose panels end whole: of A (m, k), of B (k, n).
+static uint64_t before_a(const struct vks_matmul *mm, uint32_t m, uint32_t k)
+{
+    const struct vks_matrix *a = &mm->a;
+    return a->panel ? (uint64_t)m * a->stride + (uint64_t)k * a->panel
+                    : mm->form == VKS_MATMUL_TN ? before(a, k, m) : before(a, m, k);
+}
+
+static uint64_t extent_a(const struct vks_matmul *mm, uint32_t m, uint32_t k)
+{
+    const struct vks_matrix *a = &mm->a;
+    return a->panel ? (uint64_t)(vks_ceil_div(m, a->panel) - 1) * a->panel * a->stride + (uint64_t)k * a->panel
+                    : mm->form == VKS_MATMUL_TN ? extent(a, k, m) : extent(a, m, k);
+}
+
+static uint64_t before_b(const struct vks_matmul *mm, uint32_t k, uint32_t n)
+{
+    const struct vks_matrix *b = &mm->b;
+    return b->panel ? (uint64_t)(n / b->panel) * b->stride + (uint64_t)k * b->panel
+                    : mm->form == VKS_MATMUL_NT ? before(b, n, k) : before(b, k, n);
+}
+
+static uint64_t extent_b(const struct vks_matmul *mm, uint32_t k, uint32_t n)
+{
+    const struct vks_matrix *b = &mm->b;
+    return b->panel    ? (uint64_t)(vks_ceil_div(n, b->panel) - 1) * b->stride + (uint64_t)k * b->panel
+           : mm->blocks ? extent(b, n, b->stride)
+           : mm->form == VKS_MATMUL_NT ? extent(b, n, k) : extent(b, k, n);
+}
+
+// Elements from the piece's first matrix to its last one.
+static uint64_t stack(const struct vks_matrix *matrix, const struct piece *piece)
+{
+    return (uint64_t)(piece->no - 1) * matrix->batch[0] + (uint64_t)(piece->ni - 1) * matrix->batch[1];
 }
 
 static uint64_t span_a(const struct vks_matmul *mm, const struct piece *piece)
 {
-    return mm->form == VKS_MATMUL_TN ? span(&mm->a, piece, piece->nk, piece->nm)
-                                     : span(&mm->a, piece, piece->nm, piece->nk);
+    return stack(&mm->a, piece) + extent_a(mm, piece->nm, piece->nk);
 }
 
 static uint64_t span_b(const struct vks_matmul *mm, const struct piece *piece)
 {
-    return mm->blocks                  ? span(&mm->b, piece, piece->nn, mm->b.stride)
-           : mm->form == VKS_MATMUL_NT ? span(&mm->b, piece, piece->nn, piece->nk)
-                                       : span(&mm->b, piece, piece->nk, piece->nn);
+    return stack(&mm->b, piece) + extent_b(mm, piece->nk, piece->nn);
+}
+
+static uint64_t span_c(const struct vks_matmul *mm, const struct piece *piece)
+{
+    return stack(&mm->c, piece) + extent(&mm->c, piece->nm, piece->nn);
+}
+
+// Where the piece's first matrix begins.
+static uint64_t matrix_first(const struct vks_matrix *matrix, const struct piece *piece)
+{
+    return matrix->first + (uint64_t)piece->bo * matrix->batch[0] + (uint64_t)piece->bi * matrix->batch[1];
 }
 
 // About half, in steps that keep 16-byte loads aligned.
@@ -158,6 +213,17 @@ static bool halve(uint32_t *count, uint32_t step)
     return true;
 }
 
+// The same for rows or columns, which no piece takes from the middle of a panel.
+static bool halve_panels(uint32_t *count, uint32_t panel)
+{
+    const uint32_t whole = *count;
+    if (!halve(count, 32))
+        return false;
+    if (panel)
+        *count = vks_ceil_div(*count, panel) * panel;
+    return *count < whole;
+}
+
 // The largest piece whose bindings fit; false when not even one row does. Batch first, k last.
 static bool fit(const struct vks_emitter *emitter, const struct vks_matmul *mm, uint32_t tile_cols, struct piece *piece)
 {
@@ -165,7 +231,7 @@ static bool fit(const struct vks_emitter *emitter, const struct vks_matmul *mm, 
     const uint64_t most_b = emitter->limits.max_range / vks_dtype_size(mm->b.tensor->dtype);
     for (;;) {
         const bool long_a = span_a(mm, piece) > most, long_b = span_b(mm, piece) > most_b;
-        const bool long_c = span(&mm->c, piece, piece->nm, piece->nn) > most;
+        const bool long_c = span_c(mm, piece) > most;
         const bool many = (uint64_t)piece->no * piece->ni * vks_ceil_div(piece->nn, tile_cols) >
                           emitter->limits.max_groups;
         if (!long_a && !long_b && !long_c && !many)
@@ -175,11 +241,12 @@ static bool fit(const struct vks_emitter *emitter, const struct vks_matmul *mm, 
         const bool tn = mm->form == VKS_MATMUL_TN, nt = mm->form == VKS_MATMUL_NT;
         bool cut = false;
         if (long_c || (long_a && !tn))
-            cut = halve(&piece->nm, 32);
+            cut = halve_panels(&piece->nm, mm->a.panel);
         if (!cut && (long_c || many || (long_b && nt)))
-            cut = halve(&piece->nn, 32);
+            cut = halve_panels(&piece->nn, mm->b.panel);
         if (!cut && (long_a || long_b))
-            cut = halve(&piece->nk, 16) || (tn && halve(&piece->nm, 32)) || halve(&piece->nn, 32);
+            cut = (!((mm->a.panel || mm->b.panel) && piece->nk <= 4) && halve(&piece->nk, 16)) || (tn && halve(&piece->nm, 32)) ||
+                  halve_panels(&piece->nn, mm->b.panel);
         if (!cut)
             return false;
     }
@@ -191,7 +258,9 @@ static uint32_t rows_flags(uint32_t flags, uint32_t rows)
     return (flags & (VEC_A | VEC_B | ALPHA | START_C | PLUS)) | (rows > 4 ? 8 : rows > 2 ? 4 : rows) << 8;
 }
 
-static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm, const struct piece *piece)
+// `row`: number of the product's first row in mm->rows.
+static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm, uint32_t row,
+                       const struct piece *piece)
 {
     const enum vks_matmul_variant variant = variant_of(emitter, mm);
     const struct vks_matmul_kernel *kernel = vks_matmul_kernel(variant);
@@ -214,11 +283,12 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
                            (vks_matmul_aligned(&mm->c) && piece->nn % 4 == 0 && (!plus || vks_aligned(mm->plus, 0))
                                 ? VEC_C : 0) |
                            (push.alpha != 1 ? ALPHA : 0) | (more ? START_C : 0) | (plus ? PLUS : 0) |
-                           (piece->nk % 4 ? TAIL : 0) | vks_matmul_device_flags(&emitter->limits, kernel);
+                           (piece->nk % 4 ? TAIL : 0) | (mm->a.panel ? PANELS_A : 0) |
+                           (mm->b.panel ? PANELS_B : 0) | vks_matmul_device_flags(&emitter->limits, kernel);
     const uint32_t spec[] = {mm->form, type, is_rows(variant) ? rows_flags(flags, piece->nm) : flags};
-    const uint64_t a = tn ? first_of(&mm->a, piece, piece->k, piece->m) : first_of(&mm->a, piece, piece->m, piece->k);
-    const uint64_t b = nt ? first_of(&mm->b, piece, piece->n, piece->k) : first_of(&mm->b, piece, piece->k, piece->n);
-    const uint64_t c = first_of(&mm->c, piece, piece->m, piece->n), c_count = span(&mm->c, piece, piece->nm, piece->nn);
+    const uint64_t a = matrix_first(&mm->a, piece) + before_a(mm, piece->m, piece->k);
+    const uint64_t b = matrix_first(&mm->b, piece) + before_b(mm, piece->k, piece->n);
+    const uint64_t c = matrix_first(&mm->c, piece) + before(&mm->c, piece->m, piece->n), c_count = span_c(mm, piece);
     const struct vks_operand operands[] = {
         vks_read(mm->a.tensor, a, span_a(mm, piece)),
         vks_read(mm->b.tensor, b, span_b(mm, piece)),
@@ -226,13 +296,13 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
         biased ? vks_read(mm->bias, piece->n, piece->nn) : vks_unused(),
         plus ? vks_read(mm->plus, c, c_count) : vks_unused(),
     };
-    struct vks_groups groups = mm->rows ? vks_groups_rows(mm->rows, piece->m, piece->nm, 1, kernel->rows)
+    struct vks_groups groups = mm->rows ? vks_groups_rows(mm->rows, row + piece->m, piece->nm, 1, kernel->rows)
                                         : vks_groups_1d(piece->nm, kernel->rows);
     groups.z = vks_ceil_div(piece->nn, kernel->cols) * piece->no * piece->ni;
     return vks_emit_special(emitter, kernel->matmul, spec, 3, operands, 5, &push, sizeof(push), groups);
 }
 
-bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *mm)
+static bool emit_pieces(struct vks_emitter *emitter, const struct vks_matmul *mm, uint32_t row)
 {
     const uint32_t outer = mm->batch[0] ? mm->batch[0] : 1, inner = mm->batch[1] ? mm->batch[1] : 1;
     const struct vks_matmul_kernel *kernel = vks_matmul_kernel(variant_of(emitter, mm));
@@ -258,8 +328,26 @@ bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *mm)
                         piece.nm = (uint32_t)vks_min_u64(most.nm, mm->m - piece.m);
                         piece.nn = (uint32_t)vks_min_u64(most.nn, mm->n - piece.n);
                         piece.nk = (uint32_t)vks_min_u64(most.nk, mm->k - piece.k);
-                        if (!emit_piece(emitter, mm, &piece))
+                        if (!emit_piece(emitter, mm, row, &piece))
                             return false;
                     }
+    return true;
+}
+
+bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *matmul)
+{
+    struct vks_panels panels;
+    if (!vks_panels_plan(emitter, matmul, &panels) ||
+        (panels.b.tensor && !vks_emit_panels_b(emitter, matmul, &panels)))
+        return false;
+    if (!panels.a.tensor && !panels.b.tensor)
+        return emit_pieces(emitter, matmul, 0);
+    for (uint32_t row = 0; row < matmul->m; row += panels.rows) {
+        const uint32_t rows = (uint32_t)vks_min_u64(panels.rows, matmul->m - row);
+        const struct vks_matmul block = vks_panels_block(matmul, row, rows, &panels);
+        if ((panels.a.tensor && !vks_emit_panels_a(emitter, matmul, row, rows, &panels)) ||
+            !emit_pieces(emitter, &block, row))
+            return false;
+    }
     return true;
 }

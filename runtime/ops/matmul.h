@@ -18,11 +18,17 @@ enum vks_matmul_form {
 
 // A stack of row-major fp32 matrices inside a tensor: row r of matrix (i, j) begins at element
 // first + i * batch[0] + j * batch[1] + r * stride.
+//
+// Or it lies in panels of P rows or columns (ops/panels.h), the last one whole, and stride counts for A elements of a
+// row, for B elements of a panel:
+//   A (m, k)   element (r, k) at (r / P) P stride + (k / 4) 4 P + (r mod P) 4 + k mod 4
+//   B (k, n)   element (k, j) at (j / P) stride + k P + j mod P
 struct vks_matrix {
     const struct vks_tensor *tensor;
     uint64_t first;
     uint32_t stride;     // elements from row to row
     uint32_t batch[2];   // elements from matrix to matrix on the two batch levels
+    uint32_t panel;      // P, as vks_matmul_panels() says; 0: row-major. For NT (A alone) and NN, k a multiple of four
 };
 
 struct vks_matmul {
@@ -78,6 +84,13 @@ enum vks_matmul_use {
 enum vks_matmul_use vks_matmul_use(uint32_t m);
 enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, enum vks_matmul_form form, uint32_t m,
                                           uint32_t n);
+// The panels that the product's kernel takes, where they make its loads cheaper; otherwise zeros.
+struct vks_matmul_panels {
+    uint32_t a, b;  // rows of A, columns of B in one
+};
+struct vks_matmul_panels vks_matmul_panels(const struct vks_gpu_limits *limits, enum vks_matmul_form form, uint32_t m,
+                                           uint32_t n);
+
 // Whether a product of m rows of k elements with a matrix in blocks needs no panel.
 bool vks_matmul_takes_blocks(const struct vks_gpu_limits *limits, uint32_t m, uint32_t k,
                              const struct vks_tensor *packed);
@@ -89,6 +102,7 @@ struct vks_matmul_kernel {
     const char *name;
     enum vks_kernel matmul, conv2d;  // conv2d: VKS_KERNEL_COUNT where none has these tiles
     uint32_t rows, cols;  // of C that a workgroup makes
+    uint32_t strip;       // columns of its panels of B; 0: it takes none
     uint32_t alike;       // the flag of lanes that may load the same texels of A (constant 3), or 0
 };
 const struct vks_matmul_kernel *vks_matmul_kernel(enum vks_matmul_variant variant);

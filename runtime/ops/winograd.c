@@ -3,7 +3,7 @@
 #include "ops/common.h"
 #include "ops/matmul.h"
 
-enum { POINTS = 36, TILE = 4 };
+enum { POINTS = 36, TILE = 4, MOST_PANEL = 8 };
 enum { BIAS = 1, PLUS = 2 };  // constant 1 of winograd_output.comp
 
 // From where it pays. Fewer tiles are not worth the weights that are turned anew each time; with fewer channels the
@@ -45,7 +45,7 @@ bool vks_winograd_takes(const struct vks_emitter *emitter, const struct vks_wino
            (e.k | e.n) % 4 == 0 && vks_aligned(winograd->source, 0) && vks_aligned(winograd->target, 0) &&
            vks_aligned(weight, 0) && (!winograd->plus || vks_aligned(winograd->plus, 0)) &&
            vks_tensor_elements(weight) * vks_dtype_size(weight->dtype) <= range &&
-           4 * (uint64_t)POINTS * (e.across > 4 ? e.across : 4) * most <= range &&
+           4 * (uint64_t)POINTS * (vks_ceil_div(e.across, MOST_PANEL) * MOST_PANEL) * most <= range &&
            4 * (uint64_t)(TILE + 2) * e.w * most <= range;
 }
 
@@ -57,6 +57,20 @@ struct window {
 static uint32_t tiles_of(const struct extents *e, const struct window *window)
 {
     return window->samples * window->rows * e->across;
+}
+
+// The form of the products.
+static enum vks_matmul_form form_of(const struct vks_winograd *winograd)
+{
+    return winograd->turned ? VKS_MATMUL_NN : VKS_MATMUL_NT;
+}
+
+// Tiles that the products of so many take memory for: of whole panels.
+static uint32_t tiles_with_room(const struct vks_emitter *emitter, const struct vks_winograd *winograd,
+                                uint32_t tiles, uint32_t n)
+{
+    const uint32_t panel = vks_matmul_panels(&emitter->limits, form_of(winograd), tiles, n).a;
+    return panel ? vks_ceil_div(tiles, panel) * panel : tiles;
 }
 
 // Lines of pixels from the first to the last that lie within `border` of the window, and the first one.
@@ -101,18 +115,20 @@ static bool emit_weight(struct vks_emitter *emitter, const struct vks_winograd *
 }
 
 static bool emit_input(struct vks_emitter *emitter, const struct vks_winograd *winograd, const struct extents *e,
-                       const struct vks_tensor *v, const struct window *window)
+                       const struct vks_tensor *v, const struct window *window, uint32_t n)
 {
     const uint64_t line = (uint64_t)e->w * e->k;
     uint32_t lines;
     struct vks_push_winograd push = push_of(e, window, 1, &lines);
     push.cols = push.stride = e->k;
+    const uint32_t panel = vks_matmul_panels(&emitter->limits, form_of(winograd), push.tiles, n).a;
+    const uint64_t tiles = tiles_with_room(emitter, winograd, push.tiles, n);
     const struct vks_operand operands[] = {
-        vks_write(v, 0, (uint64_t)POINTS * push.tiles * e->k),
+        vks_write(v, 0, POINTS * tiles * e->k),
         vks_read(winograd->source, ((uint64_t)window->sample * e->h + push.line) * line, lines * line),
     };
-    return vks_emit(emitter, VKS_K_winograd_input, operands, 2, &push, sizeof(push),
-                    vks_groups_1d((uint64_t)push.tiles * (e->k / 4), VKS_GROUP));
+    return vks_emit_special(emitter, VKS_K_winograd_input, &panel, 1, operands, 2, &push, sizeof(push),
+                            vks_groups_1d(tiles * (e->k / 4), VKS_GROUP));
 }
 
 static bool emit_output(struct vks_emitter *emitter, const struct vks_winograd *winograd, const struct extents *e,
@@ -135,14 +151,17 @@ static bool emit_output(struct vks_emitter *emitter, const struct vks_winograd *
                             vks_groups_1d((uint64_t)push.tiles * (n / 4), VKS_GROUP));
 }
 
+// `most`: columns of the widest slice, for which the tiles were laid out.
 static bool emit_products(struct vks_emitter *emitter, const struct vks_winograd *winograd, const struct extents *e,
-                          const struct vks_tensor *const uvm[3], uint32_t tiles, uint32_t n)
+                          const struct vks_tensor *const uvm[3], uint32_t tiles, uint32_t n, uint32_t most)
 {
     return vks_emit_matmul(emitter, &(struct vks_matmul){
-        .form = winograd->turned ? VKS_MATMUL_NN : VKS_MATMUL_NT,
+        .form = form_of(winograd),
         .m = tiles, .n = n, .k = e->k,
         .batch = {POINTS, 1},
-        .a = {.tensor = uvm[1], .stride = e->k, .batch = {tiles * e->k}},
+        .a = {.tensor = uvm[1], .stride = e->k,
+              .batch = {tiles_with_room(emitter, winograd, tiles, most) * e->k},
+              .panel = vks_matmul_panels(&emitter->limits, form_of(winograd), tiles, most).a},
         .b = {.tensor = uvm[0], .stride = winograd->turned ? n : e->k, .batch = {e->k * n}},
         .c = {.tensor = uvm[2], .stride = n, .batch = {tiles * n}},
     });
@@ -160,7 +179,7 @@ bool vks_emit_winograd(struct vks_emitter *emitter, const struct vks_winograd *w
     const uint64_t widest = e.k > n ? e.k : n, pixel = e.k > e.n ? e.k : e.n;
     struct window all = {.samples = e.samples, .rows = e.down};
     // The widest border is that of a window inside the picture.
-    while (tiles_of(&e, &all) * widest > most ||
+    while (tiles_with_room(emitter, winograd, tiles_of(&e, &all), n) * widest > most ||
            (lines_of(&e, &all, 1, &first) + (all.rows < e.down)) * (uint64_t)e.w * pixel > range) {
         if (all.samples > 1)
             all.samples = (all.samples + 1) / 2;
@@ -172,7 +191,8 @@ bool vks_emit_winograd(struct vks_emitter *emitter, const struct vks_winograd *w
     const bool once = all.samples == e.samples && all.rows == e.down;
     const struct vks_tensor *uvm[3] = {
         vks_emit_scratch(emitter, (uint64_t)POINTS * e.k * n),
-        vks_emit_scratch(emitter, (uint64_t)POINTS * tiles_of(&e, &all) * e.k),
+        vks_emit_scratch(emitter,
+                         (uint64_t)POINTS * tiles_with_room(emitter, winograd, tiles_of(&e, &all), n) * e.k),
         vks_emit_scratch(emitter, (uint64_t)POINTS * tiles_of(&e, &all) * n),
     };
     if (!uvm[0] || !uvm[1] || !uvm[2])
@@ -186,8 +206,8 @@ bool vks_emit_winograd(struct vks_emitter *emitter, const struct vks_winograd *w
             for (window.row = 0; window.row < e.down; window.row += all.rows) {
                 window.samples = (uint32_t)vks_min_u64(all.samples, e.samples - window.sample);
                 window.rows = (uint32_t)vks_min_u64(all.rows, e.down - window.row);
-                if (((j == 0 || !once) && !emit_input(emitter, winograd, &e, uvm[1], &window)) ||
-                    !emit_products(emitter, winograd, &e, uvm, tiles_of(&e, &window), nj) ||
+                if (((j == 0 || !once) && !emit_input(emitter, winograd, &e, uvm[1], &window, n)) ||
+                    !emit_products(emitter, winograd, &e, uvm, tiles_of(&e, &window), nj, n) ||
                     !emit_output(emitter, winograd, &e, uvm[2], &window, j, nj))
                     return false;
             }

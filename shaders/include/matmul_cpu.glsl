@@ -36,6 +36,11 @@
 //   ten instructions there. So all lanes load the same texel of A (ALIKE), 16 x 32                        13 to 16
 //   ALIKE, 16 x 64 (STRIPS = 2)                                                                           15 to 21
 //   ALIKE on Mesa 25, where a texel is a call                                                             9 to 12
+//   The loop itself, Mesa 25.0, one core, in the better of two states between which the machine changes, 1024 and 512
+//   cubed: rows 4 KiB apart fall into one set of the caches, and a load of eight rows touches eight lines
+//     NN as it lies                       16 to 20, 21 to 23
+//     A in panels                         29, 30
+//     B too                               31, 31
 // A of all groups loaded before the first product: products of small k gain a tenth. The next A loaded before the
 // products of this one changed nothing.
 #define VKS_LOCAL LANES
@@ -81,6 +86,24 @@ bool inside[GROUPS], inside_of[ROWS];
 #endif
 uint col_b[STRIPS][WIDTH]; // NT: first elements of the lane's rows of B; NN, TN: its columns
 
+// Operands in panels (ops/panels.h): what all lanes load at once lies side by side, and what they load next behind it.
+// Of A, LANES rows lie together, four k of one after four k of the other; of B, the columns of a strip, k after k, and
+// p.ldb counts from strip to strip. Packed panels, as in BLIS (Van Zee and van de Geijn 2015, section 2).
+
+// How far element k of a row of A lies behind the row's first, k a multiple of four.
+uint at_k(uint k) { return (FLAGS & PANELS_A) != 0 ? k * LANES : k; }
+
+// Elements of B from k to k + 1.
+uint step_b() { return (FLAGS & PANELS_B) != 0 ? STRIP : p.ldb; }
+
+#ifndef CONV
+// Where a row of A begins.
+uint at_row(uint row)
+{
+    return (FLAGS & PANELS_A) != 0 ? row / LANES * LANES * p.lda + 4 * (row % LANES) : row * p.lda;
+}
+#endif
+
 // Row r of C += s w; s = A[k .. k + 3] in that row, w[][j] = row k + j of B in the lane's columns.
 void multiply_row(const int r, vec4 s, COLUMNS w[STRIPS][4])
 {
@@ -116,7 +139,7 @@ void multiply_alike(uint k, COLUMNS w[STRIPS][4])
     }
 #endif
     [[unroll]] for (int r = 0; r < ROWS; r++) {
-        const vec4 s = load_a4(row_of[r] + k);
+        const vec4 s = load_a4(row_of[r] + at_k(k));
 #ifdef CONV
         multiply_row(r, inside_of[r] ? s : vec4(0), w);
 #else
@@ -184,9 +207,9 @@ void load_w(const int strip, uint tap, uint k, out COLUMNS w[4])
                 w[i][j] = column[i];
         }
     } else {
-        const uint at = tap + k * p.ldb;
+        const uint at = tap + k * step_b();
         [[unroll]] for (int i = 0; i < 4; i++)
-            w[i] = load_row(strip, at + i * p.ldb);
+            w[i] = load_row(strip, at + i * step_b());
     }
     [[unroll]] for (int i = 0; i < 4; i++)
         w[i] = SCALED(w[i]);
@@ -207,7 +230,7 @@ void products(uint tap, uint lane)
         vec4 v[GROUPS];  // all at once: what one waits for, the others wait for too
         if (FORM != TN)
             [[unroll]] for (int g = 0; g < GROUPS; g++) {
-                v[g] = load_a4(row_a[g] + k);
+                v[g] = load_a4(row_a[g] + at_k(k));
 #ifdef CONV
                 v[g] = inside[g] ? v[g] : vec4(0);
 #endif
@@ -251,6 +274,8 @@ void locate_columns(const int strip, uint base, uint col)
     }
     if (FORM != NT && (FLAGS & VEC_B) != 0)
         col_b[strip][0] = base + min(col, p.n - WIDTH);
+    if ((FLAGS & PANELS_B) != 0)  // the last panel is whole
+        col_b[strip][0] = base + min(col / STRIP, (p.n - 1) / STRIP) * p.ldb + col % STRIP;
 }
 
 // Starts a strip's accumulators.
@@ -355,7 +380,7 @@ void main()
             row_a[g] = base.x + (lane / (LANES / 4)) * p.lda +
                        min(row + g * LANES + 4 * (lane % (LANES / 4)), p.m - 4);
         else
-            row_a[g] = base.x + min(row + g * LANES + lane, p.m - 1) * p.lda;
+            row_a[g] = base.x + at_row(min(row + g * LANES + lane, p.m - 1));
     }
     spread();
     products(0, lane);
