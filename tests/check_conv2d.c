@@ -71,6 +71,7 @@ void check_conv2d(struct check *c)
     conv_case(c, CHECK_NORMAL, (struct conv_case){1, 16, 16, 16, 20, 3, 3, 1, 1, 1, VKS_F16, true});
     conv_case(c, CHECK_HOSTILE, (struct conv_case){1, 17, 18, 20, 16, 3, 3, 1, 1, 1, VKS_BF16, false});
     conv_case(c, CHECK_NORMAL, (struct conv_case){2, 23, 13, 24, 36, 3, 3, 1, 1, 1, VKS_F32, true});
+    conv_case(c, CHECK_NORMAL, (struct conv_case){1, 16, 12, 28, 28, 3, 3, 1, 1, 1, VKS_F32, true});  // and tiles kept
     conv_case(c, CHECK_NORMAL, (struct conv_case){1, 4, 5, 44, 48, 3, 3, 1, 1, 1, VKS_F32, true});    // weight cut
     conv_case(c, CHECK_NORMAL, (struct conv_case){1, 5, 5, 64, 60, 3, 3, 2, 1, 1, VKS_F16, false});
 }

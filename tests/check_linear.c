@@ -64,4 +64,8 @@ void check_linear(struct check *c)
     linear_case(c, CHECK_NORMAL, VKS_F32, 1, 3, 9, 9000, false);           // a row that just fits 64 KiB
     linear_case(c, CHECK_NORMAL, VKS_F16, 1, 2, 7, 17001, false);          // one that does not: cut along k
     linear_case(c, CHECK_NORMAL, VKS_F32, 1, 260, 260, 28, true);          // C longer than 64 KiB
+    linear_case(c, CHECK_NORMAL, VKS_F32, 1, 40, 800, 8, true);            // the same, few rows
+    linear_case(c, CHECK_NORMAL, VKS_F32, 1, 20, 900, 8, false);
+    linear_case(c, CHECK_NORMAL, VKS_F16, 1, 12, 2100, 4, true);           // cut along n
+    linear_case(c, CHECK_NORMAL, VKS_F32, 1, 12, 2400, 4, true);
 }

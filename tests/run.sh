@@ -589,7 +589,7 @@ kernels()
             $(only linear attention)
         # There large products take their operands in panels; here all of them.
         suite kernels-lavapipe-panels 200 on "$lavapipe" env VKSTEER_DISABLE=alike,address VKSTEER_ENABLE=panels \
-            build-gcc/tests/checkops $(only linear conv2d) --no-validation
+            build-gcc/tests/checkops $(only linear conv2d)
         # The kernels and the copies of graphics cards, on a CPU.
         suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,texel,address \
             VKSTEER_ENABLE=winograd build-gcc/tests/checkops

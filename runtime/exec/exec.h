@@ -24,8 +24,9 @@ struct vks_exec_params {
     // first may pay for it. It decides the last bits of results, which no graph's own number of samples does. 0: 1.
     uint32_t batch;
     // About how many bytes there are, beside the plan's other memory, for values that follow from steady tensors alone
-    // (weights turned for Winograd's products, embeddings of a time step): these are made in the first run, and again
-    // after a steady input was written with other bytes. No bit depends on it. 0: every run makes them.
+    // (weights as Winograd's and other large products take them, embeddings of a time step): these are made in the
+    // first run, and again after a steady input was written with other bytes. No bit depends on it. 0: every run makes
+    // them.
     uint64_t keep;
     bool direct;               // no convolution by Winograd's way, whatever pays: to choose among kernels of the other
     // For tests: results must not depend on any of these.

@@ -34,7 +34,7 @@ struct vks_gpu_limits {
                                 // but wide heads walk with them (ops/attention_walk.c)
     bool addresses;             // kernels take device addresses in place of descriptors, load 64 bits, and single bytes
     bool dear_lanes;            // handing a lane's value to all takes longer than its load by all lanes
-    enum vks_panel_use panels;    // operands of products are laid out anew (ops/panels.h); changes no bit
+    enum vks_panel_use panels;  // operands of products are laid out anew (ops/panels.h); changes no bit
     bool winograd;              // 3 x 3 convolutions take Winograd's way: fewer products are worth more loads
     bool is_cpu;                // barriers and per-lane loads are dear, uniform loads cheap
     double dispatch_seconds;    // longest single submission the driver should see

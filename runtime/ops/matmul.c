@@ -143,7 +143,7 @@ static uint64_t extent(const struct vks_matrix *matrix, uint32_t rows, uint32_t 
     return (uint64_t)(rows - 1) * matrix->stride + cols;
 }
 
-// The same of the operands, whose panels end whole: of A (m, k), of B (k, n).
+// The same of the operands, A at (m, k) and B at (k, n), row-major or in panels; the extent of panels is of whole ones.
 static uint64_t before_a(const struct vks_matmul *mm, uint32_t m, uint32_t k)
 {
     const struct vks_matrix *a = &mm->a;
@@ -216,12 +216,20 @@ static bool halve(uint32_t *count, uint32_t step)
 // The same for rows or columns, which no piece takes from the middle of a panel.
 static bool halve_panels(uint32_t *count, uint32_t panel)
 {
-    const uint32_t whole = *count;
-    if (!halve(count, 32))
+    uint32_t half = *count;
+    if (!halve(&half, 32))
         return false;
     if (panel)
-        *count = vks_ceil_div(*count, panel) * panel;
-    return *count < whole;
+        half = vks_ceil_div(half, panel) * panel;
+    const bool cut = half < *count;
+    *count = cut ? half : *count;
+    return cut;
+}
+
+// The same for k: panels of A are of fours, which halves of more than four are too.
+static bool halve_k(uint32_t *k, bool panels)
+{
+    return !(panels && *k <= 4) && halve(k, 16);
 }
 
 // The largest piece whose bindings fit; false when not even one row does. Batch first, k last.
@@ -245,7 +253,7 @@ static bool fit(const struct vks_emitter *emitter, const struct vks_matmul *mm, 
         if (!cut && (long_c || many || (long_b && nt)))
             cut = halve_panels(&piece->nn, mm->b.panel);
         if (!cut && (long_a || long_b))
-            cut = (!((mm->a.panel || mm->b.panel) && piece->nk <= 4) && halve(&piece->nk, 16)) || (tn && halve(&piece->nm, 32)) ||
+            cut = halve_k(&piece->nk, mm->a.panel || mm->b.panel) || (tn && halve(&piece->nm, 32)) ||
                   halve_panels(&piece->nn, mm->b.panel);
         if (!cut)
             return false;
@@ -258,9 +266,7 @@ static uint32_t rows_flags(uint32_t flags, uint32_t rows)
     return (flags & (VEC_A | VEC_B | ALPHA | START_C | PLUS)) | (rows > 4 ? 8 : rows > 2 ? 4 : rows) << 8;
 }
 
-// `row`: number of the product's first row in mm->rows.
-static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm, uint32_t row,
-                       const struct piece *piece)
+static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm, const struct piece *piece)
 {
     const enum vks_matmul_variant variant = variant_of(emitter, mm);
     const struct vks_matmul_kernel *kernel = vks_matmul_kernel(variant);
@@ -296,13 +302,13 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
         biased ? vks_read(mm->bias, piece->n, piece->nn) : vks_unused(),
         plus ? vks_read(mm->plus, c, c_count) : vks_unused(),
     };
-    struct vks_groups groups = mm->rows ? vks_groups_rows(mm->rows, row + piece->m, piece->nm, 1, kernel->rows)
+    struct vks_groups groups = mm->rows ? vks_groups_rows(mm->rows, piece->m, piece->nm, 1, kernel->rows)
                                         : vks_groups_1d(piece->nm, kernel->rows);
     groups.z = vks_ceil_div(piece->nn, kernel->cols) * piece->no * piece->ni;
     return vks_emit_special(emitter, kernel->matmul, spec, 3, operands, 5, &push, sizeof(push), groups);
 }
 
-static bool emit_pieces(struct vks_emitter *emitter, const struct vks_matmul *mm, uint32_t row)
+static bool emit_pieces(struct vks_emitter *emitter, const struct vks_matmul *mm)
 {
     const uint32_t outer = mm->batch[0] ? mm->batch[0] : 1, inner = mm->batch[1] ? mm->batch[1] : 1;
     const struct vks_matmul_kernel *kernel = vks_matmul_kernel(variant_of(emitter, mm));
@@ -328,7 +334,7 @@ static bool emit_pieces(struct vks_emitter *emitter, const struct vks_matmul *mm
                         piece.nm = (uint32_t)vks_min_u64(most.nm, mm->m - piece.m);
                         piece.nn = (uint32_t)vks_min_u64(most.nn, mm->n - piece.n);
                         piece.nk = (uint32_t)vks_min_u64(most.nk, mm->k - piece.k);
-                        if (!emit_piece(emitter, mm, row, &piece))
+                        if (!emit_piece(emitter, mm, &piece))
                             return false;
                     }
     return true;
@@ -341,12 +347,12 @@ bool vks_emit_matmul(struct vks_emitter *emitter, const struct vks_matmul *matmu
         (panels.b.tensor && !vks_emit_panels_b(emitter, matmul, &panels)))
         return false;
     if (!panels.a.tensor && !panels.b.tensor)
-        return emit_pieces(emitter, matmul, 0);
+        return emit_pieces(emitter, matmul);
     for (uint32_t row = 0; row < matmul->m; row += panels.rows) {
         const uint32_t rows = (uint32_t)vks_min_u64(panels.rows, matmul->m - row);
         const struct vks_matmul block = vks_panels_block(matmul, row, rows, &panels);
         if ((panels.a.tensor && !vks_emit_panels_a(emitter, matmul, row, rows, &panels)) ||
-            !emit_pieces(emitter, &block, row))
+            !emit_pieces(emitter, &block))
             return false;
     }
     return true;

@@ -19,16 +19,16 @@ enum vks_matmul_form {
 // A stack of row-major fp32 matrices inside a tensor: row r of matrix (i, j) begins at element
 // first + i * batch[0] + j * batch[1] + r * stride.
 //
-// Or it lies in panels of P rows or columns (ops/panels.h), the last one whole, and stride counts for A elements of a
-// row, for B elements of a panel:
+// Or it lies in panels of P rows or columns (ops/panels.h), the last one whole, aligned to 16 bytes, k a multiple of
+// four, and for B n too:
 //   A (m, k)   element (r, k) at (r / P) P stride + (k / 4) 4 P + (r mod P) 4 + k mod 4
 //   B (k, n)   element (k, j) at (j / P) stride + k P + j mod P
 struct vks_matrix {
     const struct vks_tensor *tensor;
     uint64_t first;
-    uint32_t stride;     // elements from row to row
+    uint32_t stride;     // elements from row to row; of B in panels, from panel to panel
     uint32_t batch[2];   // elements from matrix to matrix on the two batch levels
-    uint32_t panel;      // P, as vks_matmul_panels() says; 0: row-major. For NT (A alone) and NN, k a multiple of four
+    uint32_t panel;      // P, as vks_matmul_panels() says; 0: row-major. Of A in NT and NN, of B in NN alone
 };
 
 struct vks_matmul {
@@ -84,7 +84,7 @@ enum vks_matmul_use {
 enum vks_matmul_use vks_matmul_use(uint32_t m);
 enum vks_matmul_variant vks_matmul_choose(const struct vks_gpu_limits *limits, enum vks_matmul_form form, uint32_t m,
                                           uint32_t n);
-// The panels that the product's kernel takes, where they make its loads cheaper; otherwise zeros.
+// The panels that the product's kernel takes on devices where they make its loads cheaper; otherwise zeros.
 struct vks_matmul_panels {
     uint32_t a, b;  // rows of A, columns of B in one
 };

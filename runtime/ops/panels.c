@@ -28,14 +28,19 @@ static bool takes(const struct vks_emitter *emitter, const struct vks_matmul *mm
     return own.a == shape.a && own.b == shape.b;
 }
 
+// Elements from the first to the last one of B as it lies.
+static uint64_t span_b(const struct vks_matmul *mm)
+{
+    const bool nt = mm->form == VKS_MATMUL_NT;
+    return (uint64_t)((nt ? mm->n : mm->k) - 1) * mm->b.stride + (nt ? mm->k : mm->n);
+}
+
 // Elements of B's panels, or 0: they cannot be made, or do not pay.
 static uint64_t elements_b(const struct vks_emitter *emitter, const struct vks_matmul *mm, uint32_t panel)
 {
-    const bool nt = mm->form == VKS_MATMUL_NT;
     const uint64_t elements = (uint64_t)vks_ceil_div(mm->n, panel) * panel * mm->k;
-    const uint64_t span = (uint64_t)((nt ? mm->n : mm->k) - 1) * mm->b.stride + (nt ? mm->k : mm->n);
     const bool fits = elements * sizeof(float) <= vks_min_u64(MOST_B, emitter->limits.max_range) &&
-                      span * vks_dtype_size(mm->b.tensor->dtype) <= emitter->limits.max_range;
+                      span_b(mm) * vks_dtype_size(mm->b.tensor->dtype) <= emitter->limits.max_range;
     return fits && mm->n % 4 == 0 && vks_matmul_aligned(&mm->b) && pays(emitter, mm, B_SAVES, elements) ? elements : 0;
 }
 
@@ -45,19 +50,18 @@ static uint32_t rows_a(const struct vks_emitter *emitter, const struct vks_matmu
 {
     if (!vks_matmul_aligned(&mm->a) || !pays(emitter, mm, A_SAVES, (uint64_t)mm->m * mm->k))
         return 0;
+    const uint64_t range = emitter->limits.max_range / sizeof(float);
+    if ((uint64_t)(shape.a - 1) * mm->c.stride + mm->n > range)  // rows of one panel, which no piece parts
+        return 0;
     const uint64_t widest = mm->k > mm->a.stride ? mm->k : mm->a.stride;
-    const uint64_t bytes = vks_min_u64(MOST_A, emitter->limits.max_range);
-    const uint32_t most = (uint32_t)vks_min_u64(bytes / sizeof(float) / widest, UINT32_MAX) / shape.a * shape.a;
+    const uint64_t most = vks_min_u64(MOST_A / sizeof(float) / mm->k, range / widest) / shape.a * shape.a;
     if (mm->m <= most)
         return mm->m;
-    // Tiles are whole, and so are leading rows where the step buffer counts them.
-    const uint32_t step = mm->rows && mm->rows->dynamic
-                              ? (uint32_t)vks_tensor_step_rows(mm->rows)
-                              : vks_matmul_kernel(vks_matmul_choose(&emitter->limits, form, mm->m, mm->n))->rows;
-    if (most < step)
+    const uint32_t tile = vks_matmul_kernel(vks_matmul_choose(&emitter->limits, form, mm->m, mm->n))->rows;
+    if (most < tile)
         return 0;
-    const uint32_t blocks = vks_ceil_div(mm->m, most / step * step);
-    const uint32_t rows = vks_ceil_div(vks_ceil_div(mm->m, blocks), step) * step;
+    const uint32_t blocks = vks_ceil_div(mm->m, most / tile * tile);
+    const uint32_t rows = vks_ceil_div(vks_ceil_div(mm->m, blocks), tile) * tile;
     const uint32_t rest = mm->m % rows;
     return takes(emitter, mm, form, rows, shape) && (!rest || takes(emitter, mm, form, rest, shape)) ? rows : 0;
 }
@@ -66,8 +70,9 @@ bool vks_panels_plan(struct vks_emitter *emitter, const struct vks_matmul *mm, s
 {
     *panels = (struct vks_panels){.rows = mm->m};
     const struct vks_matmul_panels shape = vks_matmul_panels(&emitter->limits, mm->form, mm->m, mm->n);
-    // One matrix, of numbers, that lies as it came.
-    if (!shape.a || mm->blocks || mm->a.panel || mm->b.panel || mm->batch[0] > 1 || mm->batch[1] > 1 || mm->k % 4)
+    // One matrix, of numbers, that lies as it came, and whose rows all count in each step.
+    if (!shape.a || mm->blocks || mm->a.panel || mm->b.panel || mm->batch[0] > 1 || mm->batch[1] > 1 || mm->k % 4 ||
+        (mm->rows && mm->rows->dynamic))
         return true;
     const uint64_t elements = elements_b(emitter, mm, shape.b);
     const uint32_t rows = rows_a(emitter, mm, elements ? VKS_MATMUL_NN : mm->form, shape);
@@ -101,15 +106,13 @@ bool vks_emit_panels_a(struct vks_emitter *emitter, const struct vks_matmul *mm,
 bool vks_emit_panels_b(struct vks_emitter *emitter, const struct vks_matmul *mm, const struct vks_panels *panels)
 {
     const struct vks_matrix *b = &panels->b;
-    const bool nt = mm->form == VKS_MATMUL_NT;
     const struct vks_push_panels_b push = {.n = mm->n, .k = mm->k, .stride = mm->b.stride};
     const struct vks_operand operands[] = {
         vks_write(b->tensor, 0, (uint64_t)vks_ceil_div(mm->n, b->panel) * b->stride),
-        vks_read(mm->b.tensor, mm->b.first,
-                 (uint64_t)((nt ? mm->n : mm->k) - 1) * mm->b.stride + (nt ? mm->k : mm->n)),
+        vks_read(mm->b.tensor, mm->b.first, span_b(mm)),
     };
-    return vks_emit_special(emitter, VKS_K_panels_b, (const uint32_t[]){mm->b.tensor->dtype, nt, b->panel}, 3,
-                            operands, 2, &push, sizeof(push),
+    const uint32_t spec[] = {mm->b.tensor->dtype, mm->form == VKS_MATMUL_NT, b->panel};
+    return vks_emit_special(emitter, VKS_K_panels_b, spec, 3, operands, 2, &push, sizeof(push),
                             vks_groups_1d((uint64_t)(mm->n / 4) * vks_ceil_div(mm->k, 16), VKS_GROUP));
 }
 
@@ -119,10 +122,8 @@ struct vks_matmul vks_panels_block(const struct vks_matmul *mm, uint32_t row, ui
     struct vks_matmul block = *mm;
     block.m = rows;
     block.c.first += (uint64_t)row * mm->c.stride;
-    if (panels->a.tensor)
+    if (panels->a.tensor)  // otherwise these are all rows
         block.a = panels->a;
-    else
-        block.a.first += (uint64_t)row * mm->a.stride;
     if (panels->b.tensor) {
         block.form = VKS_MATMUL_NN;
         block.b = panels->b;

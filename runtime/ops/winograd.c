@@ -3,7 +3,7 @@
 #include "ops/common.h"
 #include "ops/matmul.h"
 
-enum { POINTS = 36, TILE = 4, MOST_PANEL = 8 };
+enum { POINTS = 36, TILE = 4 };
 enum { BIAS = 1, PLUS = 2 };  // constant 1 of winograd_output.comp
 
 // From where it pays. Fewer tiles are not worth the weights that are turned anew each time; with fewer channels the
@@ -45,7 +45,7 @@ bool vks_winograd_takes(const struct vks_emitter *emitter, const struct vks_wino
            (e.k | e.n) % 4 == 0 && vks_aligned(winograd->source, 0) && vks_aligned(winograd->target, 0) &&
            vks_aligned(weight, 0) && (!winograd->plus || vks_aligned(winograd->plus, 0)) &&
            vks_tensor_elements(weight) * vks_dtype_size(weight->dtype) <= range &&
-           4 * (uint64_t)POINTS * (vks_ceil_div(e.across, MOST_PANEL) * MOST_PANEL) * most <= range &&
+           4 * (uint64_t)POINTS * (e.across > 4 ? e.across : 4) * most <= range &&
            4 * (uint64_t)(TILE + 2) * e.w * most <= range;
 }
 
@@ -65,12 +65,20 @@ static enum vks_matmul_form form_of(const struct vks_winograd *winograd)
     return winograd->turned ? VKS_MATMUL_NN : VKS_MATMUL_NT;
 }
 
-// Tiles that the products of so many take memory for: of whole panels.
-static uint32_t tiles_with_room(const struct vks_emitter *emitter, const struct vks_winograd *winograd,
-                                uint32_t tiles, uint32_t n)
+// How the tiles lie that n columns of weights are multiplied with (ops/panels.h): tiles of a panel, or 0, and all of
+// them with those that fill the last one. Slices of fewer columns take them as they are.
+struct layout {
+    uint32_t panel, tiles;
+};
+
+static struct layout layout_of(const struct vks_emitter *emitter, const struct vks_winograd *winograd, uint32_t k,
+                               uint32_t tiles, uint32_t n)
 {
     const uint32_t panel = vks_matmul_panels(&emitter->limits, form_of(winograd), tiles, n).a;
-    return panel ? vks_ceil_div(tiles, panel) * panel : tiles;
+    const uint32_t whole = panel ? vks_ceil_div(tiles, panel) * panel : tiles;
+    if (4 * (uint64_t)POINTS * whole * k > emitter->limits.max_range)
+        return (struct layout){.tiles = tiles};
+    return (struct layout){panel, whole};
 }
 
 // Lines of pixels from the first to the last that lie within `border` of the window, and the first one.
@@ -121,14 +129,13 @@ static bool emit_input(struct vks_emitter *emitter, const struct vks_winograd *w
     uint32_t lines;
     struct vks_push_winograd push = push_of(e, window, 1, &lines);
     push.cols = push.stride = e->k;
-    const uint32_t panel = vks_matmul_panels(&emitter->limits, form_of(winograd), push.tiles, n).a;
-    const uint64_t tiles = tiles_with_room(emitter, winograd, push.tiles, n);
+    const struct layout layout = layout_of(emitter, winograd, e->k, push.tiles, n);
     const struct vks_operand operands[] = {
-        vks_write(v, 0, POINTS * tiles * e->k),
+        vks_write(v, 0, (uint64_t)POINTS * layout.tiles * e->k),
         vks_read(winograd->source, ((uint64_t)window->sample * e->h + push.line) * line, lines * line),
     };
-    return vks_emit_special(emitter, VKS_K_winograd_input, &panel, 1, operands, 2, &push, sizeof(push),
-                            vks_groups_1d(tiles * (e->k / 4), VKS_GROUP));
+    return vks_emit_special(emitter, VKS_K_winograd_input, &layout.panel, 1, operands, 2, &push, sizeof(push),
+                            vks_groups_1d((uint64_t)layout.tiles * (e->k / 4), VKS_GROUP));
 }
 
 static bool emit_output(struct vks_emitter *emitter, const struct vks_winograd *winograd, const struct extents *e,
@@ -155,13 +162,12 @@ static bool emit_output(struct vks_emitter *emitter, const struct vks_winograd *
 static bool emit_products(struct vks_emitter *emitter, const struct vks_winograd *winograd, const struct extents *e,
                           const struct vks_tensor *const uvm[3], uint32_t tiles, uint32_t n, uint32_t most)
 {
+    const struct layout layout = layout_of(emitter, winograd, e->k, tiles, most);
     return vks_emit_matmul(emitter, &(struct vks_matmul){
         .form = form_of(winograd),
         .m = tiles, .n = n, .k = e->k,
         .batch = {POINTS, 1},
-        .a = {.tensor = uvm[1], .stride = e->k,
-              .batch = {tiles_with_room(emitter, winograd, tiles, most) * e->k},
-              .panel = vks_matmul_panels(&emitter->limits, form_of(winograd), tiles, most).a},
+        .a = {.tensor = uvm[1], .stride = e->k, .batch = {layout.tiles * e->k}, .panel = layout.panel},
         .b = {.tensor = uvm[0], .stride = winograd->turned ? n : e->k, .batch = {e->k * n}},
         .c = {.tensor = uvm[2], .stride = n, .batch = {tiles * n}},
     });
@@ -179,7 +185,7 @@ bool vks_emit_winograd(struct vks_emitter *emitter, const struct vks_winograd *w
     const uint64_t widest = e.k > n ? e.k : n, pixel = e.k > e.n ? e.k : e.n;
     struct window all = {.samples = e.samples, .rows = e.down};
     // The widest border is that of a window inside the picture.
-    while (tiles_with_room(emitter, winograd, tiles_of(&e, &all), n) * widest > most ||
+    while (tiles_of(&e, &all) * widest > most ||
            (lines_of(&e, &all, 1, &first) + (all.rows < e.down)) * (uint64_t)e.w * pixel > range) {
         if (all.samples > 1)
             all.samples = (all.samples + 1) / 2;
@@ -192,7 +198,7 @@ bool vks_emit_winograd(struct vks_emitter *emitter, const struct vks_winograd *w
     const struct vks_tensor *uvm[3] = {
         vks_emit_scratch(emitter, (uint64_t)POINTS * e.k * n),
         vks_emit_scratch(emitter,
-                         (uint64_t)POINTS * tiles_with_room(emitter, winograd, tiles_of(&e, &all), n) * e.k),
+                         (uint64_t)POINTS * layout_of(emitter, winograd, e.k, tiles_of(&e, &all), n).tiles * e.k),
         vks_emit_scratch(emitter, (uint64_t)POINTS * tiles_of(&e, &all) * n),
     };
     if (!uvm[0] || !uvm[1] || !uvm[2])

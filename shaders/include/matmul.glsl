@@ -28,9 +28,9 @@
 #define START_C 16u  // accumulate: start from what C holds
 #define TAIL 32u     // k is no multiple of 4
 #define PLUS 64u     // the result is C + plus, which lies as C does
+#define ALIKE 256u   // texels of A are loaded by all lanes alike, in kernels that are made for both (matmul_cpu.glsl)
 #define PANELS_A 512u  // in panels (matmul_cpu.glsl)
 #define PANELS_B 1024u
-#define ALIKE 256u   // texels of A are loaded by all lanes alike, in kernels that are made for both (matmul_cpu.glsl)
 
 layout(constant_id = 1) const uint FORM = 0;
 layout(constant_id = 2) const uint DTYPE = 0;  // of B

@@ -38,8 +38,8 @@
 //   ALIKE on Mesa 25, where a texel is a call                                                             9 to 12
 //   The loop itself, Mesa 25.0, one core, in the better of two states between which the machine changes, 1024 and 512
 //   cubed: rows 4 KiB apart fall into one set of the caches, and a load of eight rows touches eight lines
-//     NN as it lies                       16 to 20, 21 to 23
-//     A in panels                         29, 30
+//     NN, NT as they lie                  16 to 20 and 18 to 20, 21 to 23 and 23 to 24
+//     A in panels                         29 and 23, 30 and 26
 //     B too                               31, 31
 // A of all groups loaded before the first product: products of small k gain a tenth. The next A loaded before the
 // products of this one changed nothing.
