@@ -168,9 +168,11 @@ static uint64_t before_b(const struct vks_matmul *mm, uint32_t k, uint32_t n)
 static uint64_t extent_b(const struct vks_matmul *mm, uint32_t k, uint32_t n)
 {
     const struct vks_matrix *b = &mm->b;
-    return b->panel    ? (uint64_t)(vks_ceil_div(n, b->panel) - 1) * b->stride + (uint64_t)k * b->panel
-           : mm->blocks ? extent(b, n, b->stride)
-           : mm->form == VKS_MATMUL_NT ? extent(b, n, k) : extent(b, k, n);
+    if (b->panel)
+        return (uint64_t)(vks_ceil_div(n, b->panel) - 1) * b->stride + (uint64_t)k * b->panel;
+    return mm->blocks                  ? extent(b, n, b->stride)
+           : mm->form == VKS_MATMUL_NT ? extent(b, n, k)
+                                       : extent(b, k, n);
 }
 
 // Elements from the piece's first matrix to its last one.
@@ -221,12 +223,13 @@ static bool halve_panels(uint32_t *count, uint32_t panel)
         return false;
     if (panel)
         half = vks_ceil_div(half, panel) * panel;
-    const bool cut = half < *count;
-    *count = cut ? half : *count;
-    return cut;
+    if (half >= *count)
+        return false;
+    *count = half;
+    return true;
 }
 
-// The same for k: panels of A are of fours, which halves of more than four are too.
+// The same for k, of which panels hold fours: halves of more than four are fours too.
 static bool halve_k(uint32_t *k, bool panels)
 {
     return !(panels && *k <= 4) && halve(k, 16);
