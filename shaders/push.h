@@ -1,8 +1,8 @@
 // Push constants and step-buffer words, one named struct per kernel family, read by C and by GLSL.
 //
 // On the device every push block begins with `off[bindings]` (see include/vks.glsl), eight bytes each where these are
-// addresses, so a struct may hold at most 128 - 8 * bindings bytes. Members are uint or float only: both languages
-// then agree on the layout.
+// addresses, then that of a counter where the kernel takes tickets: a struct may hold at most 128 - 8 * bindings bytes,
+// or eight less. Members are uint or float only: both languages then agree on the layout.
 #ifndef VKS_PUSH_H
 #define VKS_PUSH_H
 
@@ -16,7 +16,10 @@ typedef uint32_t vks_uint;
 #define VKS_NORM_ROWS 16u    // rows that an invocation of group_norm.comp visits
 #define VKS_ELEMENTS 16u     // elements that an invocation of an elementwise kernel visits
 
-#define VKS_TOUCH_CONSTANT 31  // specialisation constant of all kernels that take addresses: 1: they touch (vks.glsl)
+// Specialisation constants that runtime/gpu sets (vks.glsl).
+#define VKS_TOUCH_CONSTANT 31    // of all kernels that take addresses; 1: they touch what they want next
+#define VKS_TICKETS_CONSTANT 30  // of kernels with tickets; 1: their workgroups take them
+#define VKS_TICKETS_BINDING 16   // descriptor of the counter: behind all operands and their texel buffers
 
 // Words of the step buffer: all that changes from one submission of a recorded graph to the next.
 #define VKS_STEP_ROWS 0u          // valid leading rows of tensors with a dynamic length

@@ -587,9 +587,9 @@ kernels()
             $(only conv2d norm)
         suite kernels-lavapipe-texel 200 on "$lavapipe" env VKSTEER_DISABLE=alike,address build-gcc/tests/checkops \
             $(only linear attention)
-        # There large products take their operands in panels; here all of them.
-        suite kernels-lavapipe-panels 200 on "$lavapipe" env VKSTEER_DISABLE=alike,address VKSTEER_ENABLE=panels \
-            build-gcc/tests/checkops $(only linear conv2d)
+        # There large products take their operands in panels, and their workgroups tickets; here all of them.
+        suite kernels-lavapipe-panels 200 on "$lavapipe" env VKSTEER_DISABLE=alike,address \
+            VKSTEER_ENABLE=panels,tickets build-gcc/tests/checkops $(only linear conv2d)
         # The kernels and the copies of graphics cards, on a CPU.
         suite kernels-lavapipe-card 300 on "$lavapipe" env VKSTEER_DISABLE=cpu,hostmap,texel,address \
             VKSTEER_ENABLE=winograd build-gcc/tests/checkops

@@ -1,8 +1,11 @@
 // The device layer: which memory is taken on cards that are not here, storages in blocks, copies by both routes (run
-// it with VKSTEER_DISABLE=hostmap for that of graphics cards), a lost device.
+// it with VKSTEER_DISABLE=hostmap for that of graphics cards), workgroups that take tickets, a lost device.
+#include <math.h>
 #include <stdlib.h>
 
+#include "exec/exec.h"
 #include "gpu/internal.h"
+#include "ops/ops.h"
 #include "test_device.h"
 
 static struct vks_gpu *gpu;
@@ -159,6 +162,74 @@ static void the_last_allocation_is_refused_in_one_line(struct test *t)
     vks_gpu_destroy(&own);
 }
 
+// More products than there are counters, of several tiles each, that do not wait for one another; then one of their sums.
+#define PRODUCTS (VKS_TICKETS + 6)
+#define ROWS 50
+#define INNER 12
+#define COLS 68
+
+static bool products(struct test *t, struct vks_gpu *own, double dispatch_seconds, float out[ROWS * COLS])
+{
+    float in[ROWS * INNER], weights[COLS * INNER];
+    struct vks_storage *storage = vks_storage_create(own, sizeof(weights));
+    for (uint32_t i = 0; i < ROWS * INNER; i++)
+        in[i] = (float)sin(1.7 * i + 0.3);
+    for (uint32_t i = 0; i < COLS * INNER; i++)
+        weights[i] = (float)cos(2.3 * i);
+    struct vks_graph g;
+    vks_graph_init(&g, test_log(t));
+    struct vks_tensor *x = vks_graph_input(&g, "x", VKS_F32, 2, (const uint32_t[]){ROWS, INNER}, false);
+    struct vks_tensor *w = vks_graph_state(&g, "w", VKS_F32, 2, (const uint32_t[]){COLS, INNER}, storage, 0);
+    struct vks_tensor *each[PRODUCTS];
+    for (uint32_t i = 0; i < PRODUCTS; i++) {
+        each[i] = vks_linear(&g, x, w, NULL);
+        each[i]->keep = true;
+    }
+    struct vks_exec *exec = vks_exec_create(&g, &(struct vks_exec_params){
+        .gpu = own, .no_alias = true, .no_fuse = true, .dispatch_seconds = dispatch_seconds});
+    bool ok = exec && vks_storage_write(storage, 0, weights, sizeof(weights)) &&
+              vks_exec_write(exec, x, in, sizeof(in));
+    for (int run = 0; run < 3 && ok; run++)  // the second finds what the first left of the counters
+        for (uint32_t i = ok = vks_exec_run(exec, NULL); i && i <= PRODUCTS && ok; i++) {
+            float y[ROWS * COLS];
+            ok = vks_exec_read(exec, each[i - 1], y, sizeof(y));
+            if (run == 0 && i == 1)
+                memcpy(out, y, sizeof(y));
+            EXPECT(t, memcmp(out, y, sizeof(y)) == 0, "run %d, product %u differs from the first", run, i - 1);
+        }
+    vks_exec_destroy(&exec);
+    vks_graph_finish(&g);
+    vks_storage_destroy(&storage);
+    return ok;
+}
+
+static void workgroups_take_tickets(struct test *t)
+{
+    static float with[ROWS * COLS], without[ROWS * COLS], cut[ROWS * COLS];
+    struct vks_gpu *own = vks_gpu_create(&(struct vks_gpu_params){.log = &test_device_log, .validate = true});
+    CHECK(t, own);
+    if (own->info.is_cpu && own->limits.subgroup_size) {  // else no kernel has tickets, and both are the same
+        own->takes_tickets = own->always_tickets = false;
+        CHECK(t, products(t, own, 0, without));
+        own->takes_tickets = own->always_tickets = true;
+        CHECK(t, products(t, own, 0, with) && products(t, own, 1e-9, cut));
+        EXPECT(t, memcmp(with, without, sizeof(with)) == 0, "products that take tickets have other bits");
+        EXPECT(t, memcmp(cut, without, sizeof(cut)) == 0, "cut by time, they have other bits");
+        bool taken = false, zero = true;
+        for (size_t i = 0; i < own->pipeline_count; i++)
+            taken |= own->pipelines[i].tickets;
+        for (uint32_t i = 0; i < VKS_TICKETS; i++) {
+            uint32_t counter;
+            memcpy(&counter, (char *)own->staging_data + own->tickets + i * VKS_TICKET_STRIDE, sizeof(counter));
+            zero &= counter == 0;
+        }
+        EXPECT(t, taken, "no pipeline takes tickets");
+        EXPECT(t, zero, "a counter was not set back");
+        EXPECT(t, vks_gpu_validation_messages(own) == 0, "%u messages", vks_gpu_validation_messages(own));
+    }
+    vks_gpu_destroy(&own);
+}
+
 static void a_lost_device_is_refused_everywhere(struct test *t)
 {
     struct test inner = {0};
@@ -188,6 +259,7 @@ int main(void)
     TEST(&t, small_storages_share_a_block);
     TEST(&t, storages_lie_within_their_blocks);
     TEST(&t, the_last_allocation_is_refused_in_one_line);
+    TEST(&t, workgroups_take_tickets);
     TEST(&t, a_lost_device_is_refused_everywhere);
     return test_device_summary(&t, &gpu);
 }

@@ -71,9 +71,11 @@ int vks_gpu_list(const struct vks_log *log, struct vks_gpu_info infos[], int cap
 // all load the same texels), `winograd` (3 x 3 convolutions by Winograd's minimal filtering, on drivers that run on a
 // CPU; the last bits of results differ with and without), `panels` (operands of products in panels), `address` (device
 // addresses: without it kernels take descriptors, which alone synchronization validation sees), `touch` (kernels that
-// take addresses touch what they want next), `avx512` (vectors of 512 bits in Mesa's CPU driver). VKSTEER_ENABLE=texel,
-// winograd, address and touch take these also where the driver gains nothing by them, or nobody has measured it;
-// addresses go before texels; `panels` takes them on any CPU driver whatever they cost.
+// take addresses touch what they want next), `tickets` (workgroups of long products take their numbers from a counter,
+// so that no thread of Mesa's CPU driver waits for a slower one; changes no bit), `avx512` (vectors of 512 bits in that
+// driver). VKSTEER_ENABLE=texel, winograd, address and touch take these also where the driver gains nothing by them, or
+// nobody has measured it; addresses go before texels; `panels` and `tickets` take them on any CPU driver whatever they
+// cost.
 struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params);
 void vks_gpu_destroy(struct vks_gpu **gpu);
 const struct vks_gpu_limits *vks_gpu_limits(const struct vks_gpu *gpu);
@@ -130,6 +132,7 @@ struct vks_command {
     uint32_t base[3];           // first workgroup: a cut by time is a range of workgroups
     struct vks_storage *indirect;  // not NULL: three words at indirect_offset replace groups
     uint64_t indirect_offset;
+    bool tickets;               // its workgroups take long: they may take tickets (shaders/include/vks.glsl)
     bool barrier;               // everything recorded before must be done, and visible, before this one starts
 };
 

@@ -9,6 +9,7 @@
 struct vks_pipeline {
     enum vks_kernel kernel;
     bool texels;                      // of the module with texel buffers
+    bool tickets;                     // its workgroups take tickets
     uint32_t spec[VKS_MAX_SPEC], spec_count;
     VkPipeline handle;
 };
@@ -39,12 +40,16 @@ struct vks_gpu {
     VkBuffer staging;
     VkDeviceMemory staging_memory;
     void *staging_data;
-    VkBufferView blank;               // a texel buffer behind the stage, for slots from which a kernel loads no texel
+    uint64_t staging_address;         // where kernels take addresses
+    uint64_t tickets;                 // behind the stage: first of VKS_TICKETS counters, zero between submissions
+    VkBufferView blank;               // a texel buffer behind those, for slots from which a kernel loads no texel
     uint32_t device_type, host_type;  // memory types
     bool map;                         // device memory is host-visible and used so
     bool size_control;                // a pipeline may ask for full subgroups of the size that the device reports
     bool wide_loads, texels, addresses;  // see struct vks_gpu_limits
     bool touches;                     // kernels that take addresses touch what they want next (vks.glsl)
+    bool takes_tickets;               // kernels with tickets take them where workgroups are long (vks.glsl),
+    bool always_tickets;              // or wherever they can
     bool lost;                        // sticky
     struct vks_os_awake *awake;       // NULL: processors sleep as they like
     double rate;                      // see vks_gpu_rate; 0: not known yet
@@ -115,10 +120,12 @@ void vks_memory_finish(struct vks_gpu *gpu);
 bool vks_pipelines_init(struct vks_gpu *gpu);
 void vks_pipelines_finish(struct vks_gpu *gpu);
 // The pipeline of a kernel with specialisation constants 1, 2, ...; built at the first call, owned by the device.
-VkPipeline vks_pipeline(struct vks_gpu *gpu, enum vks_kernel kernel, bool texels, const uint32_t spec[],
-                        uint32_t spec_count);
+VkPipeline vks_pipeline(struct vks_gpu *gpu, enum vks_kernel kernel, bool texels, bool tickets,
+                        const uint32_t spec[], uint32_t spec_count);
 // Whether the kernel has a module that reads texel buffers beside its operands.
 bool vks_kernel_takes_texels(enum vks_kernel kernel);
+#define VKS_TICKETS 64u          // dispatches that may run side by side, a counter each
+#define VKS_TICKET_STRIDE 256u   // bytes: no device asks storage to begin at larger multiples
 #define VKS_TEXEL_BINDING 8  // of the first operand's texel buffer (shaders/include/wide.glsl)
 #define VKS_TEXEL_SLACK 256  // bytes that a block's buffer has beyond its storages, see texel_range() in stream.c
 #define VKS_TEXEL_ALIGN 16   // bytes at whose multiples texel buffers begin; drivers that ask for more get none

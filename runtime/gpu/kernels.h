@@ -2,11 +2,12 @@
 #ifndef VKS_GPU_KERNELS_H
 #define VKS_GPU_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum vks_kernel {
-#define VKS_KERNEL(name, bindings, push, wide, texel, lanes) VKS_K_##name,
+#define VKS_KERNEL(name, bindings, push, wide, texel, lanes, tickets) VKS_K_##name,
 #include "kernel_table.h"
 #undef VKS_KERNEL
     VKS_KERNEL_COUNT,
@@ -22,6 +23,7 @@ struct vks_kernel_info {
     uint32_t bindings;     // storage buffers, numbered from 0
     uint32_t push_size;    // bytes of the kernel's own push struct, without the operands' offsets or addresses
     uint32_t lanes;        // of the subgroups that it counts on; 0: it does not
+    bool tickets;          // its workgroups can take their numbers from a counter (shaders/include/vks.glsl)
     struct vks_spirv spirv;
     struct vks_spirv wide; // the same with 64-bit loads (shaders/include/wide.glsl), or `spirv` again
     struct vks_spirv texel; // wide, with texel buffers beside the operands, or `spirv` again

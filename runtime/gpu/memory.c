@@ -90,6 +90,12 @@ static bool create_buffer(struct vks_gpu *gpu, uint64_t size, uint32_t type, boo
     return result == VK_SUCCESS || vks_vk_fail(gpu, result, "allocating device memory");
 }
 
+static uint64_t address_of(const struct vks_gpu *gpu, VkBuffer buffer)
+{
+    return gpu->vk.vkGetBufferDeviceAddressKHR(gpu->device, &(VkBufferDeviceAddressInfo){
+        .sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, .buffer = buffer});
+}
+
 static bool create_blank(struct vks_gpu *gpu)
 {
     VkBufferView made;
@@ -97,7 +103,7 @@ static bool create_blank(struct vks_gpu *gpu)
         .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
         .buffer = gpu->staging,
         .format = VK_FORMAT_R32G32B32A32_SFLOAT,
-        .offset = STAGING_SIZE,
+        .offset = STAGING_SIZE + VKS_TICKETS * VKS_TICKET_STRIDE,
         .range = VKS_TEXEL_SLACK,
     }, NULL, &made);
     if (result != VK_SUCCESS)
@@ -119,9 +125,15 @@ bool vks_memory_init(struct vks_gpu *gpu)
         gpu->map = vks_memory_choose(&memory, &VKS_MEMORY_MAPPED(allowed), &gpu->device_type);
     if (!gpu->map && !vks_memory_choose(&memory, &VKS_MEMORY_DEVICE(allowed), &gpu->device_type))
         gpu->device_type = gpu->host_type;
-    return create_buffer(gpu, STAGING_SIZE, gpu->host_type, true, &gpu->staging, &gpu->staging_memory,
-                         &gpu->staging_data) &&
-           (!gpu->texels || create_blank(gpu));
+    const uint64_t tickets = VKS_TICKETS * VKS_TICKET_STRIDE;
+    if (!create_buffer(gpu, STAGING_SIZE + tickets, gpu->host_type, true, &gpu->staging, &gpu->staging_memory,
+                       &gpu->staging_data))
+        return false;
+    memset((char *)gpu->staging_data + STAGING_SIZE, 0, tickets);
+    gpu->tickets = STAGING_SIZE;
+    if (gpu->addresses)
+        gpu->staging_address = address_of(gpu, gpu->staging);
+    return !gpu->texels || create_blank(gpu);
 }
 
 static void destroy_buffer(struct vks_gpu *gpu, VkBuffer buffer, VkDeviceMemory memory)
@@ -174,8 +186,7 @@ static struct vks_memory_block *create_block(struct vks_gpu *gpu, uint64_t size)
     }
     block->data = data;
     if (gpu->addresses)
-        block->address = gpu->vk.vkGetBufferDeviceAddressKHR(gpu->device, &(VkBufferDeviceAddressInfo){
-            .sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, .buffer = block->buffer});
+        block->address = address_of(gpu, block->buffer);
     block->next = gpu->blocks;
     gpu->blocks = block;
     if (gpu->allocated > gpu->peak)

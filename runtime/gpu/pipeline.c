@@ -92,8 +92,8 @@ static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info 
                                     : gpu->limits.addresses  ? &info->address
                                     : gpu->limits.wide_loads ? &info->wide
                                                              : &info->spirv;
-    VkDescriptorSetLayoutBinding bindings[2 * VKS_TEXEL_BINDING];
-    const uint32_t count = (texels ? 2 : 1) * info->bindings;
+    VkDescriptorSetLayoutBinding bindings[2 * VKS_TEXEL_BINDING + 1];
+    uint32_t count = (texels ? 2 : 1) * info->bindings;
     for (uint32_t i = 0; i < count; i++) {
         const bool texel = i >= info->bindings;
         bindings[i] = (VkDescriptorSetLayoutBinding){
@@ -103,6 +103,13 @@ static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info 
             .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
         };
     }
+    if (info->tickets)
+        bindings[count++] = (VkDescriptorSetLayoutBinding){
+            .binding = VKS_TICKETS_BINDING,
+            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorCount = 1,
+            .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
+        };
     VkResult result = gpu->vk.vkCreateDescriptorSetLayout(gpu->device, &(VkDescriptorSetLayoutCreateInfo){
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
         .bindingCount = count,
@@ -116,7 +123,8 @@ static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info 
             .pushConstantRangeCount = 1,
             .pPushConstantRanges = &(VkPushConstantRange){
                 .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
-                .size = (gpu->limits.addresses ? 8 : 4) * info->bindings + info->push_size,
+                .size = (gpu->limits.addresses ? 8 * (info->bindings + info->tickets) : 4 * info->bindings) +
+                        info->push_size,
             },
         }, NULL, &layout->pipeline);
     if (result == VK_SUCCESS)
@@ -133,13 +141,15 @@ static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info 
 static VkResult create_pipeline(struct vks_gpu *gpu, struct vks_pipeline *pipeline)
 {
     struct vks_kernel_layout *layout = &gpu->layouts[pipeline->kernel][pipeline->texels];
-    VkSpecializationMapEntry entries[VKS_MAX_SPEC + 1];
-    uint32_t constants[VKS_MAX_SPEC + 1] = {gpu->touches};
-    memcpy(constants + 1, pipeline->spec, pipeline->spec_count * sizeof(*constants));
-    for (uint32_t i = 0; i <= pipeline->spec_count; i++)
-        entries[i] = (VkSpecializationMapEntry){.constantID = i ? i : VKS_TOUCH_CONSTANT,
-                                                .offset = i * (uint32_t)sizeof(*constants),
-                                                .size = sizeof(*constants)};
+    uint32_t constants[VKS_MAX_SPEC + 2] = {gpu->touches, pipeline->tickets};
+    memcpy(constants + 2, pipeline->spec, pipeline->spec_count * sizeof(*constants));
+    VkSpecializationMapEntry entries[VKS_MAX_SPEC + 2];
+    for (uint32_t i = 0; i < pipeline->spec_count + 2; i++)
+        entries[i] = (VkSpecializationMapEntry){
+            .constantID = i == 0 ? VKS_TOUCH_CONSTANT : i == 1 ? VKS_TICKETS_CONSTANT : i - 1,
+            .offset = i * (uint32_t)sizeof(*constants),
+            .size = sizeof(*constants),
+        };
     const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
         .requiredSubgroupSize = vks_kernels[pipeline->kernel].lanes,
@@ -156,7 +166,7 @@ static VkResult create_pipeline(struct vks_gpu *gpu, struct vks_pipeline *pipeli
             .module = layout->module,
             .pName = "main",
             .pSpecializationInfo = &(VkSpecializationInfo){
-                .mapEntryCount = pipeline->spec_count + 1,
+                .mapEntryCount = pipeline->spec_count + 2,
                 .pMapEntries = entries,
                 .dataSize = sizeof(constants),
                 .pData = constants,
@@ -166,15 +176,16 @@ static VkResult create_pipeline(struct vks_gpu *gpu, struct vks_pipeline *pipeli
     }, NULL, &pipeline->handle);
 }
 
-VkPipeline vks_pipeline(struct vks_gpu *gpu, enum vks_kernel kernel, bool texels, const uint32_t spec[],
-                        uint32_t spec_count)
+VkPipeline vks_pipeline(struct vks_gpu *gpu, enum vks_kernel kernel, bool texels, bool tickets,
+                        const uint32_t spec[], uint32_t spec_count)
 {
-    struct vks_pipeline wanted = {.kernel = kernel, .texels = texels, .spec_count = spec_count};
+    struct vks_pipeline wanted = {
+        .kernel = kernel, .texels = texels, .tickets = tickets, .spec_count = spec_count};
     if (spec_count)
         memcpy(wanted.spec, spec, spec_count * sizeof(*spec));
     for (size_t i = 0; i < gpu->pipeline_count; i++) {
         const struct vks_pipeline *p = &gpu->pipelines[i];
-        if (p->kernel == kernel && p->texels == texels && p->spec_count == spec_count &&
+        if (p->kernel == kernel && p->texels == texels && p->tickets == tickets && p->spec_count == spec_count &&
             memcmp(p->spec, wanted.spec, sizeof(wanted.spec)) == 0)
             return p->handle;
     }

@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "gpu/internal.h"
+#include "shaders/push.h"
 
 #define SETS_PER_POOL 256
 #define MAX_PUSH 128  // bytes; the floor
@@ -30,6 +31,7 @@ struct vks_stream {
     VkDescriptorPool *pools;
     size_t pool_count, pool_capacity;
     uint32_t pool_used;        // sets taken from the last pool
+    uint32_t tickets;          // counters that dispatches took since the last barrier
     VkBufferView *views;       // the sets' texel buffers
     size_t view_count, view_capacity;
     struct late *late;
@@ -130,7 +132,7 @@ static bool new_pool(struct vks_stream *stream)
         .maxSets = SETS_PER_POOL,
         .poolSizeCount = gpu->texels ? 2 : 1,
         .pPoolSizes = (const VkDescriptorPoolSize[]){
-            {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 8 * SETS_PER_POOL},
+            {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, (8 + 1) * SETS_PER_POOL},  // the last for tickets
             {VK_DESCRIPTOR_TYPE_UNIFORM_TEXEL_BUFFER, 8 * SETS_PER_POOL},
         },
     }, NULL, &stream->pools[stream->pool_count]);
@@ -206,6 +208,12 @@ static bool make_view(struct vks_stream *stream, const struct vks_binding *bindi
     return true;
 }
 
+// Byte of the staging buffer where the counter of the next dispatch lies: its own until the next barrier.
+static uint64_t ticket_of(const struct vks_stream *stream)
+{
+    return stream->gpu->tickets + (uint64_t)VKS_TICKET_STRIDE * stream->tickets;
+}
+
 static bool make_set(struct vks_stream *stream, const struct vks_command *command, bool texels, VkDescriptorSet *set)
 {
     struct vks_gpu *gpu = stream->gpu;
@@ -222,7 +230,7 @@ static bool make_set(struct vks_stream *stream, const struct vks_command *comman
     stream->pool_used++;
     VkDescriptorBufferInfo buffers[VKS_TEXEL_BINDING];
     VkBufferView views[VKS_TEXEL_BINDING];
-    VkWriteDescriptorSet writes[2 * VKS_TEXEL_BINDING];
+    VkWriteDescriptorSet writes[2 * VKS_TEXEL_BINDING + 1];
     uint32_t count = 0;
     for (uint32_t i = 0; i < command->binding_count; i++) {
         const struct vks_binding *binding = &command->bindings[i];
@@ -251,6 +259,17 @@ static bool make_set(struct vks_stream *stream, const struct vks_command *comman
         writes[count + 1].pTexelBufferView = &views[i];
         count += 2;
     }
+    const VkDescriptorBufferInfo ticket = {
+        .buffer = gpu->staging, .offset = ticket_of(stream), .range = VKS_TICKET_STRIDE};
+    if (vks_kernels[command->kernel].tickets)
+        writes[count++] = (VkWriteDescriptorSet){
+            .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+            .dstSet = *set,
+            .dstBinding = VKS_TICKETS_BINDING,
+            .descriptorCount = 1,
+            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .pBufferInfo = &ticket,
+        };
     gpu->vk.vkUpdateDescriptorSets(gpu->device, count, writes, 0, NULL);
     return true;
 }
@@ -269,8 +288,9 @@ bool vks_stream_fill(struct vks_stream *stream, struct vks_storage *storage, uin
 }
 
 // Where the operands begin, then the kernel's own struct (shaders/include/vks.glsl).
-static void fill_push(const struct vks_gpu *gpu, const struct vks_command *command, struct bound *bound)
+static void fill_push(const struct vks_stream *stream, const struct vks_command *command, struct bound *bound)
 {
+    const struct vks_gpu *gpu = stream->gpu;
     uint32_t size = 0;
     for (uint32_t i = 0; i < command->binding_count; i++) {
         const struct vks_binding *binding = &command->bindings[i];
@@ -280,20 +300,25 @@ static void fill_push(const struct vks_gpu *gpu, const struct vks_command *comma
         memcpy(bound->push + size, from, each);
         size += each;
     }
+    if (gpu->limits.addresses && vks_kernels[command->kernel].tickets) {
+        const uint64_t address = gpu->staging_address + ticket_of(stream);
+        memcpy(bound->push + size, &address, sizeof(address));
+        size += sizeof(address);
+    }
     memcpy(bound->push + size, command->push, command->push_size);
     bound->push_size = size + command->push_size;
 }
 
-static bool bind(struct vks_stream *stream, const struct vks_command *command, struct bound *bound)
+static bool bind(struct vks_stream *stream, const struct vks_command *command, bool tickets, struct bound *bound)
 {
     struct vks_gpu *gpu = stream->gpu;
     const bool texels = can_take_texels(gpu, command);
     *bound = (struct bound){
-        .pipeline = vks_pipeline(gpu, command->kernel, texels, command->spec, command->spec_count)};
+        .pipeline = vks_pipeline(gpu, command->kernel, texels, tickets, command->spec, command->spec_count)};
     if (!bound->pipeline || (!gpu->limits.addresses && !make_set(stream, command, texels, &bound->set)))
         return false;
     bound->layout = gpu->layouts[command->kernel][texels].pipeline;
-    fill_push(gpu, command, bound);
+    fill_push(stream, command, bound);
     return true;
 }
 
@@ -309,9 +334,14 @@ static void record_bound(struct vks_gpu *gpu, VkCommandBuffer buffer, const stru
     gpu->vk.vkCmdPushConstants(buffer, bound->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, bound->push_size, bound->push);
 }
 
+static bool is_first(const uint32_t base[3])
+{
+    return base[0] == 0 && base[1] == 0 && base[2] == 0;
+}
+
 static void dispatch(struct vks_gpu *gpu, VkCommandBuffer buffer, const uint32_t base[3], const uint32_t groups[3])
 {
-    if (base[0] + base[1] + base[2] == 0)  // all that synchronization validation sees
+    if (is_first(base))  // all that synchronization validation sees
         gpu->vk.vkCmdDispatch(buffer, groups[0], groups[1], groups[2]);
     else
         gpu->vk.vkCmdDispatchBase(buffer, base[0], base[1], base[2], groups[0], groups[1], groups[2]);
@@ -320,18 +350,30 @@ static void dispatch(struct vks_gpu *gpu, VkCommandBuffer buffer, const uint32_t
 bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command)
 {
     struct vks_gpu *gpu = stream->gpu;
+    const bool counted = vks_kernels[command->kernel].tickets;
     struct bound bound;
-    if (!bind(stream, command, &bound) || !begin_part(stream))
+    if (!begin_part(stream))
+        return false;
+    // The order of submissions alone makes nothing visible: every part begins with a barrier.
+    const bool wait = command->barrier || stream->empty || (counted && stream->tickets == VKS_TICKETS);
+    if (wait)
+        stream->tickets = 0;
+    // The first ticket is for the first workgroup of all, and twice as many workgroups come as there are tickets for.
+    const bool tickets = counted && gpu->takes_tickets && (command->tickets || gpu->always_tickets) &&
+                         !command->indirect && is_first(command->base) &&
+                         command->groups[2] <= gpu->limits.max_groups / 2;
+    if (!bind(stream, command, tickets, &bound))
         return false;
     VkCommandBuffer buffer = stream->parts[stream->part_count - 1];
-    // The order of submissions alone makes nothing visible: every part begins with a barrier.
-    record_bound(gpu, buffer, &bound, command->barrier || stream->empty);
+    record_bound(gpu, buffer, &bound, wait);
+    stream->tickets += counted;  // bound, whether taken or not
     stream->empty = false;
     if (command->indirect)
         gpu->vk.vkCmdDispatchIndirect(buffer, command->indirect->block->buffer,
                                       command->indirect->offset + command->indirect_offset);
     else
-        dispatch(gpu, buffer, command->base, command->groups);
+        dispatch(gpu, buffer, command->base,
+                 (const uint32_t[]){command->groups[0], command->groups[1], command->groups[2] << tickets});
     return true;
 }
 
@@ -340,7 +382,7 @@ bool vks_stream_add_late(struct vks_stream *stream, const struct vks_command *co
     if (!vks_grow(&stream->late, &stream->late_capacity, stream->late_count, sizeof(*stream->late)))
         return vks_fail(stream->gpu->log, VKS_NO_MEMORY);
     struct late *late = &stream->late[stream->late_count];
-    if (!vks_stream_cut(stream) || !bind(stream, command, &late->bound) || !begin_part(stream))
+    if (!vks_stream_cut(stream) || !bind(stream, command, false, &late->bound) || !begin_part(stream))
         return false;
     stream->late_count++;
     late->part = stream->part_count - 1;

@@ -111,7 +111,7 @@ vec2 load_b2(uint i)
 
 // The workgroup's tile of C: rows by x and y, tiles of columns and matrices of the batch by z.
 uint tile_row() { return vks_group(); }
-uint tile_col(uint width) { return gl_WorkGroupID.z % ((p.n + width - 1) / width); }
+uint tile_col(uint width) { return vks_workgroup.z % ((p.n + width - 1) / width); }
 
 // First elements of the workgroup's matrices.
 uvec3 batch(uint width)
@@ -119,7 +119,7 @@ uvec3 batch(uint width)
 #ifdef CONV
     return uvec3(0);
 #else
-    const uint z = gl_WorkGroupID.z / ((p.n + width - 1) / width), outer = z / p.inner, inner = z - outer * p.inner;
+    const uint z = vks_workgroup.z / ((p.n + width - 1) / width), outer = z / p.inner, inner = z - outer * p.inner;
     return uvec3(outer * p.a0 + inner * p.a1, outer * p.b0 + inner * p.b1, outer * p.c0 + inner * p.c1);
 #endif
 }

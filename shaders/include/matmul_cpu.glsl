@@ -342,7 +342,7 @@ void spread()
     }
 }
 
-void main()
+VKS_MAIN
 {
     const uint lane = gl_SubgroupInvocationID;
     const uint row = tile_row() * ROWS, col = tile_col(COLS) * COLS + WIDTH * lane;
