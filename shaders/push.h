@@ -1,8 +1,8 @@
 // Push constants and step-buffer words, one named struct per kernel family, read by C and by GLSL.
 //
 // On the device every push block begins with `off[bindings]` (see include/vks.glsl), eight bytes each where these are
-// addresses, then that of a counter where the kernel takes tickets: a struct may hold at most 128 - 8 * bindings bytes,
-// or eight less. Members are uint or float only: both languages then agree on the layout.
+// addresses. Where the kernel takes tickets its counter's address follows, and the first workgroup. So a struct may hold
+// at most 128 - 8 * bindings bytes, or 20 less. Members are uint or float only: both languages then agree on the layout.
 #ifndef VKS_PUSH_H
 #define VKS_PUSH_H
 
@@ -19,7 +19,7 @@ typedef uint32_t vks_uint;
 // Specialisation constants that runtime/gpu sets (vks.glsl).
 #define VKS_TOUCH_CONSTANT 31    // of all kernels that take addresses; 1: they touch what they want next
 #define VKS_TICKETS_CONSTANT 30  // of kernels with tickets; 1: their workgroups take them
-#define VKS_TICKETS_BINDING 16   // descriptor of the counter: behind all operands and their texel buffers
+#define VKS_COUNTER_BINDING 16   // descriptor of their counter: behind all operands and their texel buffers
 
 // Words of the step buffer: all that changes from one submission of a recorded graph to the next.
 #define VKS_STEP_ROWS 0u          // valid leading rows of tensors with a dynamic length

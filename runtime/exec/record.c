@@ -191,7 +191,7 @@ static bool record_one(struct vks_recorder *recorder, const struct vks_dispatch 
         .binding_count = dispatch->operand_count,
         .push = dispatch->push,
         .push_size = dispatch->push_size,
-        .tickets = dispatch->groups.tickets,
+        .long_running = dispatch->groups.long_running,
     };
     for (uint32_t i = 0; i < dispatch->operand_count; i++) {
         if (!dispatch->operands[i].tensor)

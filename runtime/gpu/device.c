@@ -528,7 +528,7 @@ struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params)
                   (gpu->info.llvmpipe || lists("VKSTEER_ENABLE", "texel"));
     gpu->touches = !vks_gpu_disabled("touch") && (gpu->info.llvmpipe >= 25 || lists("VKSTEER_ENABLE", "touch"));
     gpu->always_tickets = gpu->info.is_cpu && lists("VKSTEER_ENABLE", "tickets");
-    gpu->takes_tickets = (gpu->info.llvmpipe && !vks_gpu_disabled("tickets")) || gpu->always_tickets;
+    gpu->takes_tickets = (gpu->info.llvmpipe || gpu->always_tickets) && !vks_gpu_disabled("tickets");
     if (!create_device(gpu))
         goto fail;
     // Kernels that count lanes need a size that is pinned; drivers on which it cannot vary pin it by themselves.

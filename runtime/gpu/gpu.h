@@ -71,8 +71,9 @@ int vks_gpu_list(const struct vks_log *log, struct vks_gpu_info infos[], int cap
 // all load the same texels), `winograd` (3 x 3 convolutions by Winograd's minimal filtering, on drivers that run on a
 // CPU; the last bits of results differ with and without), `panels` (operands of products in panels), `address` (device
 // addresses: without it kernels take descriptors, which alone synchronization validation sees), `touch` (kernels that
-// take addresses touch what they want next), `tickets` (workgroups of long products take their numbers from a counter,
-// so that no thread of Mesa's CPU driver waits for a slower one; changes no bit), `avx512` (vectors of 512 bits in that
+// take addresses touch what they want next), `tickets` (long workgroups of products take their numbers from a counter,
+// so that a slow thread of Mesa's CPU driver holds up the others by one of them, not by its share; changes no bit),
+// `avx512` (vectors of 512 bits in that
 // driver). VKSTEER_ENABLE=texel, winograd, address and touch take these also where the driver gains nothing by them, or
 // nobody has measured it; addresses go before texels; `panels` and `tickets` take them on any CPU driver whatever they
 // cost.
@@ -132,7 +133,7 @@ struct vks_command {
     uint32_t base[3];           // first workgroup: a cut by time is a range of workgroups
     struct vks_storage *indirect;  // not NULL: three words at indirect_offset replace groups
     uint64_t indirect_offset;
-    bool tickets;               // its workgroups take long: they may take tickets (shaders/include/vks.glsl)
+    bool long_running;          // its workgroups are worth tickets (shaders/include/vks.glsl)
     bool barrier;               // everything recorded before must be done, and visible, before this one starts
 };
 

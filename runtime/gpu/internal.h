@@ -41,7 +41,7 @@ struct vks_gpu {
     VkDeviceMemory staging_memory;
     void *staging_data;
     uint64_t staging_address;         // where kernels take addresses
-    uint64_t tickets;                 // behind the stage: first of VKS_TICKETS counters, zero between submissions
+    uint64_t counters_at;             // byte of the staging buffer: VKS_COUNTERS for tickets, zero after each dispatch
     VkBufferView blank;               // a texel buffer behind those, for slots from which a kernel loads no texel
     uint32_t device_type, host_type;  // memory types
     bool map;                         // device memory is host-visible and used so
@@ -124,8 +124,8 @@ VkPipeline vks_pipeline(struct vks_gpu *gpu, enum vks_kernel kernel, bool texels
                         const uint32_t spec[], uint32_t spec_count);
 // Whether the kernel has a module that reads texel buffers beside its operands.
 bool vks_kernel_takes_texels(enum vks_kernel kernel);
-#define VKS_TICKETS 64u          // dispatches that may run side by side, a counter each
-#define VKS_TICKET_STRIDE 256u   // bytes: no device asks storage to begin at larger multiples
+#define VKS_COUNTERS 64u         // dispatches that may run side by side, a counter each
+#define VKS_COUNTER_STRIDE 256u   // bytes: no device asks storage to begin at larger multiples
 #define VKS_TEXEL_BINDING 8  // of the first operand's texel buffer (shaders/include/wide.glsl)
 #define VKS_TEXEL_SLACK 256  // bytes that a block's buffer has beyond its storages, see texel_range() in stream.c
 #define VKS_TEXEL_ALIGN 16   // bytes at whose multiples texel buffers begin; drivers that ask for more get none

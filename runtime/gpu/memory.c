@@ -103,7 +103,7 @@ static bool create_blank(struct vks_gpu *gpu)
         .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
         .buffer = gpu->staging,
         .format = VK_FORMAT_R32G32B32A32_SFLOAT,
-        .offset = STAGING_SIZE + VKS_TICKETS * VKS_TICKET_STRIDE,
+        .offset = STAGING_SIZE + VKS_COUNTERS * VKS_COUNTER_STRIDE,
         .range = VKS_TEXEL_SLACK,
     }, NULL, &made);
     if (result != VK_SUCCESS)
@@ -125,12 +125,12 @@ bool vks_memory_init(struct vks_gpu *gpu)
         gpu->map = vks_memory_choose(&memory, &VKS_MEMORY_MAPPED(allowed), &gpu->device_type);
     if (!gpu->map && !vks_memory_choose(&memory, &VKS_MEMORY_DEVICE(allowed), &gpu->device_type))
         gpu->device_type = gpu->host_type;
-    const uint64_t tickets = VKS_TICKETS * VKS_TICKET_STRIDE;
-    if (!create_buffer(gpu, STAGING_SIZE + tickets, gpu->host_type, true, &gpu->staging, &gpu->staging_memory,
+    const uint64_t counters = VKS_COUNTERS * VKS_COUNTER_STRIDE;
+    if (!create_buffer(gpu, STAGING_SIZE + counters, gpu->host_type, true, &gpu->staging, &gpu->staging_memory,
                        &gpu->staging_data))
         return false;
-    memset((char *)gpu->staging_data + STAGING_SIZE, 0, tickets);
-    gpu->tickets = STAGING_SIZE;
+    memset((char *)gpu->staging_data + STAGING_SIZE, 0, counters);
+    gpu->counters_at = STAGING_SIZE;
     if (gpu->addresses)
         gpu->staging_address = address_of(gpu, gpu->staging);
     return !gpu->texels || create_blank(gpu);

@@ -105,7 +105,7 @@ static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info 
     }
     if (info->tickets)
         bindings[count++] = (VkDescriptorSetLayoutBinding){
-            .binding = VKS_TICKETS_BINDING,
+            .binding = VKS_COUNTER_BINDING,
             .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
             .descriptorCount = 1,
             .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
@@ -123,8 +123,9 @@ static VkResult create_layout(struct vks_gpu *gpu, const struct vks_kernel_info 
             .pushConstantRangeCount = 1,
             .pPushConstantRanges = &(VkPushConstantRange){
                 .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
-                .size = (gpu->limits.addresses ? 8 * (info->bindings + info->tickets) : 4 * info->bindings) +
-                        info->push_size,
+                .size = gpu->limits.addresses
+                            ? 8 * info->bindings + (info->tickets ? 20 : 0) + info->push_size
+                            : 4 * info->bindings + (info->tickets ? 12 : 0) + info->push_size,
             },
         }, NULL, &layout->pipeline);
     if (result == VK_SUCCESS)

@@ -31,7 +31,7 @@ struct vks_stream {
     VkDescriptorPool *pools;
     size_t pool_count, pool_capacity;
     uint32_t pool_used;        // sets taken from the last pool
-    uint32_t tickets;          // counters that dispatches took since the last barrier
+    uint32_t counters;         // that dispatches have had since the last barrier
     VkBufferView *views;       // the sets' texel buffers
     size_t view_count, view_capacity;
     struct late *late;
@@ -119,6 +119,7 @@ bool vks_stream_cut(struct vks_stream *stream)
     if (!stream->open || stream->empty)
         return true;
     stream->open = false;
+    stream->counters = 0;  // the next part begins with a barrier
     return end_buffer(stream->gpu, stream->parts[stream->part_count - 1]);
 }
 
@@ -209,9 +210,9 @@ static bool make_view(struct vks_stream *stream, const struct vks_binding *bindi
 }
 
 // Byte of the staging buffer where the counter of the next dispatch lies: its own until the next barrier.
-static uint64_t ticket_of(const struct vks_stream *stream)
+static uint64_t counter_at(const struct vks_stream *stream)
 {
-    return stream->gpu->tickets + (uint64_t)VKS_TICKET_STRIDE * stream->tickets;
+    return stream->gpu->counters_at + (uint64_t)VKS_COUNTER_STRIDE * stream->counters;
 }
 
 static bool make_set(struct vks_stream *stream, const struct vks_command *command, bool texels, VkDescriptorSet *set)
@@ -259,16 +260,16 @@ static bool make_set(struct vks_stream *stream, const struct vks_command *comman
         writes[count + 1].pTexelBufferView = &views[i];
         count += 2;
     }
-    const VkDescriptorBufferInfo ticket = {
-        .buffer = gpu->staging, .offset = ticket_of(stream), .range = VKS_TICKET_STRIDE};
+    const VkDescriptorBufferInfo counter = {
+        .buffer = gpu->staging, .offset = counter_at(stream), .range = VKS_COUNTER_STRIDE};
     if (vks_kernels[command->kernel].tickets)
         writes[count++] = (VkWriteDescriptorSet){
             .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
             .dstSet = *set,
-            .dstBinding = VKS_TICKETS_BINDING,
+            .dstBinding = VKS_COUNTER_BINDING,
             .descriptorCount = 1,
             .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-            .pBufferInfo = &ticket,
+            .pBufferInfo = &counter,
         };
     gpu->vk.vkUpdateDescriptorSets(gpu->device, count, writes, 0, NULL);
     return true;
@@ -300,10 +301,12 @@ static void fill_push(const struct vks_stream *stream, const struct vks_command 
         memcpy(bound->push + size, from, each);
         size += each;
     }
-    if (gpu->limits.addresses && vks_kernels[command->kernel].tickets) {
-        const uint64_t address = gpu->staging_address + ticket_of(stream);
-        memcpy(bound->push + size, &address, sizeof(address));
-        size += sizeof(address);
+    if (vks_kernels[command->kernel].tickets) {
+        const uint64_t address = gpu->staging_address + counter_at(stream);
+        const uint32_t each = gpu->limits.addresses ? sizeof(address) : 0;
+        memcpy(bound->push + size, &address, each);
+        memcpy(bound->push + size + each, command->base, sizeof(command->base));
+        size += each + (uint32_t)sizeof(command->base);
     }
     memcpy(bound->push + size, command->push, command->push_size);
     bound->push_size = size + command->push_size;
@@ -334,14 +337,9 @@ static void record_bound(struct vks_gpu *gpu, VkCommandBuffer buffer, const stru
     gpu->vk.vkCmdPushConstants(buffer, bound->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, bound->push_size, bound->push);
 }
 
-static bool is_first(const uint32_t base[3])
-{
-    return base[0] == 0 && base[1] == 0 && base[2] == 0;
-}
-
 static void dispatch(struct vks_gpu *gpu, VkCommandBuffer buffer, const uint32_t base[3], const uint32_t groups[3])
 {
-    if (is_first(base))  // all that synchronization validation sees
+    if (base[0] + base[1] + base[2] == 0)  // all that synchronization validation sees
         gpu->vk.vkCmdDispatch(buffer, groups[0], groups[1], groups[2]);
     else
         gpu->vk.vkCmdDispatchBase(buffer, base[0], base[1], base[2], groups[0], groups[1], groups[2]);
@@ -351,29 +349,28 @@ bool vks_stream_add(struct vks_stream *stream, const struct vks_command *command
 {
     struct vks_gpu *gpu = stream->gpu;
     const bool counted = vks_kernels[command->kernel].tickets;
-    struct bound bound;
-    if (!begin_part(stream))
-        return false;
     // The order of submissions alone makes nothing visible: every part begins with a barrier.
-    const bool wait = command->barrier || stream->empty || (counted && stream->tickets == VKS_TICKETS);
+    const bool wait = command->barrier || !stream->open || stream->empty ||
+                      (counted && stream->counters == VKS_COUNTERS);
     if (wait)
-        stream->tickets = 0;
-    // The first ticket is for the first workgroup of all, and twice as many workgroups come as there are tickets for.
-    const bool tickets = counted && gpu->takes_tickets && (command->tickets || gpu->always_tickets) &&
-                         !command->indirect && is_first(command->base) &&
-                         command->groups[2] <= gpu->limits.max_groups / 2;
-    if (!bind(stream, command, tickets, &bound))
+        stream->counters = 0;
+    // Twice as many workgroups come as there are tickets for; where they are indirect, nobody doubles them.
+    const bool tickets = counted && gpu->takes_tickets && (command->long_running || gpu->always_tickets) &&
+                         !command->indirect && command->groups[2] <= gpu->limits.max_groups / 2;
+    struct bound bound;
+    if (!bind(stream, command, tickets, &bound) || !begin_part(stream))
         return false;
     VkCommandBuffer buffer = stream->parts[stream->part_count - 1];
     record_bound(gpu, buffer, &bound, wait);
-    stream->tickets += counted;  // bound, whether taken or not
+    stream->counters += counted;  // bound, whether used or not
     stream->empty = false;
     if (command->indirect)
         gpu->vk.vkCmdDispatchIndirect(buffer, command->indirect->block->buffer,
                                       command->indirect->offset + command->indirect_offset);
+    else if (tickets)  // which count from the first workgroup of this piece
+        gpu->vk.vkCmdDispatch(buffer, command->groups[0], command->groups[1], 2 * command->groups[2]);
     else
-        dispatch(gpu, buffer, command->base,
-                 (const uint32_t[]){command->groups[0], command->groups[1], command->groups[2] << tickets});
+        dispatch(gpu, buffer, command->base, command->groups);
     return true;
 }
 

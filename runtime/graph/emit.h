@@ -30,7 +30,7 @@ struct vks_operand {
 struct vks_groups {
     uint32_t x, y, z;
     uint32_t row_first, row_count, per_row, per_group;
-    bool tickets;  // they take long, some 10 microseconds on a CPU: they may take tickets (shaders/include/vks.glsl)
+    bool long_running;  // some 10 microseconds each on a CPU: worth tickets (shaders/include/vks.glsl)
 };
 
 struct vks_dispatch {

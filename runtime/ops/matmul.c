@@ -8,8 +8,8 @@ enum {  // constant 3
     VEC_A = 1, VEC_B = 2, VEC_C = 4, ALPHA = 8, START_C = 16, TAIL = 32, PLUS = 64, ALIKE = 256, PANELS_A = 512,
     PANELS_B = 1024,
 };
-// A ticket takes 0.2 microseconds, and the tile that it is for at least 12 from so many products on (Zen 3).
-enum { TICKET_PRODUCTS = 24 * 32 * 256 };
+// Products of a tile from which on it is worth its two tickets: at least 12 microseconds to their 0.4 (Zen 3).
+enum { LONG_RUNNING = 24 * 32 * 256 };
 enum { BLOCKS_FROM = 16 };  // constant 2: the dtype of B, or this and the type of its blocks
 
 // The committed table: for each variant its kernels and tiles, as in shaders/include/matmul_*.glsl.
@@ -310,7 +310,7 @@ static bool emit_piece(struct vks_emitter *emitter, const struct vks_matmul *mm,
     struct vks_groups groups = mm->rows ? vks_groups_rows(mm->rows, piece->m, piece->nm, 1, kernel->rows)
                                         : vks_groups_1d(piece->nm, kernel->rows);
     groups.z = vks_ceil_div(piece->nn, kernel->cols) * piece->no * piece->ni;
-    groups.tickets = (uint64_t)kernel->rows * kernel->cols * piece->nk >= TICKET_PRODUCTS;
+    groups.long_running = (uint64_t)kernel->rows * kernel->cols * piece->nk >= LONG_RUNNING;
     return vks_emit_special(emitter, kernel->matmul, spec, 3, operands, 5, &push, sizeof(push), groups);
 }
 

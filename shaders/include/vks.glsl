@@ -44,27 +44,24 @@ layout(local_size_x = VKS_LOCAL, local_size_x_id = 0) in;
 #define VKS_BUF_IN(slot, type, name) \
     layout(buffer_reference, std430, buffer_reference_align = 4) readonly buffer Ref_##name { type v; }
 #define VKS_AT(slot, name, i) Ref_##name(off[slot] + (uint64_t(i) << 2)).v
-#ifdef VKS_TICKETS
 #define VKS_PUSH(count, kind) \
-    layout(push_constant) uniform Push { uint64_t off[count], ticket_at; vks_push_##kind p; }
-#else
-#define VKS_PUSH(count, kind) layout(push_constant) uniform Push { uint64_t off[count]; vks_push_##kind p; }
-#endif
+    layout(push_constant) uniform Push { uint64_t off[count]; VKS_TICKET_PUSH vks_push_##kind p; }
 #else
 #define VKS_BUF(slot, type, name) layout(std430, set = 0, binding = slot) buffer Buf_##name { type name[]; }
 #define VKS_BUF_IN(slot, type, name) \
     layout(std430, set = 0, binding = slot) readonly buffer Buf_##name { type name[]; }
 #define VKS_AT(slot, name, i) name[off[slot] + (i)]
-#define VKS_PUSH(count, kind) layout(push_constant) uniform Push { uint off[count]; vks_push_##kind p; }
+#define VKS_PUSH(count, kind) layout(push_constant) uniform Push { uint off[count]; VKS_TICKET_PUSH vks_push_##kind p; }
 #endif
 
-// Tickets: which workgroup does what. Mesa's CPU driver deals a dispatch's workgroups out to its threads in equal parts
-// before any of them starts, so all wait for the slowest processor: one of another kind, or one whose units and caches
-// another program (in a virtual machine, another guest) uses too. Where workgroups are long, each therefore takes the
-// number of its work from a counter (self-scheduling, Tang and Yew, "Processor self-scheduling for multiple-nested
-// parallel loops", 1986), and of twice as many workgroups as there is work for, half come in vain: of n threads, one may
-// do up to 2 / n of all. Whoever is given the last number sets the counter back to zero for the next dispatch. A loop
-// over numbers would do with fewer workgroups, but the driver masks all stores in loops.
+// Tickets: which workgroup does what. Mesa's CPU driver cuts a dispatch into one run of workgroups a thread, and none
+// helps with a run that another has begun, so all wait for the slowest processor: one of another kind, or one whose
+// units and caches another program (in a virtual machine, another guest) uses too. Where workgroups run long, each
+// therefore takes the number of its work from a counter (self-scheduling, Tang and Yew, "Processor self-scheduling for
+// multiple-nested parallel loops", 1986), and of twice as many workgroups as there is work for, half come in vain, so
+// that a fast thread's run is long enough for more than its share. Whoever is given the last number sets the counter
+// back for the next dispatch. A loop over numbers would do with fewer workgroups, but the driver masks all stores in
+// loops.
 //
 // A kernel with tickets begins with VKS_MAIN in place of void main(), has workgroups of one subgroup, and uses
 // vks_workgroup in place of gl_WorkGroupID. 1024 cubed on two cores, Mesa 25.0, GFLOP/s with and without tickets: 59 and
@@ -73,11 +70,13 @@ layout(local_size_x = VKS_LOCAL, local_size_x_id = 0) in;
 #extension GL_KHR_shader_subgroup_ballot : require
 layout(constant_id = VKS_TICKETS_CONSTANT) const uint TAKES_TICKETS = 0;
 #ifdef VKS_ADDRESS
-layout(buffer_reference, std430, buffer_reference_align = 4) buffer vks_tickets { uint v; };
-#define VKS_TICKET vks_tickets(ticket_at).v
+layout(buffer_reference, std430, buffer_reference_align = 4) buffer vks_counter { uint v; };
+#define VKS_COUNTER vks_counter(counter_at).v
+#define VKS_TICKET_PUSH uint64_t counter_at; uint first_x, first_y, first_z;
 #else
-layout(std430, set = 0, binding = VKS_TICKETS_BINDING) buffer vks_tickets { uint vks_ticket; };
-#define VKS_TICKET vks_ticket
+layout(std430, set = 0, binding = VKS_COUNTER_BINDING) buffer vks_counter_buffer { uint vks_counter; };
+#define VKS_COUNTER vks_counter
+#define VKS_TICKET_PUSH uint first_x, first_y, first_z;
 #endif
 uvec3 vks_workgroup;
 #define VKS_MAIN \
@@ -90,19 +89,21 @@ uvec3 vks_workgroup;
             const uint count = of.x * of.y * gl_NumWorkGroups.z; \
             uint ticket = 0; \
             if (gl_SubgroupInvocationID == 0) { \
-                ticket = atomicAdd(VKS_TICKET, 1); \
+                ticket = atomicAdd(VKS_COUNTER, 1); \
                 if (ticket == count - 1) \
-                    VKS_TICKET = 0; \
+                    atomicExchange(VKS_COUNTER, 0); \
             } \
             ticket = subgroupBroadcast(ticket, 0); \
             if (ticket >= count / 2) \
                 return; \
-            vks_workgroup = uvec3(ticket % of.x, ticket / of.x % of.y, ticket / of.x / of.y); \
+            vks_workgroup = uvec3(first_x, first_y, first_z) + \
+                            uvec3(ticket % of.x, ticket / of.x % of.y, ticket / of.x / of.y); \
         } \
         vks_work(); \
     } \
     void vks_work()
 #else
+#define VKS_TICKET_PUSH
 #define vks_workgroup gl_WorkGroupID
 #define VKS_MAIN void main()
 #endif
