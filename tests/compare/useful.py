@@ -5,9 +5,8 @@
 
 Trains every method on the 32 + 32 prompts of assets/prompts, chooses its strength on validation prompts, and measures
 on test prompts whose concepts are in no training list, two seeds each. The judge (assets/emoji/judge) was trained on
-real pictures only. Intervals: 95 %, paired bootstrap over prompts. The sweep, from which the model's own defaults come,
-runs only if asked for. Needs the packages of
-tests/golden/requirements.txt.
+real pictures only. Intervals: 95 %, paired bootstrap over prompts. The sweep, from which the model's own defaults
+come, runs only if asked for. Needs the packages of tests/golden/requirements.txt.
 """
 import argparse
 import json
@@ -28,10 +27,14 @@ INK = "ink drawing of "
 METHODS = ["lineas", "linear-act", "gaussian-act", "mean-act"]
 STRENGTHS = [0.6, 0.8, 1.0, 1.2, 1.5]
 GAMMAS = [0.0, 0.6, 0.8, 0.9, 0.95, 0.97]
-REFIT = 75  # steps
-SUPPORT = ["--steps", 120, "--batch", 32, "--lr", 0.06]  # of the trainings whose channels are taken away
-SWEEP = [(32, 0.06, 80, 50), (32, 0.08, 50, 30), (32, 0.12, 30, 60), (16, 0.06, 80, 50), (16, 0.08, 80, 50),
-         (16, 0.08, 80, 30), (16, 0.1, 80, 50), (16, 0.1, 100, 60), (16, 0.12, 90, 60)]  # sources, rate, steps, refit
+STEPS, REFIT = 80, 50  # of the trainings whose channels are taken away; with gamma 0 all of them are one training
+OWN = "norm.*|attn2.to_out.0|ff.net.2"  # the model's own sites, behind unet.
+SITES = ["norm.*|ff.net.2", "attn2.to_out.0", "norm.*|attn2.to_out.0", "norm.*|attn2.to_(v|out.0)",
+         "norm.*|attn[12].to_out.0", OWN, "norm.*|attn2.to_(v|out.0)|ff.net.2", "norm.*|attn[12].to_out.0|ff.net.2",
+         f"{OWN}|proj_out", f"{OWN}|conv2"]
+RATES = [(16, 0.1, 80, 50), (16, 0.12, 80, 50), (16, 0.12, 80, 40), (16, 0.08, 100, 60), (32, 0.06, 80, 50)]
+# Sites; sources a step, rate, steps, steps of the refit.
+SWEEP = [(sites, 16, 0.1, 100, 60) for sites in SITES] + [(OWN, *rates) for rates in RATES]
 SEEDS, SWEEP_SEEDS = 2, 6
 
 
@@ -161,7 +164,8 @@ def support(bench):
         cells = []
         for refit in (0, REFIT) if gamma else (0,):
             name = f"style-gamma-{gamma}" + (f"-refit-{refit}" if refit else "")
-            path = bench.train(name, "style", *SUPPORT, "--gamma", gamma, *(["--refit", refit] if refit else []))
+            path = bench.train(name, "style", "--gamma", gamma, "--refit", refit, "--steps",
+                               STEPS if gamma else STEPS + REFIT)
             both = share(bench.paint(name, test, f"{path}:1")["both"])
             first = both if first is None else first
             cells += [f"{both:.0f} %", f"{100 * both / max(first, 1e-9):.0f} %"]
@@ -202,14 +206,22 @@ def controls(bench):
 def sweep(bench):
     """What LinEAS's defaults of the model are chosen from: on validation prompts, at strength 1."""
     validation = bench.lines("validation.txt")
-    print(f"\n{len(validation)} validation prompts x {SWEEP_SEEDS} seeds\n\n"
-          "| sources a step | rate | steps | ink | concept | both |\n|---|---|---|---|---|---|")
-    for batch, rate, steps, refit in SWEEP:
-        name = f"sweep-{batch}-{rate}-{steps}-{refit}"
-        path = bench.train(name, "style", "--batch", batch, "--lr", rate, "--steps", steps, "--refit", refit)
-        v = bench.paint(name, validation, f"{path}:1", SWEEP_SEEDS)
-        print(f"| {batch} | {rate} | {steps} + {refit} | {share(v['ink']):.0f} % | {share(v['concept']):.0f} % | "
-              f"{share(v['both']):.0f} % |", flush=True)
+    prompted = bench.paint("sweep-prompted", [INK + p for p in validation], seeds=SWEEP_SEEDS)["pixels"]
+    light = prompted.mean((1, 2, 3))
+    print(f"\n{len(validation)} validation prompts x {SWEEP_SEEDS} seeds; light: mean of all pixels, and its mean "
+          "distance to the prompted picture's\n\n"
+          "| sites | sources a step | rate | steps | ink | concept | both | light |\n"
+          "|---|---|---|---|---|---|---|---|")
+    for i, (sites, batch, rate, steps, refit) in enumerate(SWEEP):
+        path = bench.train(f"sweep-{i}", "style", "--sites", f"unet.*({sites})", "--batch", batch, "--lr", rate,
+                           "--steps", steps, "--refit", refit)
+        v = bench.paint(f"sweep-{i}", validation, f"{path}:1", SWEEP_SEEDS)
+        shades = v["pixels"].mean((1, 2, 3))
+        sites = sites.replace("|", "\\|")
+        print(f"| `{sites}` | {batch} | {rate} | {steps} + {refit} | {share(v['ink']):.0f} % | "
+              f"{share(v['concept']):.0f} % | {share(v['both']):.0f} % | {shades.mean():.0f}, "
+              f"{np.abs(shades - light).mean():.1f} |", flush=True)
+    print(f"\nprompted: light {light.mean():.0f}")
 
 
 def main():
