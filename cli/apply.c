@@ -219,12 +219,26 @@ static bool on_denoised(void *priv, size_t index)
     return !vksteer_interrupted();
 }
 
+static bool on_step(void *priv, size_t index, uint32_t step, uint32_t steps)
+{
+    const struct order *order = priv;
+    (void)index;
+    if (order->count == 1 && steps > 1)
+        progress_show("step", step, steps, "");
+    return !vksteer_interrupted();
+}
+
 // A strip or grid, or a file a picture.
 static int paint(struct job *job)
 {
     struct order order;
     const bool sheet = job->sweep.count || job->has_grid;
-    const struct vksteer_paint_calls calls = {sheet ? keep_picture : save_picture_of, on_denoised, &order};
+    const struct vksteer_paint_calls calls = {
+        .done = sheet ? keep_picture : save_picture_of,
+        .denoised = on_denoised,
+        .stepped = on_step,
+        .priv = &order,
+    };
     bool ok = make_order(job, &order) &&
               vksteer_paint_all(job->painter, order.pictures, order.count, &calls) != VKSTEER_FAILED && !order.failed;
     progress_done();
@@ -302,12 +316,29 @@ static int run(struct job *job)
     return vksteer_model_info(job->model)->vocabulary ? apply_texts(job) : apply_pictures(job);
 }
 
+// The ending of another format of pictures, or NULL.
+static const char *other_format(const char *path)
+{
+    static const char *const endings[] = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"};
+    const size_t length = strlen(path);
+    for (size_t i = 0; i < COUNT_OF(endings); i++)
+        if (length >= strlen(endings[i]) && strcmp(path + length - strlen(endings[i]), endings[i]) == 0)
+            return endings[i];
+    return NULL;
+}
+
 static int check(struct job *job, const double *strength)
 {
     if (!job->prompt == !job->prompts_path)
         return usage_error("apply needs -p PROMPT or --prompts FILE (one of them): see `vksteer apply --help`");
     if (job->output && !pattern_is_good(job->output))
         return usage_error("-o %s: one %%d or %%03d is the most", job->output);
+    const char *format = job->output ? other_format(job->output) : NULL;
+    if (format)
+        return usage_error("-o %s: pictures are written as PNG: name it so, not %s", job->output, format);
+    if (job->latents_path && job->batch > 1)
+        say("warning: all pictures of -b begin from the noise of --latents, so they differ only where the scheduler "
+            "adds more");
     if (job->system && !job->chat)
         return usage_error("--system is a message of --chat: give both");
     if (check_cache(job->cache) || !sweep_is_good(&job->sweep, &job->steer))
@@ -344,7 +375,7 @@ int command_apply(int argc, char **argv)
          "inverse maps; may be repeated"},
         {0, "steer-strength", OPT_NUMBER, &strength, -100, 100, "F", "strength of steerings without one"},
         MODEL_OPTIONS(job.common),
-        {'o', "output", OPT_TEXT, &job.output, 0, 0, "OUT", "the picture, out.png; %03d is replaced by its number. "
+        {'o', "output", OPT_OUT, &job.output, 0, 0, "OUT", "the picture, out.png; %03d is replaced by its number. "
          "Texts: into a file of JSON lines"},
         {0, "sweep", OPT_SWEEP, &job.sweep, 0, 0, "FROM:TO:COUNT", "a strip over strengths, with labels; or a text "
          "at each"},

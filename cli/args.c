@@ -247,6 +247,7 @@ static int set_value(const struct option *option, const char *shown, const char 
         *(bool *)option->value = true;
         return EXIT_DONE;
     case OPT_TEXT:
+    case OPT_OUT:
         *(const char **)option->value = text;
         return EXIT_DONE;
     case OPT_NUMBER:
@@ -366,6 +367,49 @@ static int check_common(const struct common *common)
     return EXIT_DONE;
 }
 
+static bool same(const char *a, const char *b)
+{
+    return a && b && (strcmp(a, b) == 0 || vksteer_same_file(a, b));
+}
+
+// Whether the option names the file, as one to read or, when it is another, to write.
+static bool names_file(const struct option *option, const char *file, const struct option *asking)
+{
+    bool found = false;
+    if ((option->kind == OPT_TEXT && option->meta && strcmp(option->meta, "FILE") == 0) ||
+        (option->kind == OPT_OUT && option != asking))
+        return same(*(const char *const *)option->value, file);
+    if (option->kind == OPT_STEER) {
+        const struct steer_list *list = option->value;
+        for (size_t i = 0; i < list->count; i++)
+            found |= same(list->uses[i].path, file);
+    } else if (option->kind == OPT_LORA) {
+        const struct lora_list *list = option->value;
+        for (size_t i = 0; i < list->count; i++)
+            found |= same(list->items[i].path, file);
+    }
+    return found;
+}
+
+// Nothing that is read may be overwritten, and no output by another.
+static int check_outputs(const struct option *options, size_t count, const struct common *common,
+                         const struct arguments *arguments)
+{
+    for (const struct option *out = options; out < options + count; out++) {
+        const char *file = out->kind == OPT_OUT ? *(const char *const *)out->value : NULL;
+        for (size_t i = 0; i < count && file; i++)
+            if (names_file(&options[i], file, out))
+                return usage_error("--%s and --%s are the same file, %s: give another name", out->name,
+                                   options[i].name, file);
+        bool found = file && common->model && vksteer_same_file(common->model, file);
+        for (size_t i = 0; i < arguments->count && file; i++)
+            found |= same(arguments->positionals[i], file);
+        if (found)
+            return usage_error("--%s %s would overwrite what is read: give another name", out->name, file);
+    }
+    return EXIT_DONE;
+}
+
 int parse_arguments(const struct command *command, struct common *common, int argc, char **argv,
                     struct arguments *arguments)
 {
@@ -400,7 +444,9 @@ int parse_arguments(const struct command *command, struct common *common, int ar
     if (arguments->count < command->positionals_low)
         return usage_error("%s needs %s: see `vksteer %s --help`", command->name, command->positional_name,
                            command->name);
-    const int result = check_common(common);
+    int result = check_common(common);
+    if (result == EXIT_DONE)
+        result = check_outputs(options, count, common, arguments);
     if (result != EXIT_DONE)
         return result;
     cli_log_setup(common);

@@ -2,6 +2,7 @@
 #ifndef VKSTEER_CLI_H
 #define VKSTEER_CLI_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,7 +30,8 @@ enum exit_code {
 
 enum option_kind {
     OPT_FLAG,      // bool
-    OPT_TEXT,      // const char *
+    OPT_TEXT,      // const char *; with the meta FILE the name of a file that is read
+    OPT_OUT,       // const char *, the name of a file that is written: never one that is read
     OPT_NUMBER,    // double
     OPT_COUNT,     // uint32_t
     OPT_SEED,      // int64_t
@@ -170,6 +172,8 @@ struct text {
 void text_add(struct text *text, const char *format, ...) FORMAT(2, 3);
 // In the fewest digits that are read as the same number, or as the same float.
 void text_add_number(struct text *text, double value, bool single);
+// As vfprintf, with control characters as \xNN: names and values come from files.
+void print_plain(FILE *file, const char *format, va_list args);
 // With a space before it, quoted so that a shell takes it for one word.
 void text_add_word(struct text *text, const char *word);
 

@@ -121,7 +121,11 @@ static int paint(struct demo *demo, const struct steering_demo *which, const cha
     progress_done();
     if (ok && !vksteer_interrupted()) {
         struct picture_facts facts = {
-            .prompt = prompts.items[0], .model = "emoji", .seed = demo->seed, .uses = &use, .use_count = 1,
+            .prompt = prompts.items[0],
+            .model = demo->common.model ? demo->common.model : "emoji",
+            .seed = demo->seed,
+            .uses = &use,
+            .use_count = 1,
             .sweep = "0:1.25:6",
         };
         vksteer_painter_size(painter, &facts.width, &facts.height, &facts.steps, &facts.cfg);
@@ -155,6 +159,15 @@ static int show(struct demo *demo, const struct steering_demo *which)
     return EXIT_DONE;
 }
 
+static bool check_model(vksteer_model *model, void *priv)
+{
+    (void)priv;
+    if (!vksteer_model_info(model)->vocabulary)
+        return true;
+    say_error("the demo is of pictures: give it an image model, or none for the built-in one");
+    return false;
+}
+
 int command_demo(int argc, char **argv)
 {
     struct demo demo = {.folder = "vksteer-demo", .seed = 42};
@@ -174,7 +187,7 @@ int command_demo(int argc, char **argv)
     if (!vksteer_make_folder(cli_log(), demo.folder))
         return EXIT_FAILED;
     demo.started = vksteer_seconds();
-    code = open_both(&demo.common, NULL, NULL, &demo.session, &demo.model);
+    code = open_both(&demo.common, check_model, NULL, &demo.session, &demo.model);
     if (code == EXIT_DONE) {
         vksteer_catch_interrupt();
         say("on %s (%s)", vksteer_session_device(demo.session)->name, vksteer_session_device(demo.session)->driver);

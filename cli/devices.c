@@ -137,6 +137,10 @@ int command_devices(int argc, char **argv)
         code = EXIT_NO_DEVICE;
     } else if (test) {
         code = selftest(&common);
+    } else if (common.device) {  // is it one of them?
+        vksteer_session *session = NULL;
+        code = open_session(&common, &session);
+        vksteer_session_close(&session);
     }
     if (common.json && !json_finish())
         return EXIT_FAILED;

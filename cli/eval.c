@@ -142,7 +142,7 @@ int command_eval(int argc, char **argv)
         {0, "context", OPT_COUNT, &job.text.context, 2, 1048576, "N", "tokens of a window of it (default 512)"},
         {0, "stride", OPT_COUNT, &job.text.stride, 1, 1048575, "N", "tokens between windows' starts (default: half)"},
         {0, "sweep", OPT_SWEEP, &job.text.sweep, 0, 0, "FROM:TO:COUNT", "figures of texts over strengths"},
-        {0, "plot", OPT_TEXT, &job.text.plot_path, 0, 0, "FILE.png", "draw them"},
+        {0, "plot", OPT_OUT, &job.text.plot_path, 0, 0, "FILE.png", "draw them"},
         {0, "scorer", OPT_TEXT, &job.text.scorer, 0, 0, "COMMAND", "reads texts, {\"prompt\", \"text\", "
          "\"strength\"} a line, and prints a number a line"},
         {0, "words", OPT_TEXT, &job.text.words_path, 0, 0, "FILE", "words and phrases, one a line, to look for in "

@@ -10,7 +10,7 @@ int command_import(int argc, char **argv)
     struct vksteer_import_result result = {0};
     vksteer_model *model = NULL;
     const struct option options[] = {
-        {'o', "output", OPT_TEXT, &params.output, 0, 0, "FILE", "the steering file (.safetensors)"},
+        {'o', "output", OPT_OUT, &params.output, 0, 0, "FILE", "the steering file (.safetensors)"},
         {0, "quantiles", OPT_TEXT, &quantiles, 0, 0, "LOW:HIGH", "move only values within this support, saved with "
          "the maps: 0:100 is what linear maps are run with by default (here: none)"},
         {0, "only-mean", OPT_FLAG, &params.only_mean, 0, 0, NULL, "the maps are of the method that moves means "

@@ -69,7 +69,7 @@ void print_line(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    vprintf(format, args);
+    print_plain(stdout, format, args);
     va_end(args);
     putchar('\n');
     fflush(stdout);

@@ -51,7 +51,7 @@ void say(const char *format, ...)
     clear_line();
     va_start(args, format);
     fputs("vksteer: ", stderr);
-    vfprintf(stderr, format, args);
+    print_plain(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
 }
@@ -62,7 +62,7 @@ void say_error(const char *format, ...)
     clear_line();
     va_start(args, format);
     fputs("vksteer: error: ", stderr);
-    vfprintf(stderr, format, args);
+    print_plain(stderr, format, args);
     fputc('\n', stderr);
     va_end(args);
 }

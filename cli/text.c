@@ -1,4 +1,4 @@
-// A text that grows.
+// A text that grows, and text that terminals can be given.
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +24,25 @@ void text_add(struct text *text, const char *format, ...)
         text->length = need - 1;
     }
     va_end(again);
+}
+
+void print_plain(FILE *file, const char *format, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    const int size = vsnprintf(NULL, 0, format, args);
+    char *all = size < 0 ? NULL : malloc((size_t)size + 1);
+    if (all)
+        vsnprintf(all, (size_t)size + 1, format, again);
+    va_end(again);
+    for (const unsigned char *at = (const unsigned char *)all; at && *at; at++) {
+        const bool wide = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;  // controls beyond ASCII, in UTF-8
+        if (wide || (*at < 0x20 && *at != '\t') || *at == 0x7f)
+            fprintf(file, "\\x%02x", wide ? *++at : *at);
+        else
+            fputc(*at, file);
+    }
+    free(all);
 }
 
 void text_add_number(struct text *text, double value, bool single)

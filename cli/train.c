@@ -105,9 +105,16 @@ static int check(struct job *job)
         return usage_error("-s %lld: the seed of a training must not be negative", (long long)job->seed);
     if (job->quantiles && !(parse_numbers(job->quantiles, p->quantiles, 2) && p->quantiles[0] < p->quantiles[1]))
         return usage_error("--quantiles %s: give LOW:HIGH in percent, such as 0:100", job->quantiles);
+    if (p->support > 0 && job->gamma >= 0)
+        return usage_error("--support finds the gamma: leave --gamma out");
+    if (p->resume && p->method && strcmp(p->method, "lineas") != 0)
+        return usage_error("--resume is for lineas: %s is trained in one go", p->method);
     p->seed = (uint64_t)job->seed;
     p->gamma = job->gamma == 0 ? -1 : job->gamma > 0 ? job->gamma : 0;
     p->refit = job->refit == UINT32_MAX ? 0 : job->refit > 0 ? (int32_t)job->refit : -1;
+    const size_t length = strlen(p->output);
+    if (p->log_path && strncmp(p->log_path, p->output, length) == 0 && strcmp(p->log_path + length, ".state") == 0)
+        return usage_error("--log %s is where the training is resumed from: give another name", p->log_path);
     p->base = job->base.uses;
     p->base_count = job->base.count;
     return EXIT_DONE;
@@ -154,7 +161,7 @@ int command_train(int argc, char **argv)
         {0, "target", OPT_TEXT, &job.target, 0, 0, "FILE", "prompts to steer towards"},
         {0, "validate", OPT_TEXT, &job.validate, 0, 0, "FILE", "held-out source prompts: their distance to the "
          "target, before, ten times meanwhile, after; changes no bit"},
-        {'o', "output", OPT_TEXT, &p->output, 0, 0, "FILE", "the steering file (.safetensors)"},
+        {'o', "output", OPT_OUT, &p->output, 0, 0, "FILE", "the steering file (.safetensors)"},
         {0, "field", OPT_TEXT, &job.field, 0, 0, "NAME", "field of .jsonl, .json and .csv prompts"},
         METHOD_OPTIONS(p, job.quantiles),
         {0, "sites", OPT_TEXT, &p->sites, 0, 0, "REGEX", "modules that get maps (default: the method's, or the "
@@ -182,7 +189,7 @@ int command_train(int argc, char **argv)
         {0, "cfg-scale", OPT_NUMBER, &p->cfg_scale, 0, 100, "F", "guidance scale, for models that embed it"},
         {0, "steer", OPT_STEER, &job.base, 0, 0, "FILE[:S|:inv]", "a steering that is on already; may be repeated"},
         MODEL_OPTIONS(job.common),
-        {0, "log", OPT_TEXT, &p->log_path, 0, 0, "FILE", "a JSON line for every step"},
+        {0, "log", OPT_OUT, &p->log_path, 0, 0, "FILE", "a JSON line for every step"},
         {0, "resume", OPT_FLAG, &p->resume, 0, 0, NULL, "go on from OUT.state"},
         {0, "no-cache", OPT_FLAG, &p->no_cache, 0, 0, NULL, "collect the targets' activations anew and keep none; "
          "changes no bit"},

@@ -13,7 +13,7 @@ vksteer=$(cd "${1:?BUILD}" && pwd)/cli/vksteer
 shift
 . "$here/tests/cli/prelude.sh"
 
-all=(train apply parts schedulers checkpoints bake import memory info eval language write read tune refuse models)
+all=(train apply parts schedulers checkpoints bake import memory info eval language write read tune refuse guard models)
 [ $# -gt 0 ] || set -- "${all[@]}"
 for part in "$@"; do
     echo "== $part"

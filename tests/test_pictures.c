@@ -256,7 +256,7 @@ static void stages_take_turns(struct test *t)
 }
 
 struct told {
-    int denoised, done, stop_at;
+    int denoised, done, stop_at, steps, stop_step;
 };
 
 static bool count_denoised(void *priv, size_t index)
@@ -264,6 +264,13 @@ static bool count_denoised(void *priv, size_t index)
     struct told *told = priv;
     (void)index;
     return ++told->denoised != told->stop_at;
+}
+
+static bool count_step(void *priv, size_t index, uint32_t step, uint32_t steps)
+{
+    struct told *told = priv;
+    told->steps += index == 0 && steps == 3 && (int)step == told->steps + 1;
+    return told->steps != told->stop_step;
 }
 
 static bool count_done(void *priv, size_t index, struct vksteer_image *image)
@@ -285,8 +292,8 @@ static void rounds_end_early(struct test *t)
     const struct vksteer_picture pictures[] = {{.prompt = "a red apple"}, {.prompt = "a blue cat"},
                                                {.prompt = "a fish", .latents = &noise, .latent_count = 1}};
     struct told failed = {0}, stopped = {.stop_at = 1};
-    const struct vksteer_paint_calls fail = {count_done, count_denoised, &failed};
-    const struct vksteer_paint_calls stop = {count_done, count_denoised, &stopped};
+    const struct vksteer_paint_calls fail = {.done = count_done, .denoised = count_denoised, .priv = &failed};
+    const struct vksteer_paint_calls stop = {.done = count_done, .denoised = count_denoised, .priv = &stopped};
     if (!session)
         SKIP(t, "no Vulkan device");
     vksteer_session *own = vksteer_session_open(&params);
@@ -302,6 +309,29 @@ static void rounds_end_early(struct test *t)
     vksteer_painter_close(&painter);
     vksteer_model_close(&model);
     vksteer_session_close(&own);
+}
+
+// A picture can be left between its steps.
+static void pictures_end_early(struct test *t)
+{
+    const struct vksteer_paint_params paint = {.steps = 3};
+    const struct vksteer_picture picture = {.prompt = "a red apple"};
+    struct told stopped = {.stop_step = 2}, whole = {0};
+    const struct vksteer_paint_calls stop = {.done = count_done, .stepped = count_step, .priv = &stopped};
+    const struct vksteer_paint_calls go_on = {.done = count_done, .stepped = count_step, .priv = &whole};
+    if (!session)
+        SKIP(t, "no Vulkan device");
+    vksteer_model *model = vksteer_model_open(session, NULL, "emoji");
+    vksteer_painter *painter = model ? vksteer_painter_open(model, &paint) : NULL;
+    EXPECT(t, painter && vksteer_paint_all(painter, &picture, 1, &stop) == VKSTEER_STOPPED && stopped.steps == 2 &&
+                  stopped.done == 0,
+           "%d steps, %d done: %s", stopped.steps, stopped.done, last_error);
+    whole.stop_step = 4;
+    EXPECT(t, painter && vksteer_paint_all(painter, &picture, 1, &go_on) == VKSTEER_DONE && whole.steps == 3 &&
+                  whole.done == 1,
+           "%d steps, %d done: %s", whole.steps, whole.done, last_error);
+    vksteer_painter_close(&painter);
+    vksteer_model_close(&model);
 }
 
 static void tiles_blend(struct test *t)
@@ -427,6 +457,7 @@ int main(int argc, char **argv)
     if (!quick) {
         TEST(&t, stages_take_turns);
         TEST(&t, rounds_end_early);
+        TEST(&t, pictures_end_early);
         TEST(&t, tiles_blend);
         TEST(&t, tiles_equal);
         TEST(&t, memory_runs_out);

@@ -108,14 +108,16 @@ static bool pass(struct vksteer_painter *p, const struct vks_painter_prompt *emb
     return ok;
 }
 
-// The schedule, from noise to latents, in place. `work`: WORK more arrays of latents.
+// The schedule, from noise to latents of picture `index`, in place. `work`: WORK more arrays of latents. False after a
+// message, or with p->stopped.
 #define WORK (VKS_SCHEDULER_OUTPUTS + 3)
-static bool denoise(struct vksteer_painter *p, const struct vks_painter_prompt *prompt, uint64_t seed,
+static bool denoise(struct vksteer_painter *p, size_t index, const struct vks_painter_prompt *prompt,
                     const uint32_t *step, float *latents, float *work)
 {
     const size_t count = latent_values(p);
     float *input = work, *other = work + count, *before = work + 2 * count, *said = work + 3 * count;
     const float *outputs[VKS_SCHEDULER_OUTPUTS];
+    const struct vksteer_paint_calls *calls = p->calls;
     for (size_t i = 0; i < count; i++)
         latents[i] *= (float)p->schedule.init_noise_sigma;
     for (uint32_t s = 0; s < p->schedule.count; s++) {
@@ -131,12 +133,15 @@ static bool denoise(struct vksteer_painter *p, const struct vks_painter_prompt *
             for (size_t i = 0; i < count; i++)
                 output[i] = other[i] + (float)p->cfg * (output[i] - other[i]);
         }
-        const struct vks_noise noise = {.seed = seed, .offset = s + 1, .domain = VKS_NOISE_IMAGE};
+        const struct vks_noise noise = {.seed = p->coming[index].seed, .offset = s + 1, .domain = VKS_NOISE_IMAGE};
         if (at->next_noise != 0 && !vks_api_noise(p->model, &noise, p->rows, p->columns, other))
             return false;
         for (uint32_t k = 0; k < VKS_SCHEDULER_OUTPUTS; k++)
             outputs[k] = said + (s + VKS_SCHEDULER_OUTPUTS - k) % VKS_SCHEDULER_OUTPUTS * count;
         vks_scheduler_advance(at, count, latents, before, outputs, other);
+        p->stopped = calls->stepped && !calls->stepped(calls->priv, index, s + 1, p->schedule.count);
+        if (p->stopped)
+            return false;
     }
     return true;
 }
@@ -236,8 +241,10 @@ static bool decode(struct vksteer_painter *p, const float *latents, const uint32
     return ok;
 }
 
-static bool make_latents(struct vksteer_painter *p, const struct vksteer_picture *picture, float *values)
+// False after a message, or with p->stopped.
+static bool make_latents(struct vksteer_painter *p, size_t index, float *values)
 {
+    const struct vksteer_picture *picture = &p->coming[index];
     const size_t count = latent_values(p);
     uint32_t step[VKS_STEP_WORDS];
     const struct vks_painter_prompt *read = NULL;
@@ -249,7 +256,7 @@ static bool make_latents(struct vksteer_painter *p, const struct vksteer_picture
     ok = ok && start(p, picture->seed, picture->latents, picture->latent_count, values) &&
          (read = read_prompt(p, picture->prompt, step)) != NULL &&
          (!p->guided || read_negative(p, picture->negative_prompt, step)) && vks_painter_enter(p, VKS_STAGE_UNET) &&
-         denoise(p, read, picture->seed, step, values, work) &&
+         denoise(p, index, read, step, values, work) &&
          are_numbers(p, "the latents are", values, count);  // a decoder may make a picture of anything
     free(work);
     return ok;
@@ -269,22 +276,23 @@ static bool make_image(struct vksteer_painter *p, const struct vksteer_picture *
 }
 
 // Pictures [first, first + count): the latents of all, then what the decoder makes of those that are there.
-static enum vksteer_result paint_round(struct vksteer_painter *p, const struct vksteer_picture *pictures,
-                                       size_t first, size_t count, const struct vksteer_paint_calls *calls,
-                                       float *latents)
+static enum vksteer_result paint_round(struct vksteer_painter *p, size_t first, size_t count, float *latents)
 {
+    const struct vksteer_paint_calls *calls = p->calls;
     const size_t size = latent_values(p);
     size_t there = 0;
     bool ok = true, go_on = true;
     while (there < count && ok && go_on) {
-        ok = make_latents(p, &pictures[first + there], latents + there * size);
-        if (ok && count > 1 && calls->denoised)
+        const bool made = make_latents(p, first + there, latents + there * size);
+        ok = made || p->stopped;
+        go_on = !p->stopped;
+        if (made && count > 1 && calls->denoised)
             go_on = calls->denoised(calls->priv, first + there);
-        there += ok;
+        there += made;
     }
     for (size_t i = 0; i < there && go_on; i++) {
         struct vksteer_image image;
-        if (!make_image(p, &pictures[first + i], latents + i * size, &image))
+        if (!make_image(p, &p->coming[first + i], latents + i * size, &image))
             return VKSTEER_FAILED;
         go_on = calls->done(calls->priv, first + i, &image);
     }
@@ -302,8 +310,10 @@ enum vksteer_result vksteer_paint_all(vksteer_painter *p, const struct vksteer_p
         return vks_fail(p->model->log, VKS_NO_MEMORY), VKSTEER_FAILED;
     p->coming = pictures;
     p->coming_count = count;
+    p->calls = calls;
+    p->stopped = false;
     for (size_t first = 0; first < count && result == VKSTEER_DONE; first += round)
-        result = paint_round(p, pictures, first, count - first < round ? count - first : round, calls, latents);
+        result = paint_round(p, first, count - first < round ? count - first : round, latents);
     p->coming_count = 0;
     free(latents);
     return result;
@@ -321,5 +331,5 @@ bool vksteer_paint(vksteer_painter *p, const char *prompt, const char *negative_
 {
     const struct vksteer_picture picture = {prompt, negative_prompt, seed, strengths, latents, latent_count};
     *image = (struct vksteer_image){0};
-    return vksteer_paint_all(p, &picture, 1, &(struct vksteer_paint_calls){take, NULL, image}) == VKSTEER_DONE;
+    return vksteer_paint_all(p, &picture, 1, &(struct vksteer_paint_calls){.done = take, .priv = image}) == VKSTEER_DONE;
 }

@@ -29,6 +29,8 @@ struct vksteer_painter {
     size_t prompt_count;
     const struct vksteer_picture *coming;  // pictures that are asked for, the caller's
     size_t coming_count;
+    const struct vksteer_paint_calls *calls;  // the caller's, while it paints
+    bool stopped;              // by one of them
     struct vks_api_text *text;
     struct vks_graph unet_graph, decoder_graph;
     struct vks_tensor *sample, *latents, *picture;

@@ -60,6 +60,11 @@ bool vksteer_file_write(const struct vksteer_log *log, const char *path, const v
     return vks_os_write_file(vks_api_log_init(&bridge, log), path, data, size);
 }
 
+bool vksteer_same_file(const char *a, const char *b)
+{
+    return vks_os_same_file(a, b);
+}
+
 bool vksteer_can_write(const struct vksteer_log *log, const char *path)
 {
     struct vks_api_log bridge;

@@ -72,6 +72,8 @@ bool vks_os_rename_folder(const struct vks_log *log, const char *from, const cha
 bool vks_os_exists(const char *path);
 bool vks_os_is_file(const char *path);  // a regular file, or a link to one
 bool vks_os_is_dir(const char *path);
+// Whether both are there and one regular file, by whatever names.
+bool vks_os_same_file(const char *a, const char *b);
 // Bytes of a file, or UINT64_MAX when it is not there.
 uint64_t vks_os_file_size(const char *path);
 // When a file was changed last, in seconds from some fixed point; INT64_MAX when it is not there.

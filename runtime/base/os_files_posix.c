@@ -68,14 +68,18 @@ static int open_readable(const struct vks_log *log, const char *path, struct sta
 
 bool vks_os_map_open(const struct vks_log *log, const char *path, struct vks_os_map *map)
 {
+    static const char not_regular[] = "%s: is not a regular file; give a file that can be mapped";
     *map = (struct vks_os_map){.data = (const unsigned char *)""};
     struct stat info;
+    // Before it is opened: that would wait for a pipe's writer.
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+        return vks_fail(log, not_regular, path);
     const int fd = open_readable(log, path, &info);
     if (fd < 0)
         return false;
     bool done = false;
     if (!S_ISREG(info.st_mode)) {
-        vks_fail(log, "%s: is not a regular file; give a file that can be mapped", path);
+        vks_fail(log, not_regular, path);
     } else if ((uintmax_t)info.st_size > SIZE_MAX) {
         vks_fail(log, "%s: is too large for this machine", path);
     } else if (info.st_size == 0) {
@@ -472,6 +476,13 @@ bool vks_os_is_file(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+bool vks_os_same_file(const char *a, const char *b)
+{
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && S_ISREG(first.st_mode) &&
+           first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
 bool vks_os_is_dir(const char *path)

@@ -347,6 +347,27 @@ bool vks_os_is_file(const char *path)
     return found != INVALID_FILE_ATTRIBUTES && !(found & FILE_ATTRIBUTE_DIRECTORY);
 }
 
+static bool file_identity(const char *path, BY_HANDLE_FILE_INFORMATION *info)
+{
+    wchar_t *name = wide(path);
+    HANDLE handle = name ? CreateFileW(name, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                                       OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL)
+                         : INVALID_HANDLE_VALUE;
+    const bool done = handle != INVALID_HANDLE_VALUE && GetFileInformationByHandle(handle, info);
+    if (handle != INVALID_HANDLE_VALUE)
+        CloseHandle(handle);
+    free(name);
+    return done;
+}
+
+bool vks_os_same_file(const char *a, const char *b)
+{
+    BY_HANDLE_FILE_INFORMATION first, second;
+    return vks_os_is_file(a) && file_identity(a, &first) && file_identity(b, &second) &&
+           first.dwVolumeSerialNumber == second.dwVolumeSerialNumber &&
+           first.nFileIndexHigh == second.nFileIndexHigh && first.nFileIndexLow == second.nFileIndexLow;
+}
+
 bool vks_os_is_dir(const char *path)
 {
     const DWORD found = attributes(path);

@@ -56,6 +56,19 @@ static bool lists(const char *variable, const char *fast_path)
     return false;
 }
 
+// Words that nothing knows do nothing: said, as a misspelt switch would look like one that makes no difference.
+static void check_words(const struct vks_log *log, const char *variable, const char *known)
+{
+    for (const char *list = vks_os_env(variable); list && *list;) {
+        const size_t length = strcspn(list, ",");
+        char word[32];
+        snprintf(word, sizeof(word), " %.*s ", (int)(length < 28 ? length : 28), list);
+        if (length && !strstr(known, word))
+            vks_warn(log, "%s: there is no%sto switch: known are%s", variable, word, known);
+        list += length + (list[length] == ',');
+    }
+}
+
 bool vks_gpu_disabled(const char *fast_path)
 {
     return lists("VKSTEER_DISABLE", fast_path);
@@ -516,6 +529,9 @@ struct vks_gpu *vks_gpu_create(const struct vks_gpu_params *params)
     if (!gpu)
         return vks_fail_null(params->log, VKS_NO_MEMORY);
     gpu->log = params->log;
+    check_words(gpu->log, "VKSTEER_DISABLE", " subgroup int64 texel address touch winograd panels tickets alike avx512 "
+                "cpu awake hostmap ");
+    check_words(gpu->log, "VKSTEER_ENABLE", " texel address touch winograd panels tickets ");
     if (!load(gpu, params->validate) || !choose(gpu, params->device) || (params->own_process && !widen(gpu, params)))
         goto fail;
     // Graphics cards load 16 bytes at once as they are.

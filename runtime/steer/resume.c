@@ -47,15 +47,16 @@ bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas,
         items[a] = (struct vks_st_item){
             .name = array_names[a], .dtype = VKS_ST_F32, .rank = 1, .shape = {size}, .data = arrays + a * size};
     }
-    char hash[17], step[32], log_size[32], losses[80], validation[80];
+    char hash[17], targets[17], step[32], log_size[32], losses[80], validation[80];
     vks_hash_hex(resume->hash, hash);
+    vks_hash_hex(resume->target_hash, targets);
     snprintf(step, sizeof(step), "%u", resume->step);
     snprintf(log_size, sizeof(log_size), "%" PRIu64, resume->log_size);
     write_pair((double[]){resume->first_loss, resume->last_loss}, losses, sizeof(losses));
     write_pair(resume->validation, validation, sizeof(validation));
     const struct vks_st_pair pairs[] = {
         {"format", FORMAT}, {"hash", hash}, {"step", step}, {"log_size", log_size}, {"losses", losses},
-        {"device", resume->device}, {"validation", validation},
+        {"device", resume->device}, {"validation", validation}, {"targets", targets},
     };
     ok = ok && vks_safetensors_write(log, resume->path, items, VKS_LINEAS_ARRAYS, pairs,
                                      sizeof(pairs) / sizeof(pairs[0]));
@@ -66,8 +67,10 @@ bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas,
 static bool fits(const struct vks_resume *resume, const struct vks_safetensors *file, bool force,
                  const struct vks_log *log)
 {
-    char hash[17];
+    char hash[17], target_hash[17];
     vks_hash_hex(resume->hash, hash);
+    vks_hash_hex(resume->target_hash, target_hash);
+    const char *targets = vks_safetensors_metadata(file, "targets");
     const char *format = vks_safetensors_metadata(file, "format"), *saved = vks_safetensors_metadata(file, "hash");
     const char *device = vks_safetensors_metadata(file, "device");
     if (!format || strcmp(format, FORMAT) != 0)
@@ -79,6 +82,9 @@ static bool fits(const struct vks_resume *resume, const struct vks_safetensors *
     if (!force && (!device || strcmp(device, resume->device) != 0))
         return vks_fail(log, "%s was made on \"%s\", this is \"%s\", whose bits differ: go on there, or with --force",
                         resume->path, device ? device : "?", resume->device);
+    if (!force && (!targets || strcmp(targets, target_hash) != 0))
+        return vks_fail(log, "%s: the targets' activations had other bits (other kernels, by VKSTEER_DISABLE or "
+                        "VKSTEER_ENABLE?): run as it was made, or go on with --force", resume->path);
     return true;
 }
 

@@ -234,6 +234,18 @@ static bool load_ranges(struct vks_steering *steering, const struct vks_log *log
     return true;
 }
 
+// What files may say, and what older ones leave out.
+static bool known(const struct vks_steering *steering, const struct vks_log *log, const char *path, const char *key,
+                  const char *const *words, size_t count)
+{
+    const char *value = vks_steering_metadata(steering, key);
+    bool found = !value;
+    for (size_t i = 0; i < count && !found; i++)
+        found = strcmp(value, words[i]) == 0;
+    return found || vks_fail(log, "%s: its metadata says %s \"%s\", which this version does not know: update vksteer, "
+                             "or train it again", path, key, value);
+}
+
 static bool has_ending(const char *name, const char *ending)
 {
     const size_t length = strlen(name), end = strlen(ending);
@@ -255,6 +267,10 @@ bool vks_steering_load(struct vks_steering *steering, const struct vks_log *log,
     for (size_t i = 0; i < file->metadata_count && ok; i++)
         if (strcmp(file->metadata[i].key, "format") != 0)
             ok = set_metadata(steering, file->metadata[i].key, file->metadata[i].value);
+    static const char *const positions[] = {"all", "last", "avg", "pixels-avg"};
+    static const char *const pools[] = {"mean", "last", "max"};
+    ok = ok && known(steering, log, path, "position", positions, sizeof(positions) / sizeof(positions[0])) &&
+         known(steering, log, path, "pool", pools, sizeof(pools) / sizeof(pools[0]));
     for (size_t i = 0; i < file->tensor_count && ok; i++) {
         const char *name = file->tensors[i].name;
         if (has_ending(name, ".weight"))

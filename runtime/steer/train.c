@@ -139,7 +139,7 @@ static bool describe(struct training *t)
 }
 
 // Everything that the bits of the result depend on, beside the device.
-static uint64_t hash_training(const struct training *t, const float *target, uint64_t target_count)
+static uint64_t hash_training(const struct training *t)
 {
     struct vks_hash hash;
     vks_hash_init(&hash, 0);
@@ -165,7 +165,6 @@ static uint64_t hash_training(const struct training *t, const float *target, uin
         vks_hash_add(&hash, base->w, base->sites.channels * sizeof(float));
         vks_hash_add(&hash, base->b, base->sites.channels * sizeof(float));
     }
-    vks_hash_add(&hash, target, target_count * sizeof(*target));
     return vks_hash_value(&hash);
 }
 
@@ -193,8 +192,9 @@ static bool open_state(struct training *t)
     if (memcmp(own, none, sizeof(none)) != 0 && used > 0 && (size_t)used < sizeof(resume->device))
         snprintf(resume->device + used, sizeof(resume->device) - (size_t)used, ", kernels %s",
                  vks_hash_hex(vks_hash64(own, sizeof(none)), kernels));
-    resume->hash = hash_training(t, t->target,
-                                 (uint64_t)t->subject->set_sizes[VKS_SET_TARGET] * t->loss_sites.channels);
+    resume->hash = hash_training(t);
+    resume->target_hash = vks_hash64(t->target, (size_t)t->subject->set_sizes[VKS_SET_TARGET] * t->loss_sites.channels *
+                                                    sizeof(*t->target));
     if (p->resume && vks_os_exists(resume->path)) {
         if (!vks_resume_load(resume, t->lineas, p->force, t->subject->log))
             return false;
@@ -348,6 +348,11 @@ static enum vks_train_result train_lineas(struct training *t)
         vks_warn(subject->log, "some channels moved %.0f %% of what the learning rates allow: the step budget is "
                  "used up; raise --lr or --steps for a stronger steering", 100 * t->progress.path_share);
     struct vks_steering *s = &t->steering;
+    if (!t->trial && vks_steering_support(s) == 0)
+        vks_warn(subject->log, "the steering changes nothing: no map moved; %s",
+                 p->gamma > 0 ? "use less --gamma (or more --support), or train for longer"
+                 : p->loss_sites ? "does anything at --loss-sites come after the maps at --sites?"
+                 : "the prompts do not differ at these sites, or --lr is far from what the model needs");
     const bool noted = vks_steering_note(s, "first_loss", "%s", VKS_NUMBER("%.9g", t->resume.first_loss)) &&
                        vks_steering_note(s, "last_loss", "%s", VKS_NUMBER("%.9g", t->resume.last_loss)) &&
                        vks_steering_note(s, "loss_floor", "%s", VKS_NUMBER("%.9g", t->progress.floor));

@@ -6,6 +6,7 @@
     make.py map INFO OUT                  a steering of one map, at the first site of `info --sites --json`, with the
                                           figures of other weights than the model's
     make.py state INFO TYPE LOW HIGH OUT  what AcT saves: a linear map in this type, with this support in F32
+    make.py metadata FILE KEY VALUE OUT   a copy whose metadata says this; VALUE may have Python's escapes
     make.py nan FILE TENSOR               writes two values that are no numbers over the first ones of an fp16 tensor
 """
 import collections
@@ -129,6 +130,16 @@ def one_map(info, out):
           {"format": "vksteer-1", "model": architecture, "position": "all", "fingerprint": "norms 5 mean 1 rms 1"})
 
 
+def metadata(path, key, value, out):
+    data = open(path, "rb").read()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header["__metadata__"][key] = value.encode().decode("unicode_escape")
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    open(out, "wb").write(struct.pack("<Q", len(text)) + text + data[start:])
+
+
 def state(info, kind, low, high, out):
     channels = site_of(info)[2]
     number = int if kind == "I64" else float
@@ -148,4 +159,5 @@ def nan(path, tensor):
 
 
 if __name__ == "__main__":
-    {"lora": lora, "torch": torch, "map": one_map, "state": state, "nan": nan}[sys.argv[1]](*sys.argv[2:])
+    {"lora": lora, "torch": torch, "map": one_map, "state": state, "metadata": metadata,
+     "nan": nan}[sys.argv[1]](*sys.argv[2:])
