@@ -53,6 +53,18 @@ static bool parse_merges(const struct vks_log *log, const char *path, const char
     return true;
 }
 
+// Every token is a byte, special, or made by a merge: a file that was cut short would give other tokens in silence.
+static void count_merges(const struct vks_log *log, const char *path, const struct vks_clip_bpe *bpe)
+{
+    enum { MOST_SPECIAL = 64 };
+    size_t known = bpe->merges.count + MOST_SPECIAL;
+    for (int byte = 0; byte < 256; byte++)
+        known += (size_t)(bpe->bytes[0][byte] >= 0) + (size_t)(bpe->bytes[1][byte] >= 0);
+    if (known < bpe->vocabulary.count)
+        vks_warn(log, "%s: its %zu merges make too few of the %zu tokens: if the file was cut short, fetch it again",
+                 path, bpe->merges.count, bpe->vocabulary.count);
+}
+
 bool vks_clip_bpe_read(const struct vks_log *log, const char *vocab, const char *merges, struct vks_clip_bpe *bpe)
 {
     *bpe = (struct vks_clip_bpe){.unknown = -1};
@@ -63,6 +75,8 @@ bool vks_clip_bpe_read(const struct vks_log *log, const char *vocab, const char 
     if (done) {
         map_bytes(bpe);
         done = parse_merges(log, merges, text, size, bpe);
+        if (done)
+            count_merges(log, merges, bpe);
     }
     vks_json_close(&json);
     free(text);

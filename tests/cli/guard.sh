@@ -17,6 +17,11 @@ refused "a picture over its steering" 2 "the same file" "$vksteer" apply -q -p x
 check "which is as it was" cmp a.safetensors b.safetensors
 refused "a picture that would be no PNG" 2 "PNG" "$vksteer" apply -q -p x -o never.jpg
 
+cp -r "$emoji" cut && sed -i '500,$d' cut/tokenizer/merges.txt
+check "merges that were cut short are said" bash -c \
+    "'$vksteer' info -m ./cut 2>&1 | grep -q '498 merges make too few of the 1531 tokens'"
+check "and no others" bash -c "! '$vksteer' info -m emoji 2>&1 | grep -q 'too few'"
+
 # Names from files: nothing that moves a terminal's cursor, and no line of their own.
 make_file metadata a.safetensors model 'x\x1b[31mEVIL\nvksteer: done\x9b' evil.safetensors
 refused "a model's name with escapes" 1 'x\\x1b\[31mEVIL\\x0avksteer: done' "$vksteer" apply -q -p x \
