@@ -66,8 +66,65 @@ interrupted() # NAME SIGNAL STEPS EXPECTED-CODE
     fi
 }
 interrupted "stopped by Ctrl-C, resumed" INT 2 130
-interrupted "killed after step 1, resumed" KILL 1 137
-interrupted "killed after step 4, resumed" KILL 4 137
+interrupted "killed with no state saved yet, trained anew" KILL 1 137
+
+# What a training's state says of itself: step or log_size.
+state_says() # FILE KEY
+{
+    python3 -c 'import json, struct, sys
+file = open(sys.argv[1], "rb")
+print(json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))["__metadata__"][sys.argv[2]])' "$@"
+}
+# A state is saved every five seconds, which few steps do not take: so the training is held at its start for longer,
+# and saves its state after the step that it then makes. Leaves the number of steps in `steps`.
+kill_later() # LINES: of log, when it is killed
+{
+    local code=0 pid
+    for steps in 6 24 96 384; do  # a fast device may be done before it is killed
+        rm -f r.*
+        "$vksteer" train -q "${style[@]}" --steps $steps -o r.safetensors --log r.jsonl &
+        pid=$!
+        while kill -0 $pid 2>/dev/null && [ ! -e r.jsonl ]; do sleep 0.02; done
+        kill -STOP $pid 2>/dev/null
+        sleep 5.5
+        kill -CONT $pid 2>/dev/null
+        while kill -0 $pid 2>/dev/null && ! { [ -e r.safetensors.state ] && [ "$(wc -l <r.jsonl)" -ge "$1" ]; }; do
+            sleep 0.02
+        done
+        kill -KILL $pid 2>/dev/null
+        wait $pid 2>/dev/null
+        code=$?
+        [ $code = 0 ] || break
+    done
+    [ $code = 137 ]
+}
+resumed() # NAME LINES
+{
+    local at want=a
+    if ! kill_later "$2"; then
+        fail "$1" "no training of $steps steps was killed"
+        return
+    fi
+    check "$1: its state is there" test -e r.safetensors.state
+    check "$1: and no steering" test ! -e r.safetensors
+    at=$(state_says r.safetensors.state step)
+    [ "$2" = 1 ] || check "$1: the log is ahead of the state" \
+        test "$(wc -c <r.jsonl)" -gt "$(state_says r.safetensors.state log_size)"
+    printf '{"step": 5, "lr": 0.0' >>r.jsonl  # as a kill amid a write leaves it
+    if [ $steps != 6 ]; then
+        want=long
+        check "$1: uninterrupted" train --steps $steps -o long.safetensors --log long.jsonl --force
+    fi
+    # Not `train`, which is quiet: that it goes on, rather than begins anew, is to be seen.
+    check "$1: resumed" "$vksteer" train "${style[@]}" --steps $steps -o r.safetensors --log r.jsonl --resume
+    cp out.log resumed.log
+    check "$1: from its state" grep -q "going on from step $at of r.safetensors.state" resumed.log
+    check "$1: the same steering" cmp $want.safetensors r.safetensors
+    check "$1: the same log" cmp $want.jsonl r.jsonl
+    check "$1: no state is left" test ! -e r.safetensors.state
+}
+resumed "killed once its state is there" 1
+resumed "killed steps after its state" 3
 
 check "closed form" train -o m.safetensors --method mean-act
 check "inspect says so" bash -c "'$vksteer' inspect m.safetensors | grep -q mean-act"
