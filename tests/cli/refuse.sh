@@ -5,6 +5,18 @@ refused "unknown command" 2 "frobnicate" "$vksteer" frobnicate
 refused "unknown option" 2 "\-\-stear" "$vksteer" apply -p x --stear a
 refused "a number that is none" 2 "\-\-steps" "$vksteer" train --source a --target b -o never.safetensors --steps many
 refused "a number beyond its bounds" 2 "between 1 and 16777216" "$vksteer" apply -p x --memory 99999999
+for strength in 101 -101 1e99; do
+    refused "a strength of $strength" 2 "between -100 and 100" "$vksteer" apply -q -p x \
+        --steer a.safetensors:"$strength" -o never.png
+done
+for strength in nan inf abc; do  # no numbers, so parts of a file's name
+    refused "a strength of $strength" 1 "a.safetensors:$strength: cannot open" "$vksteer" apply -q -p x \
+        --steer a.safetensors:$strength -o never.png
+done
+refused "a sweep beyond the bounds" 2 "between -100 and 100" "$vksteer" apply -q -p x --steer a.safetensors \
+    --sweep 0:1e9:3 -o never.png
+refused "a sweep of no numbers" 2 "FROM:TO:COUNT" "$vksteer" apply -q -p x --steer a.safetensors --sweep 0:nan:3 \
+    -o never.png
 refused "seeds beyond the last" 2 "end below 2^63" "$vksteer" apply -q -p x -s 9223372036854775807 -b 2 -o never.png
 refused "no device" 3 "mesa-vulkan-drivers" "${no_device[@]}" "$vksteer" apply -q -p x -o never.png
 refused "no such model, no device" 1 "nowhere" "${no_device[@]}" "$vksteer" apply -q -m ./nowhere -p x -o never.png
