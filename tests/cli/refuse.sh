@@ -46,6 +46,19 @@ refused "a steering for another model" 1 "another model" "$vksteer" apply -q -p 
     -o never.png
 refused "a folder that is not there" 1 "nowhere" "$vksteer" apply -q -p x -o nowhere/x.png
 refused "a full disk" 1 "/dev/full" "$vksteer" apply -q -p x -o /dev/full
+# 64 KiB, a little less than the steering takes, mounted for one command alone; what it leaves there is an error.
+mkdir small
+small=(unshare -rm bash -c 'mount -t tmpfs -o size=64k tmpfs small && cd small || exit 9
+    "$@"
+    code=$?
+    for file in * .[!.]*; do [ ! -e "$file" ] || echo "vksteer: it left $file" >&2; done
+    exit $code' small)
+if "${small[@]}" true 2>/dev/null; then
+    refused "a full disk, for a steering" 1 "full.safetensors: .*No space left" "${small[@]}" "$vksteer" train -q \
+        "${style[@]}" --steps 1 -o full.safetensors
+else
+    skipped=$((skipped + 1)) && echo "skip a full disk, for a steering: no tmpfs can be mounted here"
+fi
 refused "too little memory" 1 "\-\-memory" "$vksteer" apply -q -p x --memory 1 -o never.png
 cp -r "$emoji" broken && rm broken/unet/*.safetensors
 refused "a model without its weights" 1 "unet" "$vksteer" apply -q -m ./broken -p x -o never.png
