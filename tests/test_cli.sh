@@ -13,7 +13,8 @@ vksteer=$(cd "${1:?BUILD}" && pwd)/cli/vksteer
 shift
 . "$here/tests/cli/prelude.sh"
 
-all=(train apply parts schedulers checkpoints bake import memory info eval language write read tune refuse guard models)
+all=(train apply parts schedulers checkpoints bake import memory info eval language write read tune refuse guard models
+    demo)
 [ $# -gt 0 ] || set -- "${all[@]}"
 for part in "$@"; do
     echo "== $part"

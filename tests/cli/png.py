@@ -4,6 +4,7 @@ alone.
 
     png.py pixels FILE                        a hash of the picture without its texts
     png.py distance A B                       the largest difference of two, in steps of 1/255
+    png.py size FILE                          WIDTHxHEIGHT, of a whole PNG
     png.py text FILE KEY                      one of its texts
     png.py shown kitty|iterm|sixel FILE SENT  fails unless what a terminal was sent is the picture
 """
@@ -57,6 +58,12 @@ def read(path):
     return width, height, rows
 
 
+def size(path):
+    width, height, raw = unpack(path)
+    assert open(path, "rb").read(8) == b"\x89PNG\r\n\x1a\n" and len(raw) == height * (3 * width + 1)
+    return f"{width}x{height}"
+
+
 def check_kitty(path, text):
     width, height, rows = read(path)
     pieces = re.findall(rb"\x1b_G([^;]*);([^\x1b]*)\x1b\\", text)
@@ -97,6 +104,8 @@ def main():
         print(hashlib.sha256(unpack(rest[0])[2]).hexdigest())
     elif what == "distance":
         print(max(abs(x - y) for x, y in zip(read(rest[0])[2], read(rest[1])[2])))
+    elif what == "size":
+        print(size(*rest))
     elif what == "text":
         print(text(*rest))
     else:
