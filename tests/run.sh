@@ -504,8 +504,8 @@ golden_files()
     ln -sfn "$root/assets" "$work/assets"
     # What is made from real weights (greedy.py) stays.
     find "$work/tests/golden/data" "$work/tests/golden/tokenizer" -type f ! -name 'greedy_*' -delete
-    for script in make_models tiles make_language_models gguf_files torch_files act_files checkpoints lora lineas \
-        methods wasserstein tokenizer sampler language_tokenizers perplexity; do
+    for script in make_models tiles emoji make_language_models gguf_files torch_files act_files checkpoints lora \
+        lineas methods wasserstein tokenizer sampler language_tokenizers perplexity; do
         check "$script.py runs" "$work/venv/bin/python" "$work/tests/golden/$script.py"
     done
     check "they give the committed files" python3 tests/golden/same.py tests/golden "$work/tests/golden"

@@ -3,8 +3,9 @@
 //
 //     test_pictures [--phone] [--quick] [DATA]
 //
-// 8/255 anywhere and 40 dB, for one and for several steps, with and without guidance. And pictures in little memory:
-// the same bits where the stages take turns, nearly the same where the decoder works in tiles, and what diffusers
+// 8/255 anywhere and 40 dB, for one and for several steps, with and without guidance; the same for the built-in
+// model, whose weights are trained, from noise in files (tests/golden/emoji.py). And pictures in little memory: the
+// same bits where the stages take turns, nearly the same where the decoder works in tiles, and what diffusers
 // makes of these (tests/golden/tiles.py).
 #include "test.h"
 
@@ -175,6 +176,53 @@ static void pictures(struct test *t)
     }
     vks_os_names_finish(&names);
     EXPECT(t, t->bad || count >= 7, "only %zu fixtures with pictures", count);
+}
+
+// Picture `index` of tests/golden/emoji.py, from the noise in its file.
+static void check_emoji(struct test *t, vksteer_painter *painter, const struct vks_safetensors *file, int index)
+{
+    char path[600], name[16];
+    float *latents = NULL;
+    size_t latent_count = 0;
+    struct vksteer_image image = {0};
+    const struct vksteer_log log = {.print = print, .level = VKSTEER_LOG_WARN};
+    snprintf(name, sizeof(name), "%d", index);
+    snprintf(path, sizeof(path), "%s/emoji/%d.latents.safetensors", data, index);
+    const char *prompt = vks_safetensors_metadata(file, name);
+    const struct vks_st_tensor *want = vks_safetensors_find(file, name);
+    CHECK(t, prompt && want && want->dtype == VKS_ST_U8);
+    EXPECT(t, vksteer_latents_read(&log, path, &latents, &latent_count) &&
+                  vksteer_paint(painter, prompt, NULL, 0, NULL, latents, latent_count, &image),
+           "no picture of %s: %s", prompt, last_error);
+    const size_t count = (size_t)image.width * image.height * 3;
+    EXPECT(t, t->bad || count == want->size, "%zu values, diffusers has %zu", count, want->size);
+    if (!t->bad) {
+        int off = 0;
+        const double ratio = psnr(image.rgb, want->data, count, &off);
+        printf("    %s: off by %d / 255 at most, %.1f dB\n", prompt, off, ratio);
+        EXPECT(t, off <= MOST_OFF && ratio >= LEAST_PSNR, "%s: off by %d / 255, %.1f dB", prompt, off, ratio);
+    }
+    free(image.rgb);
+    free(latents);
+}
+
+static void emoji(struct test *t)
+{
+    char path[600];
+    const struct vksteer_paint_params paint = {.width = 64, .height = 64, .steps = 1};
+    if (!session)
+        SKIP(t, "no Vulkan device");
+    snprintf(path, sizeof(path), "%s/emoji/pictures.safetensors", data);
+    struct vks_safetensors *file = vks_safetensors_open(test_log(t), path);
+    vksteer_model *model = vksteer_model_open(session, NULL, "emoji");
+    vksteer_painter *painter = model ? vksteer_painter_open(model, &paint) : NULL;
+    EXPECT(t, file && painter, "%s or the model cannot be opened: %s", path, last_error);
+    EXPECT(t, t->bad || file->tensor_count == 2, "%zu pictures", file->tensor_count);
+    for (int i = 0; i < 2 && !t->bad; i++)
+        check_emoji(t, painter, file, i);
+    vksteer_painter_close(&painter);
+    vksteer_model_close(&model);
+    vks_safetensors_close(&file);
 }
 
 // ---- little memory ------------------------------------------------------------------------------------------------
@@ -454,6 +502,7 @@ int main(int argc, char **argv)
             data = argv[i];
     session = vksteer_session_open(&params);
     TEST(&t, pictures);
+    TEST(&t, emoji);
     if (!quick) {
         TEST(&t, stages_take_turns);
         TEST(&t, rounds_end_early);
