@@ -1,6 +1,6 @@
 // LinEAS on tiny UNets and language models against an independent PyTorch program (golden/lineas.py): pooled
 // activations, losses, the gradient of every w and b, parameters after one and after ten steps relative to how far
-// they have moved.
+// they have moved. And with one option wrong at a time the comparison must fail by 20 tolerances.
 #include <math.h>
 #include <stdlib.h>
 
@@ -14,8 +14,15 @@
 #define TOLERANCE 1e-3
 #define STEPS 10
 
+static const char *const cases[] = {"gemma2-sparse", "gpt2-equal", "half-fewer", "half-p1", "half-sparse-group",
+                                    "half-ties-p1", "llama-unequal", "sd1-equal", "sd1-sparse", "sd1-ties",
+                                    "sd2-unequal", "xl-unequal"};
+#define CASES (sizeof(cases) / sizeof(*cases))
+
 static struct vks_gpu *gpu;
 static const char *case_name;
+static bool mutant;      // an option is wrong: what is off is counted in place of a failure
+static double most_off;  // of a mutant, relative
 
 struct golden {
     struct vks_safetensors *file;
@@ -142,7 +149,22 @@ static double number(const struct golden *golden, const char *key)
     return text ? strtod(text, NULL) : 0;
 }
 
-// max|a - b| <= tolerance * max|b - origin| for the maps' halves at one site, and at least something moved.
+// The larger one, or the one that is no number.
+static double larger(double a, double b)
+{
+    return a >= b || isnan(a) ? a : b;
+}
+
+static void judge(struct test *t, const char *what, double error, double scale)
+{
+    const double off = error == 0 ? 0 : error / scale;
+    if (mutant)
+        most_off = larger(most_off, off);
+    else
+        EXPECT(t, off <= TOLERANCE, "%s: %s is off by %.1e of %.3g", case_name, what, off, scale);
+}
+
+// max|a - b| <= tolerance * max|b - origin| for the maps' halves at one site; returns the latter.
 static double compare(struct test *t, const struct golden *golden, const char *what, const char *half,
                       const struct vks_site_slot *slot, const float *got, double origin)
 {
@@ -153,12 +175,11 @@ static double compare(struct test *t, const struct golden *golden, const char *w
         return 0;
     double error = 0, scale = 0;
     for (uint32_t i = 0; i < slot->channels; i++) {
-        error = fmax(error, fabs((double)got[i] - want[i]));
+        error = larger(error, fabs((double)got[i] - want[i]));
         scale = fmax(scale, fabs(want[i] - origin));
     }
     free(want);
-    EXPECT(t, error <= TOLERANCE * scale || (error == 0 && scale == 0), "%s: %s is off by %.1e of %.3g", case_name,
-           name, error / scale, scale);
+    judge(t, name, error, scale);
     return scale;
 }
 
@@ -191,7 +212,7 @@ static float *targets_of(struct test *t, const struct golden *golden, const stru
         for (uint32_t j = 0; want && j < golden->counts[1]; j++)
             for (uint32_t c = 0; c < slot->channels; c++) {
                 const double w = want[(size_t)j * slot->channels + c];
-                error = fmax(error, fabs(ours[(size_t)j * sites->channels + slot->first + c] - w));
+                error = larger(error, fabs(ours[(size_t)j * sites->channels + slot->first + c] - w));
                 scale = fmax(scale, fabs(w));
             }
         EXPECT(t, error <= TOLERANCE * scale, "%s: %s is off by %.1e", case_name, name, error / scale);
@@ -200,29 +221,119 @@ static float *targets_of(struct test *t, const struct golden *golden, const stru
     return ours;
 }
 
-static void run_steps(struct test *t, const struct golden *golden, const struct vks_subject *subject,
-                      const struct vks_train_params *params, const struct vks_site_list *sites)
+// A mutant runs until it is seen.
+static bool goes_on(const struct test *t)
 {
-    float *target = targets_of(t, golden, subject, sites), *losses = load(t, golden, "loss", NULL);
-    struct vks_lineas *lineas = target && losses ? vks_lineas_create(subject, params, sites, sites, target) : NULL;
+    return mutant ? most_off < 20 * TOLERANCE : !t->bad;
+}
+
+static void run_steps(struct test *t, const struct golden *golden, const struct vks_subject *subject,
+                      const struct vks_train_params *params, const struct vks_site_list *sites,
+                      const struct vks_site_list *loss_sites, const float *target, const float *losses)
+{
+    struct vks_lineas *lineas = vks_lineas_create(subject, params, sites, loss_sites, target);
     EXPECT(t, lineas, "%s: not built", case_name);
-    for (uint32_t step = 0; lineas && step < STEPS; step++) {
+    for (uint32_t step = 0; lineas && step < STEPS && goes_on(t); step++) {
         double loss = 0;
         if (!vks_lineas_step(lineas, step, &loss)) {
             test_fail(t, __FILE__, __LINE__, "%s: step %u failed", case_name, step);
             break;
         }
-        EXPECT(t, fabs(loss - losses[step]) <= TOLERANCE * losses[step], "%s: loss %.7g at step %u, PyTorch %.7g",
-               case_name, loss, step, losses[step]);
+        judge(t, "the loss", fabs(loss - losses[step]), losses[step]);
         if (step == 0) {
             compare_all(t, golden, "gradient", lineas, VKS_LINEAS_GRADIENT, sites, 0);
             compare_all(t, golden, "step1", lineas, 0, sites, 1);
         }
     }
-    if (lineas)
+    if (lineas && goes_on(t))
         compare_all(t, golden, "step10", lineas, 0, sites, 1);
-    EXPECT(t, losses && losses[STEPS] < 0.7f * losses[0], "%s: the fixture's loss does not fall by 30 %%", case_name);
     vks_lineas_destroy(&lineas);
+}
+
+#define MUTANTS 7
+
+// Makes one option wrong; false where that is no other training.
+static bool make_wrong(uint32_t which, bool texts, struct vks_train_params *params)
+{
+    const bool sparse = params->gamma > 0, adam = !params->sgd;
+    switch (which) {
+    case 0:
+        params->p = 3 - params->p;
+        return true;
+    case 1:
+        params->mean_scale = true;
+        return true;
+    case 2:
+        params->sgd = !params->sgd;
+        return true;
+    case 3:
+        params->steps = 1000;
+        return true;
+    case 4:
+        params->gamma = 0;
+        return sparse;
+    case 5:
+        params->sparse_group = !params->sparse_group;
+        return sparse && adam;  // SGD always shrinks groups
+    default:
+        params->pool = VKS_POOL_LAST;
+        return texts;
+    }
+}
+
+static void expect_seen(struct test *t, const char *what)
+{
+    EXPECT(t, !(most_off < 20 * TOLERANCE), "%s: %s moves what is compared by %.1e only", case_name, what, most_off);
+}
+
+// The loss without the last site; its targets are the leading columns of the others'.
+static void leave_site_out(struct test *t, const struct golden *golden, const struct vks_subject *subject,
+                           const struct vks_train_params *params, const struct vks_site_list *sites,
+                           const float *target, const float *losses)
+{
+    struct vks_site_list fewer = *sites;
+    fewer.channels = sites->slots[--fewer.count].first;
+    float *left = malloc((size_t)golden->counts[1] * fewer.channels * sizeof(*left));
+    for (uint32_t j = 0; left && j < golden->counts[1]; j++)
+        memcpy(left + (size_t)j * fewer.channels, target + (size_t)j * sites->channels,
+               fewer.channels * sizeof(*left));
+    most_off = 0;
+    if (left)
+        run_steps(t, golden, subject, params, sites, &fewer, left, losses);
+    expect_seen(t, "a site less");
+    free(left);
+}
+
+// Every comparison, and what options do that are wrong.
+static void run_all(struct test *t, const struct golden *golden, const struct vks_subject *subject,
+                    const struct vks_train_params *params, const struct vks_site_list *sites)
+{
+    static const char *const names[MUTANTS] = {"the other p", "the mean over channels", "the other optimizer",
+                                               "a rate that hardly falls", "no proximal step",
+                                               "the other shrinkage", "the last token"};
+    uint32_t count = 0;
+    float *target = targets_of(t, golden, subject, sites), *losses = load(t, golden, "loss", NULL);
+    EXPECT(t, target && losses, "%s: no targets", case_name);
+    if (target && losses) {
+        EXPECT(t, losses[STEPS] < 0.7f * losses[0], "%s: the fixture's loss does not fall by 30 %%", case_name);
+        run_steps(t, golden, subject, params, sites, sites, target, losses);
+        mutant = true;
+        for (uint32_t i = 0; i < MUTANTS && !t->bad; i++) {
+            struct vks_train_params wrong = *params;
+            if (!make_wrong(i, golden->texts.decoder, &wrong))
+                continue;
+            most_off = 0;
+            run_steps(t, golden, subject, &wrong, sites, sites, target, losses);
+            expect_seen(t, names[i]);
+            count++;
+        }
+        if (!t->bad && sites->count > 1) {
+            leave_site_out(t, golden, subject, params, sites, target, losses);
+            count++;
+        }
+        mutant = false;
+        printf("    %s: %u mutations\n", case_name, count);
+    }
     free(target);
     free(losses);
 }
@@ -261,12 +372,24 @@ static void agrees_with_pytorch(struct test *t)
         EXPECT(t, subject.build(subject.priv, &g, 1, 0, &inputs) && vks_site_list_select(&sites, &g, params.sites),
                "%s: no sites", case_name);
         vks_graph_finish(&g);
-        run_steps(t, &golden, &subject, &params, &sites);
+        run_all(t, &golden, &subject, &params, &sites);
     } else {
         test_fail(t, __FILE__, __LINE__, "%s: fixture cannot be opened", case_name);
     }
     vks_site_list_finish(&sites);
     close_golden(&golden);
+}
+
+// A file that nobody opens proves nothing, and one that is gone would not be missed.
+static void files_are_the_cases(struct test *t)
+{
+    struct vks_os_names names = {0};
+    size_t count = 0;
+    CHECK(t, vks_os_list(test_log(t), VKS_TEST_DATA "/lineas", &names));
+    for (size_t i = 0; i < names.count; i++)
+        count += strstr(names.items[i], ".safetensors") != NULL;
+    vks_os_names_finish(&names);
+    EXPECT(t, count == CASES, "%zu files for %zu cases", count, CASES);
 }
 
 int main(void)
@@ -275,18 +398,10 @@ int main(void)
     gpu = test_device_open();
     if (!gpu)
         return 1;
-    struct vks_os_names names = {0};
-    if (!vks_os_list(&test_device_log, VKS_TEST_DATA "/lineas", &names))
-        return 1;
-    for (size_t i = 0; i < names.count; i++) {
-        char name[256];
-        const char *dot = strstr(names.items[i], ".safetensors");
-        if (!dot)
-            continue;
-        snprintf(name, sizeof(name), "%.*s", (int)(dot - names.items[i]), names.items[i]);
-        case_name = name;
-        test_run(&t, name, agrees_with_pytorch);
+    TEST(&t, files_are_the_cases);
+    for (size_t i = 0; i < CASES; i++) {
+        case_name = cases[i];
+        test_run(&t, case_name, agrees_with_pytorch);
     }
-    vks_os_names_finish(&names);
     return test_device_summary(&t, &gpu);
 }

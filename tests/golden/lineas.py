@@ -5,7 +5,8 @@ make_language_models.py, by an independent PyTorch program.
 
 Everything runs in double from the single-precision inputs that are stored, so that what is compared is the method and
 not PyTorch's rounding; every case is run in single precision and from nudged inputs as well, and must agree to a
-quarter of the tolerance: what sorting and Adam blow up beyond that would test nothing.
+quarter of the tolerance: what sorting and Adam blow up beyond that would test nothing. And every case is run with one
+thing wrong at a time, which must move what is compared by 20 times the tolerance: what does not would go unnoticed.
 
 A case `MODEL-NAME.safetensors` uses the UNet of data/MODEL, or the model of data/language/MODEL, and holds
 (channels-last, fp32)
@@ -67,10 +68,13 @@ CASES = {
 }
 
 
-def wasserstein(u, v, p):
+def wasserstein(u, v, p, wrong=None):
     """W_p^p of every column of u (B, D) and v (N, D): the integral of |F^-1 - G^-1|^p over the exact breakpoints."""
+    if wrong == "targets left out":
+        v = v[:len(u)]
     b, n = len(u), len(v)
-    u, v = torch.sort(u, dim=0, stable=True).values, torch.sort(v, dim=0, stable=True).values
+    if wrong != "no sort":
+        u, v = torch.sort(u, dim=0, stable=True).values, torch.sort(v, dim=0, stable=True).values
     cuts = sorted({Fraction(i, b) for i in range(b + 1)} | {Fraction(j, n) for j in range(n + 1)})
     total = 0
     for low, high in zip(cuts, cuts[1:]):
@@ -107,6 +111,7 @@ class Steered:
 
     def __init__(self, case, model, dtype, nudge):
         self.dtype, self.maps, self.pooled, self.mask, self.language = dtype, None, {}, None, is_language(model)
+        self.wrong = case.get("wrong")
         if self.language:
             self.net = transformers.AutoModelForCausalLM.from_pretrained(
                 DATA / "language" / model, attn_implementation="eager", dtype=torch.float32)
@@ -128,9 +133,12 @@ class Steered:
                 self.maps[site] = Map(z.shape[axis], self.dtype)
             shape = [1] * z.ndim
             shape[axis] = -1
-            z = self.maps[site].weight.view(shape) * z + self.maps[site].bias.view(shape)
+            weight, bias = self.maps[site].weight.view(shape), self.maps[site].bias.view(shape)
+            if self.wrong == "gradients end at sites":
+                z = z.detach()
+            z = weight * (z + bias) if self.wrong == "the bias first" else weight * z + bias
         rest = [i for i in range(1, z.ndim) if i != axis % z.ndim]
-        if self.mask is not None:
+        if self.mask is not None and self.wrong != "padding counted":
             self.pooled[site] = (z * self.mask[..., None]).sum(1) / self.mask.sum(1, keepdim=True)
         else:
             self.pooled[site] = z.mean(rest) if rest else z
@@ -176,14 +184,17 @@ def train(case, model, inputs, dtype, nudge=False):
     steered.maps = {}
     out = {f"target.pooled.{site}": v for site, v in targets.items()}
     order = list(targets)
-    optimizer, losses = None, []
+    optimizer, losses, wrong = None, [], case.get("wrong")
 
     def loss_of():
         pooled = steered.run(inputs, "source")
-        return pooled, sum(wasserstein(pooled[s], targets[s], case["p"]).sum() for s in order) / len(order)
+        sites = order[:-1] if wrong == "a site less" else order
+        costs = [wasserstein(pooled[s], targets[s], case["p"], wrong) for s in sites]
+        return pooled, sum(w.mean() if wrong == "mean over channels" else w.sum() for w in costs) / len(sites)
 
     for step in range(STEPS):
-        rate = case["lr"] * (1e-3 + (1 - 1e-3) * (1 + math.cos(math.pi * step / STEPS)) / 2)
+        falling = 0 if wrong == "constant rate" else step
+        rate = case["lr"] * (1e-3 + (1 - 1e-3) * (1 + math.cos(math.pi * falling / STEPS)) / 2)
         pooled, loss = loss_of()
         maps = steered.maps
         if step == 0:
@@ -197,9 +208,9 @@ def train(case, model, inputs, dtype, nudge=False):
         losses.append(loss.item())
         if step == 0:
             out |= {f"source.pooled.{s}": v.detach().clone() for s, v in pooled.items()}
-            for site, m in maps.items():
-                out[f"gradient.weight.{site}"] = m.weight.grad.clone()
-                out[f"gradient.bias.{site}"] = m.bias.grad.clone()
+            for site, m in maps.items():  # no gradient: zeros, of what a mutation cuts off
+                out[f"gradient.weight.{site}"], out[f"gradient.bias.{site}"] = (
+                    torch.zeros_like(x) if x.grad is None else x.grad.clone() for x in (m.weight, m.bias))
         optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
         with torch.no_grad():
@@ -286,11 +297,49 @@ def sensitivity(case, model, inputs, exact):
     return max(*disagreement(single, exact), *disagreement(moved, exact))
 
 
+def mutations(case, order, equal):
+    """Cases with one thing wrong, by what it is. Values that tie may be sorted in any order: they belong to equal
+    prompts, whose gradients are equal too."""
+    wrong = ["constant rate", "mean over channels", "the bias first"]
+    wrong += ["a site less", "gradients end at sites"] if len(order) > 1 else []
+    wrong += ["no sort" if equal else "targets left out"] if case["sources"] <= case["targets"] else []
+    wrong += ["padding counted"] if "sites" in case else []
+    changed = {name: case | {"wrong": name} for name in wrong}
+    changed["the other p"] = case | {"p": 3 - case["p"]}
+    if case["optimizer"] == "adam":
+        changed["SGD for Adam"] = case | {"optimizer": "sgd"}
+        changed["another beta"] = case | {"beta2": 0.99}
+    else:
+        changed["Adam for SGD"] = case | ADAM | {"lr": case["lr"]}
+    if case["gamma"] > 0:
+        changed["no proximal step"] = case | {"gamma": 0.0}
+        changed["no soft threshold"] = case | {"lambda1": 0.0}
+    if case["gamma"] * case["lambda_group"] > 0:
+        changed["no group threshold"] = case | {"lambda_group": 0.0}
+    return changed
+
+
+def noticed(case, model, inputs, order, exact):
+    """By how many tolerances every mutation moves the quantity that it moves most, and the least of these with its
+    name. The test compares the losses before each step alone."""
+    def compared(out):
+        return {k: v[:STEPS] if k == "loss" else v for k, v in out.items() if ".pooled." not in k}
+
+    factors = {}
+    for name, changed in mutations(case, order, case["sources"] == case["targets"]).items():
+        _, out = train(changed, model, inputs, torch.float64)
+        factors[name] = max(disagreement(compared(out), compared(exact))) / TOLERANCE
+    name, factor = min(factors.items(), key=lambda item: item[1])
+    assert factor >= 20, f"{name} moves what is compared by {factor:.1f} tolerances only"
+    return len(factors), factor, name
+
+
 def make(name, case):
     model = name.split("-")[0]
     inputs = make_inputs(case, model)
     order, exact = train(case, model, inputs, torch.float64)
     worst = sensitivity(case, model, inputs, exact)
+    count, factor, least = noticed(case, model, inputs, order, exact)
     loss = exact["loss"]
     fall = 1 - (loss[-1] / loss[0]).item()
     channels = sum(exact[f"step10.weight.{s}"].numel() for s in order)
@@ -303,7 +352,8 @@ def make(name, case):
     assert np.abs(pot - ours).max() < 1e-9 * max(1, pot.max())
     print(f"{name}: {len(order)} sites, {channels} channels, loss {loss[0]:.4f} to {loss[-1]:.4f} "
           f"(-{100 * fall:.0f} %), "
-          f"support {100 * support:.0f} %, sensitivity {worst:.1e}", flush=True)
+          f"support {100 * support:.0f} %, sensitivity {worst:.1e}, {count} mutations move it by {factor:.0f} "
+          f"tolerances or more ({least})", flush=True)
     assert fall >= 0.3, "the loss falls too little"
     assert worst < TOLERANCE / 4, "the case is too sensitive"
     settings = {k: str(case[k]) for k in ("p", "optimizer", "lr", "beta1", "beta2", "eps", "gamma", "lambda1",
