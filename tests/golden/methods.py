@@ -17,7 +17,8 @@ random numbers, PyTorch hooks on the tiny language models of make_language_model
     steered.pooled.SITE (A, D)               what the source texts pool to under these maps; with a support mask
 
 and as metadata model, method, sites, pool (the method's own), and options where it has them. What the maps follow
-from runs in double; every case runs in single precision as well, and must agree to a quarter of the tolerance.
+from runs in double; every case runs in single precision as well, and must agree to a quarter of the tolerance. And it
+runs with one thing wrong at a time, which must move what is compared by 20 times the tolerance.
 """
 
 import math
@@ -69,9 +70,9 @@ def first_direction(differences):
     return direction * np.sign((differences @ direction).mean())
 
 
-def probe(rows, labels):
+def probe(rows, labels, c=1.0):
     """The weights and the intercept."""
-    model = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(rows, labels)
+    model = LogisticRegression(C=c, solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(rows, labels)
     return np.concatenate([model.coef_[0], model.intercept_])
 
 
@@ -87,13 +88,25 @@ def laws(a, b, channels, seed):
     x, y = source.astype(float), target.astype(float)
     labels = np.array([1] * a + [0] * b)
     both = np.concatenate([x, y])
-    count = min(a, b)
-    save(f"laws-{next(k for k, v in LAWS.items() if v[3] == seed)}", dict(
-        source=source, target=target,
-        auroc=np.array([roc_auc_score(labels, column) for column in both.T]),
-        average_precision=np.array([average_precision_score(labels, column) for column in both.T]),
-        direction=first_direction(x[:count] - y[:count]),
-        probe=probe(both, 1 - labels)), {})
+    count, name = min(a, b), next(k for k, v in LAWS.items() if v[3] == seed)
+    differences, apart = x[:count] - y[:count], both + 1e-9 * labels[:, None]
+    out, *wrong = (dict(
+        auroc=np.array([roc_auc_score(labels, column) for column in columns.T]),
+        average_precision=np.array([average_precision_score(labels, column) for column in columns.T]),
+        direction=first_direction(pairs),
+        probe=probe(both, 1 - labels, c)) for columns, pairs, c in (
+            (both, differences, 1.0), (apart, differences - differences.mean(0), 0.5)))
+    # Ties broken in favour of the sources, centred differences, another penalty.
+    factors = {k: np.abs(wrong[0][k] - v).max() / np.abs(v).max() / TOLERANCE for k, v in out.items()}
+    report(f"laws-{name}", factors)
+    save(f"laws-{name}", dict(source=source, target=target) | out, {})
+
+
+def report(name, factors):
+    """By how many tolerances each mutation moves what is compared; 20 at least."""
+    least, factor = min(factors.items(), key=lambda item: item[1])
+    print(f"{name}: {len(factors)} mutations move it by {factor:.0f} tolerances or more ({least})", flush=True)
+    assert factor >= 20, f"{name}: {least} moves what is compared by {factor:.1f} tolerances only"
 
 
 # ---- models --------------------------------------------------------------------------------------------------------
@@ -105,6 +118,7 @@ class Steered:
         self.net = transformers.AutoModelForCausalLM.from_pretrained(
             DATA / "language" / model, attn_implementation="eager", dtype=torch.float32)
         self.net = self.net.to(dtype).eval().requires_grad_(False)
+        self.wrong = case.get("wrong")
         self.dtype, self.pool, self.maps, self.pushed, self.seen, self.read = dtype, case["pool"], {}, {}, {}, {}
         self.sites = []
         for name, module in self.net.named_modules():
@@ -138,12 +152,13 @@ class Steered:
         self.maps = {s: tuple(torch.tensor(x).to(self.dtype) for x in m) for s, m in maps.items()}
 
     def pooled(self, z):
-        mask = self.mask[..., None].to(z.dtype)
+        counted = torch.ones_like(self.mask) if self.wrong == "padding counted" else self.mask
+        mask = counted[..., None].to(z.dtype)
         if self.pool == "mean":
             return (z * mask).sum(1) / mask.sum(1)
         if self.pool == "max":
             return z.masked_fill(mask == 0, -torch.inf).amax(1)
-        last = self.mask.shape[1] - 1 - self.mask.flip(1).argmax(1)
+        last = self.mask.shape[1] - 1 - counted.flip(1).argmax(1)
         return z[torch.arange(len(z)), last]
 
     def run(self, texts, kind):
@@ -190,6 +205,8 @@ def transport(case, source, target):
         x, y = a[math.floor(low * len(a))], b[math.floor(low * len(b))]
         ab, aa = ab + float(high - low) * x * y, aa + float(high - low) * x * x
     assert np.sqrt(aa).min() > 1e-4
+    if case.get("wrong") == "spreads alone":
+        ab = np.sqrt(aa) * b.std(0)
     return (ab / aa, target.mean(0) - ab / aa * source.mean(0),
             np.percentile(source, case["low"], 0), np.percentile(source, case["high"], 0))
 
@@ -208,9 +225,10 @@ def experts(case, source, target):
     weight, bias = np.ones(source.shape[1]), np.zeros(source.shape[1])
     for c, column in enumerate(np.concatenate([source, target]).T):
         if case["method"] == "aura":
-            weight[c] = 1 - 2 * max(0, roc_auc_score(labels, column) - 0.5)
+            gini = 2 * (roc_auc_score(labels, column) - 0.5)
+            weight[c] = 1 - (abs(gini) if case.get("wrong") == "experts of both sets" else max(0, gini))
         elif average_precision_score(labels, column) > case["threshold"]:
-            weight[c], bias[c] = 0, target[:, c].mean()
+            weight[c], bias[c] = 0, (source if case.get("wrong") == "the sources' means" else target)[:, c].mean()
     return weight, bias
 
 
@@ -227,9 +245,10 @@ def iti(case, steered, source, target, texts):
             right = ((margins > 0) == labels[held]).sum()
             loss = np.logaddexp(0, np.where(labels[held], -margins, margins)).sum()
             theta = w[:-1] / np.linalg.norm(w[:-1])
-            ranking.append((-right, loss, site, h, (rows @ theta).std() * theta))
+            deviation = 1 if case.get("wrong") == "no deviation" else (rows @ theta).std()
+            ranking.append((-right, loss, site, h, deviation * theta))
     ranking.sort(key=lambda head: head[:2])
-    for right, loss, site, h, _ in ranking[:case["top_heads"] + 1]:
+    for right, loss, site, h, _ in ranking[:0 if "wrong" in case else case["top_heads"] + 1]:
         print(f"    {site}/{h} {-right} right, loss {loss:.4f}")
     maps = {}
     for _, _, site, h, shift in ranking[:case["top_heads"]]:
@@ -273,7 +292,7 @@ def train(case, model, texts, dtype):
         steered.put({s: m[:2] for s, m in maps.items()})
         free, _ = steered.run(texts, "source")
         change = max(np.abs(free[s] - pooled[s]).max() / np.abs(pooled[s]).max() for s in maps)
-        assert change > 0.05, "the mask masks nothing"
+        assert change > 0.05 or "wrong" in case, "the mask masks nothing"
     return out
 
 
@@ -282,6 +301,41 @@ def disagreement(got, wanted):
         start = 1.0 if key.startswith("weight") else 0.0
         error, scale = np.abs(value - got[key]).max(), np.abs(value - start).max()
         yield error / scale if scale else error
+
+
+def mutations(case, sites):
+    """Cases with one thing wrong, by what it is."""
+    other = {"last": "mean", "mean": "max", "max": "mean"}
+    changed = {"another pooling": dict(pool=other[case["pool"]])}
+    changed |= {"padding counted": {}} if case["sources"] > 1 else {}  # the first text has none
+    changed |= {
+        "repe": {"the mean difference": dict(method="caa")},
+        "iti": {"no deviation": {}, "a head more": dict(top_heads=case.get("top_heads", 0) + 1)},
+        "aura": {"experts of both sets": {}},
+        "detzero": {"the sources' means": {}, "another threshold": dict(threshold=0.7)},
+    }.get(case["method"], {})
+    if "low" in case:
+        changed |= {"spreads alone": {}, "another support": dict(low=case["low"] + 5, high=case["high"] - 5)}
+    if "low" in case and sites > 1:
+        at_once = "linear-act" if case["method"].endswith("at-once") else "linear-act-at-once"
+        changed["the other order"] = dict(method=at_once)
+    return {name: case | {"wrong": name} | change for name, change in changed.items()}
+
+
+def moved(out, exact):
+    """In tolerances. Maps at other sites than those of the file are a failure of their own."""
+    return max(disagreement(out, exact)) / TOLERANCE if out.keys() == exact.keys() else math.inf
+
+
+def noticed(name, case, model, texts, exact):
+    factors = {}
+    for what, changed in mutations(case, sum(k.startswith("weight.") for k in exact)).items():
+        factors[what] = moved(train(changed, model, texts, torch.float64), exact)
+    if case["sources"] == case["targets"] or "low" not in case:  # pooled rows are of the sources
+        other = {"source": "target", "target": "source"}
+        swapped = {f"{other[k.split('.')[0]]}.{k.split('.')[1]}": v for k, v in texts.items()}
+        factors["sets swapped"] = moved(train(case | {"wrong": "sets swapped"}, model, swapped, torch.float64), exact)
+    report(name, factors)
 
 
 def make(name, case):
@@ -294,6 +348,7 @@ def make(name, case):
     print(f"{name}: {len(exact)} arrays, {moved} values off the identity, sensitivity {worst:.1e}", flush=True)
     assert worst < TOLERANCE / 4, "the case is too sensitive"
     assert moved, "the case tests nothing"
+    noticed(name, case, model, texts, exact)
     options = {k: str(case[k])
                for k in ("method", "sites", "alpha", "top_heads", "threshold", "low", "high") if k in case}
     save(name, texts | exact, options | {"model": f"language/{model}"})
