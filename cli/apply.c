@@ -1,4 +1,5 @@
 // vksteer apply: prompts to pictures, or by a language model to texts (apply_text.c).
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -81,6 +82,7 @@ static bool save(struct job *job, const char *prompt, int64_t seed, const char *
     facts.tiles = tiles_text(job->painter, tiles, sizeof(tiles));
     char *file = numbered_path(job->output, index, many);
     const bool ok = file && save_picture(file, image, &facts);
+    progress_done();
     if (ok && !job->common.json)
         print_line("%s", file);
     if (ok && job->common.json) {
@@ -320,9 +322,12 @@ static int run(struct job *job)
 static const char *other_format(const char *path)
 {
     static const char *const endings[] = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"};
-    const size_t length = strlen(path);
+    const char *point = strrchr(path, '.');
+    char ending[8] = "";
+    for (size_t i = 0; point && point[i] && i + 1 < sizeof(ending); i++)
+        ending[i] = (char)tolower((unsigned char)point[i]);
     for (size_t i = 0; i < COUNT_OF(endings); i++)
-        if (length >= strlen(endings[i]) && strcmp(path + length - strlen(endings[i]), endings[i]) == 0)
+        if (strcmp(ending, endings[i]) == 0)
             return endings[i];
     return NULL;
 }

@@ -369,7 +369,7 @@ static int check_common(const struct common *common)
 
 static bool same(const char *a, const char *b)
 {
-    return a && b && (strcmp(a, b) == 0 || vksteer_same_file(a, b));
+    return a && b && vksteer_same_file(a, b);
 }
 
 // Whether the option names the file, as one to read or, when it is another, to write.
@@ -401,7 +401,7 @@ static int check_outputs(const struct option *options, size_t count, const struc
             if (names_file(&options[i], file, out))
                 return usage_error("--%s and --%s are the same file, %s: give another name", out->name,
                                    options[i].name, file);
-        bool found = file && common->model && vksteer_same_file(common->model, file);
+        bool found = file && same(common->model, file);
         for (size_t i = 0; i < arguments->count && file; i++)
             found |= same(arguments->positionals[i], file);
         if (found)

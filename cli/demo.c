@@ -184,10 +184,10 @@ int command_demo(int argc, char **argv)
         return code;
     if (demo.seed < 0 || strlen(demo.folder) > 900)
         return usage_error("demo: the seed must not be negative, and the folder's name at most 900 bytes");
-    if (!vksteer_make_folder(cli_log(), demo.folder))
-        return EXIT_FAILED;
     demo.started = vksteer_seconds();
     code = open_both(&demo.common, check_model, NULL, &demo.session, &demo.model);
+    if (code == EXIT_DONE && !vksteer_make_folder(cli_log(), demo.folder))
+        code = EXIT_FAILED;
     if (code == EXIT_DONE) {
         vksteer_catch_interrupt();
         say("on %s (%s)", vksteer_session_device(demo.session)->name, vksteer_session_device(demo.session)->driver);

@@ -26,22 +26,38 @@ void text_add(struct text *text, const char *format, ...)
     va_end(again);
 }
 
+// Where `c`, behind `tail` bytes that a UTF-8 character still wants, may stand in text; counts `tail` on.
+static bool is_plain(unsigned char c, unsigned char next, unsigned *tail)
+{
+    const bool inside = *tail && (c & 0xc0) == 0x80;
+    *tail = inside ? *tail - 1 : c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : c >= 0xc2 ? 1 : 0;
+    if (c == 0xc2 && next >= 0x80 && next < 0xa0)  // controls beyond ASCII
+        return false;
+    return inside || c >= 0xc2 || (c >= 0x20 && c < 0x7f) || c == '\t';
+}
+
 void print_plain(FILE *file, const char *format, va_list args)
 {
     va_list again;
     va_copy(again, args);
     const int size = vsnprintf(NULL, 0, format, args);
-    char *all = size < 0 ? NULL : malloc((size_t)size + 1);
-    if (all)
-        vsnprintf(all, (size_t)size + 1, format, again);
-    va_end(again);
-    for (const unsigned char *at = (const unsigned char *)all; at && *at; at++) {
-        const bool wide = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;  // controls beyond ASCII, in UTF-8
-        if (wide || (*at < 0x20 && *at != '\t') || *at == 0x7f)
-            fprintf(file, "\\x%02x", wide ? *++at : *at);
-        else
-            fputc(*at, file);
+    unsigned char *all = size < 0 ? NULL : malloc(5 * ((size_t)size + 1));
+    if (all) {  // written at the end of the room, read from there, and escaped into its beginning
+        unsigned char *in = all + 4 * ((size_t)size + 1);
+        char *out = (char *)all;
+        unsigned tail = 0;
+        vsnprintf((char *)in, (size_t)size + 1, format, again);
+        for (; *in; in++)
+            if (is_plain(in[0], in[1], &tail))
+                *out++ = (char)*in;
+            else
+                out += snprintf(out, 5, "\\x%02x", *in);
+        *out = 0;
+        fputs((char *)all, file);  // in one piece, so that lines of several programs do not mix
+    } else {
+        vfprintf(file, format, again);
     }
+    va_end(again);
     free(all);
 }
 

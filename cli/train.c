@@ -1,4 +1,5 @@
 // vksteer train: source and target prompts to a steering file.
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
@@ -112,8 +113,11 @@ static int check(struct job *job)
     p->seed = (uint64_t)job->seed;
     p->gamma = job->gamma == 0 ? -1 : job->gamma > 0 ? job->gamma : 0;
     p->refit = job->refit == UINT32_MAX ? 0 : job->refit > 0 ? (int32_t)job->refit : -1;
-    const size_t length = strlen(p->output);
-    if (p->log_path && strncmp(p->log_path, p->output, length) == 0 && strcmp(p->log_path + length, ".state") == 0)
+    struct text state = {0};
+    text_add(&state, "%s.state", p->output);
+    const bool clash = p->log_path && state.data && vksteer_same_file(p->log_path, state.data);
+    free(state.data);
+    if (clash)
         return usage_error("--log %s is where the training is resumed from: give another name", p->log_path);
     p->base = job->base.uses;
     p->base_count = job->base.count;
@@ -194,7 +198,8 @@ int command_train(int argc, char **argv)
         {0, "no-cache", OPT_FLAG, &p->no_cache, 0, 0, NULL, "collect the targets' activations anew and keep none; "
          "changes no bit"},
         {0, "recompute", OPT_FLAG, &p->recompute, 0, 0, NULL, "less memory, more work; changes no bit"},
-        {0, "force", OPT_FLAG, &p->force, 0, 0, NULL, "fewer than 4 prompts; resume on another device"},
+        {0, "force", OPT_FLAG, &p->force, 0, 0, NULL, "fewer than 4 prompts; resume on another device, or with "
+         "other kernels"},
     };
     const struct command command = {"train", "--source FILE --target FILE -o OUT.safetensors [OPTIONS]",
                                     "Trains a steering: maps under which source prompts act like target prompts.",

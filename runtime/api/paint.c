@@ -331,5 +331,6 @@ bool vksteer_paint(vksteer_painter *p, const char *prompt, const char *negative_
 {
     const struct vksteer_picture picture = {prompt, negative_prompt, seed, strengths, latents, latent_count};
     *image = (struct vksteer_image){0};
-    return vksteer_paint_all(p, &picture, 1, &(struct vksteer_paint_calls){.done = take, .priv = image}) == VKSTEER_DONE;
+    const struct vksteer_paint_calls calls = {.done = take, .priv = image};
+    return vksteer_paint_all(p, &picture, 1, &calls) == VKSTEER_DONE;
 }

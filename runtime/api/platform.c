@@ -62,7 +62,7 @@ bool vksteer_file_write(const struct vksteer_log *log, const char *path, const v
 
 bool vksteer_same_file(const char *a, const char *b)
 {
-    return vks_os_same_file(a, b);
+    return strcmp(a, b) == 0 ? vks_os_is_file(a) || !vks_os_exists(a) : vks_os_same_file(a, b);
 }
 
 bool vksteer_can_write(const struct vksteer_log *log, const char *path)

@@ -394,9 +394,9 @@ struct vksteer_paint_calls {
     bool (*done)(void *priv, size_t index, struct vksteer_image *image);
     // Where memory is short: the UNet is through with picture `index`, which is to be decoded later. May be NULL.
     bool (*denoised)(void *priv, size_t index);
+    void *priv;
     // Step `step` of `steps` of picture `index` is done. May be NULL.
     bool (*stepped)(void *priv, size_t index, uint32_t step, uint32_t steps);
-    void *priv;
 };
 // Where a picture fails, those before it are still handed over.
 enum vksteer_result vksteer_paint_all(vksteer_painter *painter, const struct vksteer_picture *pictures, size_t count,
@@ -656,7 +656,7 @@ void vksteer_setup_streams(void);
 bool vksteer_make_folder(const struct vksteer_log *log, const char *path);
 // Whether a file could be written at `path`: its folder is there and it is not a folder itself.
 bool vksteer_can_write(const struct vksteer_log *log, const char *path);
-// Whether both names are those of one file that is there.
+// Whether both names are those of one regular file, or the same name of none that is there yet.
 bool vksteer_same_file(const char *a, const char *b);
 // Writes a file under a name of its own first, then in the place of what was at `path`: whole or not at all.
 bool vksteer_file_write(const struct vksteer_log *log, const char *path, const void *data, size_t size);

@@ -19,15 +19,18 @@
 bool vks_os_fail(const struct vks_log *log, const char *path, const char *what)
 {
     const DWORD error = GetLastError();
-    char reason[256] = "";
-    FormatMessageA(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, NULL, error, 0, reason,
-                   sizeof(reason), NULL);
-    reason[strcspn(reason, "\r\n")] = 0;
+    wchar_t text[256] = L"";
+    FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, NULL, error, 0, text,
+                   sizeof(text) / sizeof(text[0]), NULL);
+    text[wcscspn(text, L"\r\n")] = 0;
+    char *reason = vks_os_narrow(text);
     const char *advice = error == ERROR_DISK_FULL        ? "; free some space or write elsewhere"
                          : error == ERROR_ACCESS_DENIED  ? "; check the permissions"
                          : error == ERROR_FILE_NOT_FOUND || error == ERROR_PATH_NOT_FOUND ? "; check the path"
                                                                                           : "";
-    return vks_fail(log, "%s: %s: %s (error %lu)%s", path, what, reason, (unsigned long)error, advice);
+    vks_fail(log, "%s: %s: %s (error %lu)%s", path, what, reason ? reason : "", (unsigned long)error, advice);
+    free(reason);
+    return false;
 }
 
 // UTF-8 to UTF-16; free() it.

@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "io/safetensors.h"
 
-#define FORMAT "vksteer-state-3"  // counts on whenever the bits of a step change
+#define FORMAT "vksteer-state-4"  // counts on whenever the bits of a step change, or what it is resumed by
 
 static const char *const array_names[VKS_LINEAS_ARRAYS] = {"maps", "moments", "squared_moments"};
 
@@ -49,7 +49,7 @@ bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas,
     }
     char hash[17], targets[17], step[32], log_size[32], losses[80], validation[80];
     vks_hash_hex(resume->hash, hash);
-    vks_hash_hex(resume->target_hash, targets);
+    vks_hash_hex(resume->activation_hash, targets);
     snprintf(step, sizeof(step), "%u", resume->step);
     snprintf(log_size, sizeof(log_size), "%" PRIu64, resume->log_size);
     write_pair((double[]){resume->first_loss, resume->last_loss}, losses, sizeof(losses));
@@ -67,9 +67,9 @@ bool vks_resume_save(const struct vks_resume *resume, struct vks_lineas *lineas,
 static bool fits(const struct vks_resume *resume, const struct vks_safetensors *file, bool force,
                  const struct vks_log *log)
 {
-    char hash[17], target_hash[17];
+    char hash[17], activation_hash[17];
     vks_hash_hex(resume->hash, hash);
-    vks_hash_hex(resume->target_hash, target_hash);
+    vks_hash_hex(resume->activation_hash, activation_hash);
     const char *targets = vks_safetensors_metadata(file, "targets");
     const char *format = vks_safetensors_metadata(file, "format"), *saved = vks_safetensors_metadata(file, "hash");
     const char *device = vks_safetensors_metadata(file, "device");
@@ -82,7 +82,7 @@ static bool fits(const struct vks_resume *resume, const struct vks_safetensors *
     if (!force && (!device || strcmp(device, resume->device) != 0))
         return vks_fail(log, "%s was made on \"%s\", this is \"%s\", whose bits differ: go on there, or with --force",
                         resume->path, device ? device : "?", resume->device);
-    if (!force && (!targets || strcmp(targets, target_hash) != 0))
+    if (!force && (!targets || strcmp(targets, activation_hash) != 0))
         return vks_fail(log, "%s: the targets' activations had other bits (other kernels, by VKSTEER_DISABLE or "
                         "VKSTEER_ENABLE?): run as it was made, or go on with --force", resume->path);
     return true;

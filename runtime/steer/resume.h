@@ -7,7 +7,7 @@
 struct vks_resume {
     char *path;              // OUT.state; heap
     uint64_t hash;           // of every parameter, the model, the sites and the prompts
-    uint64_t target_hash;    // of the targets' activations: other kernels give other bits
+    uint64_t activation_hash;    // of the targets' activations: other kernels give other bits
     char device[600];        // name and driver: other ones give other bits
     uint32_t step;           // steps done
     uint64_t log_size;       // bytes of the log that belong to them

@@ -193,8 +193,8 @@ static bool open_state(struct training *t)
         snprintf(resume->device + used, sizeof(resume->device) - (size_t)used, ", kernels %s",
                  vks_hash_hex(vks_hash64(own, sizeof(none)), kernels));
     resume->hash = hash_training(t);
-    resume->target_hash = vks_hash64(t->target, (size_t)t->subject->set_sizes[VKS_SET_TARGET] * t->loss_sites.channels *
-                                                    sizeof(*t->target));
+    const size_t values = (size_t)t->subject->set_sizes[VKS_SET_TARGET] * t->loss_sites.channels;
+    resume->activation_hash = vks_hash64(t->target, values * sizeof(*t->target));
     if (p->resume && vks_os_exists(resume->path)) {
         if (!vks_resume_load(resume, t->lineas, p->force, t->subject->log))
             return false;

@@ -77,7 +77,12 @@ print(json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))["__metadata__"
 }
 # A state is saved every five seconds, which few steps do not take: so the training is held at its start for longer,
 # and saves its state after the step that it then makes. Leaves the number of steps in `steps`.
-kill_later() # LINES: of log, when it is killed
+behind() # whether the state is behind the log
+{
+    local size
+    size=$(state_says r.safetensors.state log_size 2>/dev/null) && [ "$(wc -c <r.jsonl)" -gt "$size" ]
+}
+kill_later() # LINES: of log, when it is killed; with more than 1, behind the state
 {
     local code=0 pid
     for steps in 6 24 96 384; do  # a fast device may be done before it is killed
@@ -88,7 +93,8 @@ kill_later() # LINES: of log, when it is killed
         kill -STOP $pid 2>/dev/null
         sleep 5.5
         kill -CONT $pid 2>/dev/null
-        while kill -0 $pid 2>/dev/null && ! { [ -e r.safetensors.state ] && [ "$(wc -l <r.jsonl)" -ge "$1" ]; }; do
+        while kill -0 $pid 2>/dev/null && ! { [ -e r.safetensors.state ] && [ "$(wc -l <r.jsonl)" -ge "$1" ] &&
+                                              { [ "$1" = 1 ] || behind; }; }; do
             sleep 0.02
         done
         kill -KILL $pid 2>/dev/null

@@ -163,9 +163,9 @@ def support(bench):
     for gamma in GAMMAS:
         cells = []
         for refit in (0, REFIT) if gamma else (0,):
-            name = f"style-gamma-{gamma}" + (f"-refit-{refit}" if refit else "")
-            path = bench.train(name, "style", "--gamma", gamma, "--refit", refit, "--steps",
-                               STEPS if gamma else STEPS + REFIT)
+            steps = STEPS if gamma else STEPS + REFIT
+            name = f"style-gamma-{gamma}-{steps}-{refit}"
+            path = bench.train(name, "style", "--gamma", gamma, "--refit", refit, "--steps", steps)
             both = share(bench.paint(name, test, f"{path}:1")["both"])
             first = both if first is None else first
             cells += [f"{both:.0f} %", f"{100 * both / max(first, 1e-9):.0f} %"]
@@ -212,10 +212,11 @@ def sweep(bench):
           "distance to the prompted picture's\n\n"
           "| sites | sources a step | rate | steps | ink | concept | both | light |\n"
           "|---|---|---|---|---|---|---|---|")
-    for i, (sites, batch, rate, steps, refit) in enumerate(SWEEP):
-        path = bench.train(f"sweep-{i}", "style", "--sites", f"unet.*({sites})", "--batch", batch, "--lr", rate,
-                           "--steps", steps, "--refit", refit)
-        v = bench.paint(f"sweep-{i}", validation, f"{path}:1", SWEEP_SEEDS)
+    for sites, batch, rate, steps, refit in SWEEP:
+        name = "sweep-" + "-".join(map(str, (sites.replace("|", "+").replace("*", ""), batch, rate, steps, refit)))
+        path = bench.train(name, "style", "--sites", f"unet.*({sites})", "--batch", batch, "--lr", rate, "--steps",
+                           steps, "--refit", refit)
+        v = bench.paint(name, validation, f"{path}:1", SWEEP_SEEDS)
         shades = v["pixels"].mean((1, 2, 3))
         sites = sites.replace("|", "\\|")
         print(f"| `{sites}` | {batch} | {rate} | {steps} + {refit} | {share(v['ink']):.0f} % | "
