@@ -31,8 +31,10 @@ static bool is_plain(unsigned char c, unsigned char next, unsigned *tail)
 {
     const bool inside = *tail && (c & 0xc0) == 0x80;
     *tail = inside ? *tail - 1 : c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : c >= 0xc2 ? 1 : 0;
-    if (c == 0xc2 && next >= 0x80 && next < 0xa0)  // controls beyond ASCII
+    if (c == 0xc2 && next >= 0x80 && next < 0xa0) {  // controls beyond ASCII, both bytes of them
+        *tail = 0;
         return false;
+    }
     return inside || c >= 0xc2 || (c >= 0x20 && c < 0x7f) || c == '\t';
 }
 

@@ -69,7 +69,8 @@ make_file metadata f.safetensors.state targets 0123456789abcdef other.state && m
 refused "resume with other kernels" 1 "targets' activations had other bits" \
     "$vksteer" train -q "${longer[@]}" --resume
 check "unless forced" "$vksteer" train "${longer[@]}" --resume --force
-check "from where it was" grep -q 'going on from step' out.log
+cp out.log forced.log
+check "from where it was" grep -q 'going on from step' forced.log
 check "to a steering" test -s f.safetensors
 check "a switch that is none is said" bash -c \
     "VKSTEER_DISABLE=texel,winogard '$vksteer' devices --device 0 2>&1 | grep -q 'no winogard to switch: known'"
