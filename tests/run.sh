@@ -635,7 +635,7 @@ suite unit-tests 300 unit_tests build-gcc
 
 suite layouts 60 layouts build-gcc
 suite golden-models 480 golden_models build-gcc
-suite command-line 600 tests/test_cli.sh build-gcc
+suite command-line 660 tests/test_cli.sh build-gcc
 suite greedy 180 greedy build-gcc
 
 if command -v clang >/dev/null; then
@@ -651,7 +651,7 @@ end_beside
 if [ $full = yes ]; then
     for seed in 2 3 4 5; do
         if [ -n "$lavapipe" ]; then
-            suite kernels-lavapipe-seed-$seed 300 on "$lavapipe" build-gcc/tests/checkops --seed $seed
+            suite kernels-lavapipe-seed-$seed 480 on "$lavapipe" build-gcc/tests/checkops --seed $seed
         fi
         if [ -n "$swiftshader" ]; then
             suite kernels-swiftshader-seed-$seed 480 on "$swiftshader" build-gcc/tests/checkops --seed $seed
